@@ -1,0 +1,302 @@
+"""What a network costs: parameters, multiply-accumulates (MACs), bytes, latency, energy. Built in lessons/01_baseline.
+
+Counted things are exact. Latency is measured, as ratios within one run. Energy is an estimate unless the machine has
+a counter that can be read, and every object here says which.
+"""
+
+import gc
+import statistics
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from utils.scores import prunable, prunable_layers
+
+# ------------------------------------------------------------------------------------------------------------ counted
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of trainable numbers in the model."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def nonzeros(model: nn.Module) -> int:
+    """Number of parameters that are not zero."""
+    return sum(int(p.count_nonzero()) for p in model.parameters())
+
+
+def sparsity(model: nn.Module) -> float:
+    """Fraction of the prunable weights (linear and convolutional, no biases) that are zero, 0..1."""
+    weights = prunable(model).values()
+    return 1 - sum(int(w.count_nonzero()) for w in weights) / sum(w.numel() for w in weights)
+
+
+@torch.no_grad()
+def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
+    """Multiply-accumulates of each linear and convolutional layer for *one* input, by module name.
+
+    Args:
+        example: one input, `[1, ...]`; of more, the count is divided by their number.
+    Raises:
+        ValueError: the model has no such layer.
+    """
+    prunable(model)
+    counts: dict[str, int] = {}
+    handles = []
+    for name, layer in prunable_layers(model).items():
+
+        def count(layer: nn.Module, inputs: tuple, output: Tensor, name: str = name) -> None:
+            channel_dimension = -1 if isinstance(layer, nn.Linear) else 1
+            positions = output.numel() // output.shape[channel_dimension] // len(example)
+            counts[name] = counts.get(name, 0) + positions * layer.weight.numel()
+
+        handles.append(layer.register_forward_hook(count))
+    was_training = model.training
+    try:
+        model.eval()(example)
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return counts
+
+
+def macs(model: nn.Module, example: Tensor, *, nonzero: bool = False) -> int:
+    """Multiply-accumulates for one input. With `nonzero`, only those whose weight is not zero.
+
+    In a linear layer and in a convolution every weight takes part equally often, so both counts are exact.
+    """
+    counts = layer_macs(model, example)
+    if not nonzero:
+        return sum(counts.values())
+    layers = dict(model.named_modules())
+    used = [count * int(layers[n].weight.count_nonzero()) // layers[n].weight.numel() for n, count in counts.items()]
+    return sum(used)
+
+
+State = nn.Module | Mapping[str, Tensor]
+
+
+def _serialised(state: State) -> bytes:
+    tensors = state.state_dict() if isinstance(state, nn.Module) else state
+    return safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
+
+
+def file_bytes(state: State) -> int:
+    """Bytes of the model (or of a dict of tensors) saved as a safetensors file. 1 MB = 1e6 bytes."""
+    return len(_serialised(state))
+
+
+def zipped_bytes(state: State, level: int = 6) -> int:
+    """Bytes of that file after zlib, the compression inside gzip and zip. `level`: 1 fast .. 9 small."""
+    return len(zlib.compress(_serialised(state), level))
+
+
+def csr_state(model: nn.Module) -> dict[str, Tensor]:
+    """The model's tensors with each prunable weight in compressed sparse rows: values, column numbers, row starts.
+
+    Convolution weights are laid out as `[filters, inputs * height * width]`. Indices are int32.
+    """
+    tensors = dict(model.state_dict())
+    for name in prunable(model):
+        csr = tensors.pop(name).detach().flatten(1).to_sparse_csr()
+        tensors[f"{name}.values"] = csr.values()
+        tensors[f"{name}.columns"] = csr.col_indices().int()
+        tensors[f"{name}.rows"] = csr.crow_indices().int()
+    return tensors
+
+
+# ----------------------------------------------------------------------------------------------------------- measured
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of one model in a run: seconds a batch, and how much faster it was than the first model of that run."""
+
+    name: str
+    median: float
+    quartiles: tuple[float, float]
+    speedup: float
+    speedup_quartiles: tuple[float, float]
+    batch: int
+    threads: int
+
+    def __str__(self) -> str:
+        low, high = (1e6 * q for q in self.quartiles)
+        return (
+            f"{self.name}: {1e6 * self.median:,.0f} us (quartiles {low:,.0f}-{high:,.0f}), "
+            f"{self.speedup:.2f}x the first (batch {self.batch}, {self.threads} thread{'s' * (self.threads > 1)})"
+        )
+
+
+@torch.no_grad()
+def latency(
+    models: Mapping[str, Callable[[Tensor], Tensor]],
+    inputs: Tensor,
+    *,
+    threads: int = 1,
+    rounds: int = 25,
+    shortest: float = 1e-3,
+) -> dict[str, Timing]:
+    """Time several models on the same inputs, interleaved: each round times every model once, in turn.
+
+    Other work on the machine then slows all of them alike, and the *ratio* within a round stays trustworthy where
+    the times themselves are not.
+
+    Args:
+        models: callables by name; the first is what the others are compared with.
+        inputs: one batch.
+        threads: processor threads used while timing; restored afterwards.
+        rounds: timed rounds, after a warm-up.
+        shortest: seconds a timed block lasts at least; a fast model is called several times for it.
+    Raises:
+        ValueError: no models, or fewer than one round or thread.
+    """
+    if not models or rounds < 1 or threads < 1:
+        raise ValueError(f"latency needs a model, rounds={rounds} and threads={threads} must be at least 1.")
+    with _steady(models, threads):
+        calls = {name: _warm_up(model, inputs, shortest) for name, model in models.items()}
+        times: dict[str, list[float]] = {name: [] for name in models}
+        for _ in range(rounds):
+            for name, model in models.items():
+                times[name].append(_time(model, inputs, calls[name]))
+    first = next(iter(times.values()))
+    return {name: _timing(name, seconds, first, len(inputs), threads) for name, seconds in times.items()}
+
+
+@contextmanager
+def _steady(models: Mapping[str, Callable], threads: int) -> Iterator[None]:
+    """Pinned threads, eval mode and no garbage collection; all restored afterwards."""
+    threads_before, collecting = torch.get_num_threads(), gc.isenabled()
+    modules = [(m, m.training) for m in models.values() if isinstance(m, nn.Module)]
+    try:
+        torch.set_num_threads(threads)
+        gc.disable()
+        for module, _ in modules:
+            module.eval()
+        yield
+    finally:
+        for module, was_training in modules:
+            module.train(was_training)
+        torch.set_num_threads(threads_before)
+        if collecting:
+            gc.enable()
+
+
+def _time(model: Callable, inputs: Tensor, calls: int) -> float:
+    started = time.perf_counter()
+    for _ in range(calls):
+        model(inputs)
+    return (time.perf_counter() - started) / calls
+
+
+def _warm_up(model: Callable, inputs: Tensor, shortest: float) -> int:
+    """Call the model a few times; return how many calls last at least `shortest` seconds."""
+    fastest = min(_time(model, inputs, 1) for _ in range(5))
+    return max(1, round(shortest / max(fastest, 1e-7)))
+
+
+def _timing(name: str, seconds: list[float], first: list[float], batch: int, threads: int) -> Timing:
+    ratios = [a / b for a, b in zip(first, seconds, strict=True)]
+    (median, quartiles), (speedup, speedup_quartiles) = _median(seconds), _median(ratios)
+    return Timing(name, median, quartiles, speedup, speedup_quartiles, batch, threads)
+
+
+def _median(values: list[float]) -> tuple[float, tuple[float, float]]:
+    if len(values) == 1:
+        return values[0], (values[0], values[0])
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return middle, (low, high)
+
+
+# ---------------------------------------------------------------------------------------------------------- estimated
+
+# Horowitz 2014, "Computing's energy problem (and what we can do about it)", fig. 1.1.9: 45 nm, 0.9 V.
+PJ_FP32_MAC = 3.7 + 0.9  # picojoules: one 32-bit floating-point multiplication and one addition
+PJ_CACHE_BYTE = 100 / 8  # 64 bits from a 1 MB on-chip cache: 100 pJ
+PJ_DRAM_BYTE = 1300 / 8  # 64 bits from DRAM: 1.3 to 2.6 nJ; the lower end
+
+
+@dataclass(frozen=True)
+class EnergyEstimate:
+    """An estimate, in joules for one batch, from counted operations and bytes; not a measurement."""
+
+    arithmetic: float
+    weights: float
+    activations: float
+
+    @property
+    def total(self) -> float:
+        """Joules for one batch."""
+        return self.arithmetic + self.weights + self.activations
+
+    def __str__(self) -> str:
+        return (
+            f"estimate: {1e6 * self.total:,.0f} uJ a batch (arithmetic {1e6 * self.arithmetic:,.0f}, weights from "
+            f"memory {1e6 * self.weights:,.0f}, activations {1e6 * self.activations:,.0f}; constants: Horowitz 2014)"
+        )
+
+
+@torch.no_grad()
+def energy_estimate(model: nn.Module, inputs: Tensor, *, skip_zeros: bool = False) -> EnergyEstimate:
+    """Energy of one batch, estimated with the constants of Horowitz 2014 (a 45 nm chip: compare, do not quote).
+
+    Assumes that every weight is read from DRAM once a batch, and that every activation is written to and read from an
+    on-chip cache once. With `skip_zeros`: what hardware would need that neither computes with nor stores zeros (each
+    remaining weight then carries a 4-byte index). Ordinary processors do not skip them.
+    """
+    weights = prunable(model).values()
+    stored = sum(w.numel() * w.element_size() for w in weights)
+    if skip_zeros:
+        stored = min(stored, sum(int(w.count_nonzero()) * (w.element_size() + 4) for w in weights))
+    used = len(inputs) * macs(model, inputs[:1], nonzero=skip_zeros)
+    moved = 2 * 4 * (inputs.numel() + len(inputs) * _activation_count(model, inputs[:1]))
+    pj = 1e-12
+    return EnergyEstimate(used * PJ_FP32_MAC * pj, stored * PJ_DRAM_BYTE * pj, moved * PJ_CACHE_BYTE * pj)
+
+
+def _activation_count(model: nn.Module, example: Tensor) -> int:
+    """Numbers that the linear and convolutional layers put out for one input."""
+    layers = dict(model.named_modules())
+    counts = layer_macs(model, example)
+    return sum(count * layers[name].weight.shape[0] // layers[name].weight.numel() for name, count in counts.items())
+
+
+RAPL = Path("/sys/class/powercap")
+
+
+def energy_counters(folder: Path = RAPL) -> list[Path]:
+    """The processor's energy counters that this user may read (Intel and AMD RAPL on Linux); often none."""
+    counters = sorted(folder.glob("intel-rapl:*/energy_uj"))
+    readable = []
+    for counter in counters:
+        try:
+            int(counter.read_text())
+            readable.append(counter)
+        except (OSError, ValueError):
+            continue
+    return readable
+
+
+def measured_energy(work: Callable[[], object], folder: Path = RAPL) -> float | None:
+    """Joules that the whole processor used while `work()` ran, by its own counters; None where none can be read."""
+    counters = energy_counters(folder)
+    if not counters:
+        work()
+        return None
+    before = [int(counter.read_text()) for counter in counters]
+    work()
+    used = 0
+    for counter, start in zip(counters, before, strict=True):
+        difference = int(counter.read_text()) - start
+        if difference < 0:  # the counter ran over
+            difference += int((counter.parent / "max_energy_range_uj").read_text())
+        used += difference
+    return used * 1e-6

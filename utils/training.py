@@ -1,0 +1,186 @@
+"""Train a network on tensors in memory, and evaluate it. Built in lessons/01_baseline.
+
+No DataLoader: the whole data set is one tensor, a batch is an index into it, and flips and shifts are done for the
+whole batch at once. `make bench` prints what that gains.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from utils.data import BLACK, Split
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: every hyperparameter in one place.
+
+    epochs: passes over the training set.  batch_size: pictures a step.  learning_rate: the peak of the one-cycle
+    schedule (Smith 2018), or the constant rate with `schedule="constant"`.  weight_decay: as the optimizer defines it.
+    flip: mirror half of the pictures.  shift: move each picture by up to so many pixels.
+    bf16: bfloat16 autocast where this processor computes it natively (elsewhere it would be slower, and is not used).
+    """
+
+    epochs: int = 12
+    batch_size: int = 256
+    optimizer: str = "adamw"
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    schedule: str = "one-cycle"
+    flip: bool = True
+    shift: int = 0
+    bf16: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be greater than 0.")
+        if not 0 <= self.shift < 28:
+            raise ValueError(f"shift={self.shift!r} must be a number of pixels from 0 to 27.")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer={self.optimizer!r} is not known. Known: {', '.join(OPTIMIZERS)}.")
+        if self.schedule not in ("one-cycle", "constant"):
+            raise ValueError(f"schedule={self.schedule!r} is not known. Known: one-cycle, constant.")
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": lambda parameters, **options: torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **options),
+}
+
+_CONVOLUTIONAL = Recipe(
+    epochs=10, batch_size=64, optimizer="sgd", learning_rate=0.05, weight_decay=5e-4, shift=2, bf16=True
+)
+RECIPES: dict[str, Recipe] = {
+    "lenet300": Recipe(epochs=12),
+    "vgg": _CONVOLUTIONAL,
+    "resnet": replace(_CONVOLUTIONAL, epochs=12),
+}
+
+
+@dataclass
+class History:
+    """What happened in a run, one entry an epoch: mean training loss, validation accuracy (0..1), seconds so far."""
+
+    train_loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def fit(
+    model: nn.Module,
+    train: Split,
+    recipe: Recipe,
+    *,
+    validation: Split | None = None,
+    seed: int = 0,
+    after_step: Callable[[], None] | None = None,
+    progress: bool = True,
+) -> History:
+    """Train `model` in place and leave it in eval mode.
+
+    Args:
+        validation: evaluated after each epoch when given.
+        seed: of the order of the pictures and of their flips and shifts; same seed, same machine, same result.
+        after_step: called after each optimizer step; `masks.hold` gives one that keeps pruned weights at zero.
+        progress: show a bar.
+    Raises:
+        ValueError: an empty training set, or a loss that is not finite.
+    """
+    if len(train) == 0:
+        raise ValueError("train is empty; it must hold at least one picture.")
+    generator = torch.Generator().manual_seed(seed)
+    model.to(memory_format=torch.channels_last)  # faster convolutions, same numbers; undone at the end
+    optimizer = OPTIMIZERS[recipe.optimizer](
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    steps_per_epoch = -(-len(train) // recipe.batch_size)
+    scheduler = _scheduler(optimizer, recipe, recipe.epochs * steps_per_epoch)
+    history, started = History(), time.perf_counter()
+    with tqdm(total=recipe.epochs * steps_per_epoch, disable=not progress, unit="step", ncols=80) as bar:
+        for epoch in range(recipe.epochs):
+            bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
+            history.train_loss.append(
+                _train_one_epoch(model, train, recipe, optimizer, scheduler, generator, after_step, bar)
+            )
+            if validation is not None:
+                history.validation_accuracy.append(evaluate(model, validation))
+            history.seconds.append(time.perf_counter() - started)
+    model.to(memory_format=torch.contiguous_format).eval()
+    return history
+
+
+def _train_one_epoch(model, train, recipe, optimizer, scheduler, generator, after_step, bar) -> float:
+    model.train()
+    total = torch.zeros(())
+    for index in torch.randperm(len(train), generator=generator).split(recipe.batch_size):
+        images = augment(train.images[index], generator, flip=recipe.flip, shift=recipe.shift)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16 and bf16_is_native()):
+            logits = model(images.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits.float(), train.labels[index])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        if after_step is not None:
+            after_step()
+        total += loss.detach() * len(index)
+        bar.update()
+    mean = float(total) / len(train)
+    if mean != mean or mean == float("inf"):
+        raise ValueError(f"the training loss is {mean}: learning_rate={recipe.learning_rate} is too large.")
+    return mean
+
+
+def _scheduler(optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    if recipe.schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=steps + 1, cycle_momentum=False, pct_start=0.25
+    )
+
+
+def augment(images: Tensor, generator: torch.Generator, *, flip: bool, shift: int) -> Tensor:
+    """Mirror and move pictures at random, each by itself. `[n, 1, 28, 28]` -> the same shape, a new tensor."""
+    count, _, height, width = images.shape
+    if flip:
+        mirrored = torch.rand(count, generator=generator) < 0.5
+        images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+    if shift:
+        padded = F.pad(images, (shift,) * 4, value=BLACK)
+        top, left = torch.randint(0, 2 * shift + 1, (2, count, 1), generator=generator)
+        rows = (top + torch.arange(height)).view(count, 1, height, 1)
+        columns = (left + torch.arange(width)).view(count, 1, 1, width)
+        images = padded[torch.arange(count).view(-1, 1, 1, 1), 0, rows, columns]
+    return images
+
+
+@torch.inference_mode()
+def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
+    """Outputs of the network in eval mode for `[n, 1, 28, 28]` pictures: `[n, 10]`. The model's mode is restored."""
+    was_training = model.training
+    model.eval()
+    try:
+        return torch.cat([model(batch) for batch in images.split(batch_size)])
+    finally:
+        model.train(was_training)
+
+
+def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> float:
+    """Accuracy, 0..1: the fraction of pictures whose largest output is the right class."""
+    return (predict_logits(model, split.images, batch_size).argmax(1) == split.labels).float().mean().item()
+
+
+def bf16_is_native() -> bool:
+    """Whether this processor multiplies bfloat16 itself; where it emulates them, bf16 is several times slower."""
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
