@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets import FashionMNIST
 
-from utils.files import DamagedFileError, data_folder, verify
+from utils.files import data_folder, sha256, verify
 
 CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 MEAN, STD = 0.2860, 0.3530  # of the training pixels scaled to 0..1
@@ -28,6 +28,12 @@ PUBLISHED = {
     "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
     "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
     "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+}
+UNPACKED = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 REPAIR = (
     "`git checkout -- data` in the course folder, or copy the published file there (data/README.md says from where)."
@@ -67,7 +73,7 @@ def load(folder: Path | str | None = None) -> Data:
     Raises:
         DamagedFileError: a file is missing or damaged; names the file and the repair.
     """
-    return _load(Path(folder) if folder else data_folder())
+    return _load(Path(folder).expanduser().resolve() if folder else data_folder())
 
 
 @functools.lru_cache(maxsize=1)
@@ -76,13 +82,11 @@ def _load(folder: Path) -> Data:
     for name, expected in PUBLISHED.items():
         verify(raw / name, expected, REPAIR)
     unpacked = _unpacked(raw)
-    try:
-        train, test = (FashionMNIST(unpacked, train=part) for part in (True, False))
-    except Exception as error:  # torchvision raises RuntimeError, ValueError or AssertionError for a bad file
-        raise DamagedFileError(f"The unpacked copy in {unpacked} cannot be read ({error}). Delete it.") from error
-    is_validation = validation_mask(train.targets)
+    train, test = (FashionMNIST(unpacked, train=part) for part in (True, False))
+    chosen = validation_positions(train.targets)
+    rest = torch.ones(len(train.targets), dtype=torch.bool).index_fill(0, chosen, False)
     everything = Split(normalise(train.data), train.targets)
-    return Data(everything[~is_validation], everything[is_validation], Split(normalise(test.data), test.targets))
+    return Data(everything[rest], everything[chosen], Split(normalise(test.data), test.targets))
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -90,12 +94,13 @@ def normalise(pixels: Tensor) -> Tensor:
     return pixels.unsqueeze(1).float().div_(255).sub_(MEAN).div_(STD)
 
 
-def validation_mask(labels: Tensor) -> Tensor:
-    """`[n]` bool: True for the last 500 pictures of each class. Fixed, so that everyone validates on the same 5,000."""
-    chosen = torch.zeros_like(labels, dtype=torch.bool)
-    for label in range(len(CLASSES)):
-        chosen[(labels == label).nonzero().flatten()[-VALIDATION_PER_CLASS:]] = True
-    return chosen
+def validation_positions(labels: Tensor) -> Tensor:
+    """Which pictures validate: the last 500 of each class, `[5000]`. Fixed, so that everyone validates on the same.
+
+    The classes take turns, so that the first n pictures are as balanced as all of them.
+    """
+    last = [(labels == label).nonzero().flatten()[-VALIDATION_PER_CLASS:] for label in range(len(CLASSES))]
+    return torch.stack(last, dim=1).flatten()
 
 
 def _unpacked(raw: Path) -> Path:
@@ -104,7 +109,7 @@ def _unpacked(raw: Path) -> Path:
     Unpacking happens in a folder of this process's own, which is then renamed: two processes at once do not meet.
     """
     root = _cache_folder() / "fashion-mnist"
-    if (root / "FashionMNIST").is_dir():
+    if _is_whole(root):
         return root
     with tempfile.TemporaryDirectory(dir=root.parent, ignore_cleanup_errors=True) as scratch:
         own = Path(scratch) / "root"
@@ -114,12 +119,19 @@ def _unpacked(raw: Path) -> Path:
         FashionMNIST(own, download=True)  # downloads nothing: finds the files, checks their MD5, unpacks
         for name in PUBLISHED:
             (own / "FashionMNIST" / "raw" / name).unlink()
-        try:
-            own.rename(root)
-        except OSError:  # another process was faster
-            if not (root / "FashionMNIST").is_dir():
-                raise
+        if not _is_whole(root):  # else another process was faster
+            shutil.rmtree(root, ignore_errors=True)  # a damaged copy
+            try:
+                own.rename(root)
+            except OSError:
+                if not _is_whole(root):
+                    raise
     return root
+
+
+def _is_whole(root: Path) -> bool:
+    raw = root / "FashionMNIST" / "raw"
+    return all((raw / name).is_file() and sha256(raw / name) == expected for name, expected in UNPACKED.items())
 
 
 def _cache_folder() -> Path:

@@ -29,7 +29,10 @@ def verify(path: Path, expected: str, repair: str) -> None:
     """
     if not path.is_file():
         raise DamagedFileError(f"{path} is missing. Repair: {repair}")
-    found = sha256(path)
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise DamagedFileError(f"{path} cannot be read ({error.strerror}). Repair: {repair}") from error
     if found != expected:
         size = path.stat().st_size
         raise DamagedFileError(

@@ -11,6 +11,7 @@ bracket; one pass over the weights settles all but the few inside it (after Floy
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from utils.scores import prunable
 
 SAMPLE = 1 << 17  # scores looked at to bracket the threshold; with fewer scores than that, all are candidates
 CHUNK = 1 << 16  # scores handled at once: 256 kB, so that a chunk stays in the processor's cache
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of one weight
 
 Masks = dict[str, Tensor]  # BoolTensors by parameter name
 
@@ -65,8 +67,8 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: a name or a shape that does not fit the model; nothing is changed then.
     """
-    for weight, dropped in _paired(model, masks):
-        weight.masked_fill_(dropped, 0.0)
+    for weight, mask in _paired(model, masks):
+        _zero_pruned(weight, mask)
 
 
 def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[], None]:
@@ -80,8 +82,8 @@ def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[], None]:
     pairs = _paired(model, masks)
 
     def zero_again() -> None:
-        for weight, dropped in pairs:
-            weight.masked_fill_(dropped, 0.0)
+        for weight, mask in pairs:
+            _zero_pruned(weight, mask)
 
     zero_again()
     return zero_again
@@ -113,7 +115,7 @@ def check_sparsity(sparsity: float, name: str = "sparsity") -> float:
     Raises:
         ValueError: names the argument, the value and what would be right.
     """
-    if isinstance(sparsity, bool) or not isinstance(sparsity, int | float) or not 0 <= sparsity < 1:
+    if isinstance(sparsity, bool) or not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
         raise ValueError(f"{name}={sparsity!r} must be a fraction, 0 <= sparsity < 1 (0.9 = nine of ten pruned).")
     return float(sparsity)
 
@@ -123,15 +125,15 @@ def check_sparsity(sparsity: float, name: str = "sparsity") -> float:
 
 def _masks(scores, sparsity, scope, exclude, allow_empty, *, magnitude: bool) -> Masks:
     names = _included(scores, exclude)
+    if scope not in ("global", "layerwise"):
+        raise ValueError(f"scope={scope!r} is not known. Known: global, layerwise.")
     if isinstance(sparsity, Mapping):
         groups = [([name], check_sparsity(sparsity[name], f"sparsity[{name!r}]")) for name in _same(names, sparsity)]
     elif scope == "global":
         groups = [(names, check_sparsity(sparsity))]
-    elif scope == "layerwise":
-        groups = [([name], check_sparsity(sparsity)) for name in names]
     else:
-        raise ValueError(f"scope={scope!r} is not known. Known: global, layerwise.")
-    masks = {name: torch.ones(score.shape, dtype=torch.bool) for name, score in scores.items()}
+        groups = [([name], check_sparsity(sparsity)) for name in names]
+    masks = {name: torch.from_numpy(np.ones(tuple(score.shape), dtype=bool)) for name, score in scores.items()}
     for members, fraction in groups:
         arrays = [_array(scores[name]) for name in members]
         count = sum(array.size for array in arrays)
@@ -167,7 +169,7 @@ def _array(score: Tensor) -> np.ndarray:
 
 
 def _refuse_empty(masks: Masks) -> None:
-    empty = [name for name, mask in masks.items() if mask.numel() and not mask.any()]
+    empty = [name for name, mask in masks.items() if mask.numel() and not mask.numpy().any()]
     if empty:
         raise ValueError(
             f"the masks would empty {', '.join(empty)}: no signal could pass. Lower the sparsity, use another scope "
@@ -241,7 +243,20 @@ def _largest(values: np.ndarray, count: int) -> np.ndarray:
     return chosen
 
 
-def _paired(model: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+def _zero_pruned(weight: nn.Parameter, mask: Tensor) -> None:
+    """Zero, in place, where `mask` is False, whatever was there (NaN and infinity too).
+
+    The *bits* are multiplied by 0 or 1: a fifth of the time of `masked_fill_`, no inverted mask in memory, no -0.0.
+    """
+    values = weight.detach()  # anew each time: `model.to(memory_format=...)`, as in `fit`, replaces what a weight holds
+    if values.is_cpu:
+        bits = values.view(INTEGERS[values.element_size()]).numpy()
+        np.multiply(bits, mask.numpy(), out=bits)
+    else:
+        values.masked_fill_(~mask, 0.0)
+
+
+def _paired(model: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[nn.Parameter, Tensor]]:
     parameters = dict(model.named_parameters())
     for name, mask in masks.items():
         if name not in parameters:
@@ -251,4 +266,4 @@ def _paired(model: nn.Module, masks: Mapping[str, Tensor]) -> list[tuple[Tensor,
                 f"the mask of {name} is {mask.dtype} {list(mask.shape)}; "
                 f"it must be torch.bool {list(parameters[name].shape)}."
             )
-    return [(parameters[name].detach(), ~mask) for name, mask in masks.items()]
+    return [(parameters[name], mask) for name, mask in masks.items()]

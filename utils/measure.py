@@ -9,14 +9,16 @@ import statistics
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from utils.models import eval_mode
 from utils.scores import prunable, prunable_layers
 
 # ------------------------------------------------------------------------------------------------------------ counted
@@ -58,11 +60,10 @@ def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
             counts[name] = counts.get(name, 0) + positions * layer.weight.numel()
 
         handles.append(layer.register_forward_hook(count))
-    was_training = model.training
     try:
-        model.eval()(example)
+        with eval_mode(model):
+            model(example)
     finally:
-        model.train(was_training)
         for handle in handles:
             handle.remove()
     return counts
@@ -106,10 +107,11 @@ def csr_state(model: nn.Module) -> dict[str, Tensor]:
     """
     tensors = dict(model.state_dict())
     for name in prunable(model):
-        csr = tensors.pop(name).detach().flatten(1).to_sparse_csr()
-        tensors[f"{name}.values"] = csr.values()
-        tensors[f"{name}.columns"] = csr.col_indices().int()
-        tensors[f"{name}.rows"] = csr.crow_indices().int()
+        dense = tensors.pop(name).detach().flatten(1)
+        kept = dense != 0
+        tensors[f"{name}.values"] = dense[kept]
+        tensors[f"{name}.columns"] = kept.nonzero()[:, 1].int()
+        tensors[f"{name}.rows"] = F.pad(kept.sum(1).cumsum(0), (1, 0)).int()
     return tensors
 
 
@@ -175,16 +177,16 @@ def latency(
 def _steady(models: Mapping[str, Callable], threads: int) -> Iterator[None]:
     """Pinned threads, eval mode and no garbage collection; all restored afterwards."""
     threads_before, collecting = torch.get_num_threads(), gc.isenabled()
-    modules = [(m, m.training) for m in models.values() if isinstance(m, nn.Module)]
+    modules = [m for m in models.values() if isinstance(m, nn.Module)]
+    modes = ExitStack()
     try:
         torch.set_num_threads(threads)
         gc.disable()
-        for module, _ in modules:
-            module.eval()
+        for module in modules:
+            modes.enter_context(eval_mode(module))
         yield
     finally:
-        for module, was_training in modules:
-            module.train(was_training)
+        modes.close()
         torch.set_num_threads(threads_before)
         if collecting:
             gc.enable()
@@ -279,7 +281,8 @@ def energy_counters(folder: Path = RAPL) -> list[Path]:
     for counter in counters:
         try:
             int(counter.read_text())
-            readable.append(counter)
+            if (counter.parent / "name").read_text().startswith("package"):
+                readable.append(counter)
         except (OSError, ValueError):
             continue
     return readable

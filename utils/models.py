@@ -6,7 +6,8 @@ Zisserman 2015 and the ResNet He et al. 2016, both cut to 28x28 pictures.
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.torch
@@ -83,6 +84,18 @@ def resnet(widths: tuple[int, ...] = (16, 32, 64), blocks: int = 2) -> nn.Sequen
     return nn.Sequential(*stem, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10))
 
 
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; each module then gets its own mode back (a frozen BatchNorm stays frozen)."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {"lenet300": lenet300, "vgg": vgg, "resnet": resnet}
 
 
@@ -115,7 +128,7 @@ def baseline(name: str) -> nn.Module:
     folder = data_folder() / "baselines"
     path = folder / f"{name}.safetensors"
     repair = "`git checkout -- data/baselines`, or `make checkpoints` to train it again."
-    verify(path, baseline_facts(name)["sha256"], repair)
+    verify(path, str(baseline_facts(name)["sha256"]), repair)
     return _read_weights(model, path, repair)
 
 
@@ -124,10 +137,12 @@ def baseline_facts(name: str) -> dict:
     path = data_folder() / "baselines" / "baselines.json"
     repair = "`git checkout -- data/baselines`."
     try:
-        return json.loads(path.read_text())[name]
+        facts = json.loads(path.read_text())[name]
+        facts["sha256"]  # an entry without it is damaged too
+        return facts
     except FileNotFoundError:
         raise DamagedFileError(f"{path} is missing. Repair: {repair}") from None
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         raise DamagedFileError(f"{path} is damaged or lacks {name!r}. Repair: {repair}") from None
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils.data import Split
+from utils.models import eval_mode
 
 Batches = Sequence[tuple[Tensor, Tensor]]  # pictures [n, 1, 28, 28] and their labels [n]
 
@@ -56,7 +57,7 @@ def sample_batches(train: Split, count: int, batch_size: int = 256, seed: int = 
     Raises:
         ValueError: the training set holds fewer than `count * batch_size` pictures.
     """
-    if not 0 < count * batch_size <= len(train):
+    if min(count, batch_size) < 1 or not count * batch_size <= len(train):
         raise ValueError(
             f"count={count} batches of batch_size={batch_size} need {count * batch_size:,} pictures; "
             f"give between 1 and {len(train):,}."
@@ -120,11 +121,11 @@ def activation(model: nn.Module, batches: Batches) -> Scores:
     """
     squares = _activations(model, batches, lambda layer, inputs, output: _channels(layer, inputs).square().mean(1))
     result = {}
-    for name, layer in prunable_layers(model).items():
-        rms = squares[name].sqrt().view(getattr(layer, "groups", 1), 1, -1, *[1] * (layer.weight.dim() - 2))
+    for (name, square), layer in zip(squares.items(), prunable_layers(model).values(), strict=True):
+        rms = square.sqrt().view(getattr(layer, "groups", 1), 1, -1, *[1] * (layer.weight.dim() - 2))
         grouped = layer.weight.detach().abs().unflatten(0, (rms.shape[0], -1))
-        result[f"{name}.weight"] = (grouped * rms).flatten(0, 1)
-    return Scores(result, _pictures(batches))
+        result[name] = (grouped * rms).flatten(0, 1)
+    return Scores(result, squares.pictures)
 
 
 SCORES: dict[str, Score] = {
@@ -171,8 +172,7 @@ def unit_taylor_squared(model: nn.Module, batches: Batches) -> Scores:
 
 def unit_activation(model: nn.Module, batches: Batches) -> Scores:
     """Mean of the layer's output after ReLU (before any BatchNorm): a unit that rarely fires cannot matter much."""
-    means = _activations(model, batches, lambda layer, inputs, output: _channels(layer, output, F.relu).mean(1))
-    return Scores({f"{name}.weight": mean for name, mean in means.items()}, _pictures(batches))
+    return _activations(model, batches, lambda layer, inputs, output: _channels(layer, output).relu().mean(1))
 
 
 UNIT_SCORES: dict[str, Score] = {
@@ -202,9 +202,7 @@ def _average_over_batches(model: nn.Module, batches: Batches, of: Callable[[Tens
     """Mean over the batches of `of(weight, gradient)`; in eval mode, without touching the parameters' own gradients."""
     pictures = _pictures(batches)
     weights = prunable(model)
-    was_training = model.training
-    model.eval()
-    try:
+    with eval_mode(model):
         total: dict[str, Tensor] = {}
         for images, labels in batches:
             with torch.enable_grad():
@@ -213,37 +211,30 @@ def _average_over_batches(model: nn.Module, batches: Batches, of: Callable[[Tens
             for (name, weight), g in zip(weights.items(), gradients, strict=True):
                 value = of(weight.detach(), g) / len(batches)
                 total[name] = total[name] + value if name in total else value
-    finally:
-        model.train(was_training)
     return Scores(total, pictures)
 
 
 def _activations(model: nn.Module, batches: Batches, of: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Scores:
-    """Mean over the batches of `of(layer, input, output)` for each prunable layer, by module name."""
+    """Mean over the batches of `of(layer, input, output)` for each prunable layer, by parameter name."""
     pictures = _pictures(batches)
+    names = {weight: name for name, weight in prunable(model).items()}
     total: dict[str, Tensor] = {}
-    handles = []
-    was_training = model.training
-    model.eval()
+
+    def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        name, value = names[layer.weight], of(layer, inputs[0], output) / len(batches)
+        total[name] = total[name] + value if name in total else value
+
+    handles = [layer.register_forward_hook(add) for layer in prunable_layers(model).values()]
     try:
-        for name, layer in prunable_layers(model).items():
-
-            def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, name: str = name) -> None:
-                value = of(layer, inputs[0], output) / len(batches)
-                total[name] = total[name] + value if name in total else value
-
-            handles.append(layer.register_forward_hook(add))
-        with torch.no_grad():
+        with eval_mode(model), torch.no_grad():
             for images, _ in batches:
                 model(images)
     finally:
         for handle in handles:
             handle.remove()
-        model.train(was_training)
-    return Scores(total, pictures)
+    return Scores({name: total[name] for name in names.values()}, pictures)
 
 
-def _channels(layer: nn.Module, values: Tensor, activate: Callable[[Tensor], Tensor] = lambda v: v) -> Tensor:
+def _channels(layer: nn.Module, values: Tensor) -> Tensor:
     """`[channels, everything else]` of a layer's input or output, be the layer linear or convolutional."""
-    channel_dimension = -1 if isinstance(layer, nn.Linear) else 1
-    return activate(values).movedim(channel_dimension, 0).flatten(1)
+    return values.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).flatten(1)

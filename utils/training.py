@@ -4,6 +4,7 @@ No DataLoader: the whole data set is one tensor, a batch is an index into it, an
 whole batch at once. `make bench` prints what that gains.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from utils.data import BLACK, Split
+from utils.models import eval_mode
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be greater than 0.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be greater than 0, and finite.")
+        for name in ("epochs", "batch_size", "shift"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be a whole number.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay={self.weight_decay!r} must be 0 or more, and finite.")
         if not 0 <= self.shift < 28:
             raise ValueError(f"shift={self.shift!r} must be a number of pixels from 0 to 27.")
         if self.optimizer not in OPTIMIZERS:
@@ -58,7 +65,7 @@ _CONVOLUTIONAL = Recipe(
     epochs=10, batch_size=64, optimizer="sgd", learning_rate=0.05, weight_decay=5e-4, shift=2, bf16=True
 )
 RECIPES: dict[str, Recipe] = {
-    "lenet300": Recipe(epochs=12),
+    "lenet300": Recipe(epochs=20, learning_rate=3e-3),
     "vgg": _CONVOLUTIONAL,
     "resnet": replace(_CONVOLUTIONAL, epochs=12),
 }
@@ -106,16 +113,18 @@ def fit(
     steps_per_epoch = -(-len(train) // recipe.batch_size)
     scheduler = _scheduler(optimizer, recipe, recipe.epochs * steps_per_epoch)
     history, started = History(), time.perf_counter()
-    with tqdm(total=recipe.epochs * steps_per_epoch, disable=not progress, unit="step", ncols=80) as bar:
+    bar = tqdm(total=recipe.epochs * steps_per_epoch, disable=not progress, unit="step", ncols=80)
+    try:
         for epoch in range(recipe.epochs):
             bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
-            history.train_loss.append(
-                _train_one_epoch(model, train, recipe, optimizer, scheduler, generator, after_step, bar)
-            )
+            loss = _train_one_epoch(model, train, recipe, optimizer, scheduler, generator, after_step, bar)
+            history.train_loss.append(loss)
             if validation is not None:
                 history.validation_accuracy.append(evaluate(model, validation))
             history.seconds.append(time.perf_counter() - started)
-    model.to(memory_format=torch.contiguous_format).eval()
+    finally:
+        bar.close()
+        model.to(memory_format=torch.contiguous_format).eval()
     return history
 
 
@@ -145,13 +154,14 @@ def _scheduler(optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_schedule
     if recipe.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=steps + 1, cycle_momentum=False, pct_start=0.25
+        optimizer, recipe.learning_rate, total_steps=max(steps, 4) + 1, cycle_momentum=False, pct_start=0.25
     )
 
 
 def augment(images: Tensor, generator: torch.Generator, *, flip: bool, shift: int) -> Tensor:
     """Mirror and move pictures at random, each by itself. `[n, 1, 28, 28]` -> the same shape, a new tensor."""
     count, _, height, width = images.shape
+    images = images if flip or shift else images.clone()
     if flip:
         mirrored = torch.rand(count, generator=generator) < 0.5
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
@@ -167,12 +177,8 @@ def augment(images: Tensor, generator: torch.Generator, *, flip: bool, shift: in
 @torch.inference_mode()
 def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
     """Outputs of the network in eval mode for `[n, 1, 28, 28]` pictures: `[n, 10]`. The model's mode is restored."""
-    was_training = model.training
-    model.eval()
-    try:
+    with eval_mode(model):
         return torch.cat([model(batch) for batch in images.split(batch_size)])
-    finally:
-        model.train(was_training)
 
 
 def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> float:

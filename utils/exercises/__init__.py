@@ -1,0 +1,12 @@
+"""The exercises of the labs: for each its check, and the function of `utils` that stands in while it is untouched.
+
+One module a lab. A check calls the learner's function on small inputs and raises `WrongAnswer` with the number that
+shows what is wrong, for the mistakes people really make.
+"""
+
+from utils.exercises import lab00, lab01, lab02, lab03
+from utils.exercises.exercise import Exercise
+
+EXERCISES: dict[str, Exercise] = {
+    exercise.name: exercise for module in (lab00, lab01, lab02, lab03) for exercise in module.EXERCISES
+}

@@ -1,0 +1,63 @@
+"""The browser tests themselves: on a small stand-in they see a figure move, and they see what fails."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from tools import course
+
+pytestmark = pytest.mark.timeout(600)
+
+PANEL = """
+import ipywidgets as widgets
+from IPython.display import display
+
+def draw(change=None):
+    if slider.value == BROKEN:
+        raise ValueError("a callback that fails")
+    panel.value = f'<svg width="200" height="40"><rect width="{2 * slider.value}" height="40"/></svg>'
+
+slider = widgets.SelectionSlider(options=[(f"{s} %", s) for s in range(0, 100, 10)], description="Sparsity")
+panel = widgets.HTML()
+slider.observe(draw, "value")
+draw()
+display(widgets.VBox([slider, panel]))
+"""
+
+
+def write_notebook(folder: Path, *sources: str) -> Path:
+    """A folder with a first notebook that has these code cells and a long text between them."""
+    long_text = new_markdown_cell("\n\n".join(["A line."] * 60))
+    cells = [cell for source in sources for cell in (new_code_cell(source), long_text.copy())]
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    folder.mkdir()
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / course.FIRST_NOTEBOOK)
+    return folder
+
+
+def test_a_panel_that_works(open_lab, tmp_path):
+    lab = open_lab(write_notebook(tmp_path / "notebooks", "BROKEN = None", PANEL, "done = True"))
+    lab.run_all()
+    first = lab.figure()
+    figures = lab.press(lab.slider("sparsity"), "ArrowRight", times=5)
+    assert len({first, *figures}) == 6
+    assert lab.error_badge() == ""
+    assert lab.screenshot("moved").stat().st_size > 10_000
+
+
+def test_a_callback_that_fails_raises_the_badge(open_lab, tmp_path):
+    lab = open_lab(write_notebook(tmp_path / "notebooks", "BROKEN = 20", PANEL))
+    lab.run_all()
+    assert lab.error_badge() == ""
+    lab.press(lab.slider(), "ArrowRight", times=3)
+    assert "log entr" in lab.error_badge()
+
+
+def test_a_cell_that_fails_stops_the_run_with_its_message(open_lab, tmp_path):
+    lab = open_lab(write_notebook(tmp_path / "notebooks", "1 / 0", "never = 'reached'"))
+    with pytest.raises(AssertionError, match="ZeroDivisionError: division by zero in: 1 / 0"):
+        lab.run_all()

@@ -1,0 +1,517 @@
+"""Masks: exact counts, the right weights, the same ones as PyTorch's own pruning, and zeros that stay zero."""
+
+import copy
+from contextlib import nullcontext
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune
+
+from utils import masks
+from utils.masks import apply_masks, check_sparsity, hold, magnitude_masks, masks_from_scores, report
+from utils.training import Recipe, fit
+
+quickly = settings(deadline=None, max_examples=60)
+
+# --------------------------------------------------------------------------- an independent reference, slow and plain
+
+
+def slow_group(scores: list[torch.Tensor], sparsity: float) -> list[torch.Tensor]:
+    """Keep the largest of all `scores` together; of equal ones the first, as a stable sort leaves them."""
+    flat = [value for score in scores for value in score.flatten().tolist()]
+    order = sorted(range(len(flat)), key=lambda place: -flat[place])
+    kept = set(order[: len(flat) - round(sparsity * len(flat))])
+    all_of_them = torch.tensor([place in kept for place in range(len(flat))], dtype=torch.bool)
+    pieces = all_of_them.split([score.numel() for score in scores])
+    return [piece.view(score.shape) for piece, score in zip(pieces, scores, strict=True)]
+
+
+def slow_masks(scores, sparsity, scope, exclude=()):
+    names = [name for name in scores if name not in exclude]
+    result = {name: torch.ones(score.shape, dtype=torch.bool) for name, score in scores.items()}
+    groups = [names] if scope == "global" and not isinstance(sparsity, dict) else [[name] for name in names]
+    for group in groups:
+        fraction = sparsity[group[0]] if isinstance(sparsity, dict) else sparsity
+        result.update(zip(group, slow_group([scores[name] for name in group], fraction), strict=True))
+    return result
+
+
+def sizes(**sample_and_chunk):
+    """Small values of masks.SAMPLE and masks.CHUNK, so that small tensors take the path of large ones."""
+    return mock.patch.multiple(masks, **sample_and_chunk)
+
+
+def same(a, b) -> bool:
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+sparsities = st.one_of(
+    st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 0.99, 0.999999]),
+    st.floats(0, 1, exclude_max=True, allow_subnormal=False),
+)
+
+
+@st.composite
+def layers(draw, longest: int = 6):
+    """One to four tensors of scores with one to three dimensions; few levels make many ties."""
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    levels = draw(st.sampled_from([1, 2, 5, 50, 10**6]))
+    dtype = draw(st.sampled_from([torch.float32, torch.float64]))
+    shapes = draw(st.lists(st.lists(st.integers(1, longest), min_size=1, max_size=3), min_size=1, max_size=4))
+    return {
+        f"layer{i}.weight": torch.randint(-levels, levels + 1, shape, generator=generator).to(dtype) / 4
+        for i, shape in enumerate(shapes)
+    }
+
+
+# --------------------------------------------------------------------------------------------------------- properties
+
+
+@quickly
+@given(layers(), sparsities, st.sampled_from(["global", "layerwise"]))
+def test_the_number_pruned_is_exact(scores, sparsity, scope):
+    got = masks_from_scores(scores, sparsity, scope=scope, allow_empty=True)
+    pruned = {name: int((~mask).sum()) for name, mask in got.items()}
+    if scope == "layerwise":
+        assert pruned == {name: round(sparsity * score.numel()) for name, score in scores.items()}
+    assert scope == "layerwise" or sum(pruned.values()) == round(sparsity * sum(s.numel() for s in scores.values()))
+    assert all(mask.dtype == torch.bool and mask.shape == scores[name].shape for name, mask in got.items())
+
+
+@quickly
+@given(layers(), sparsities)
+def test_every_kept_score_is_at_least_every_pruned_score(scores, sparsity):
+    got = masks_from_scores(scores, sparsity, allow_empty=True)
+    kept = torch.cat([scores[name][mask] for name, mask in got.items()])
+    pruned = torch.cat([scores[name][~mask] for name, mask in got.items()])
+    assert not len(kept) or not len(pruned) or kept.min() >= pruned.max()
+
+
+@quickly
+@given(layers(), sparsities, st.sampled_from(["global", "layerwise"]), st.data())
+def test_equal_to_a_stable_sort_with_ties_and_layers_left_out(scores, sparsity, scope, data):
+    exclude = data.draw(st.lists(st.sampled_from(list(scores)), max_size=len(scores) - 1, unique=True))
+    got = masks_from_scores(scores, sparsity, scope=scope, exclude=exclude, allow_empty=True)
+    assert same(got, slow_masks(scores, sparsity, scope, exclude))
+    assert all(got[name].all() for name in exclude)
+
+
+@quickly
+@given(layers(), st.data())
+def test_each_layer_can_have_a_sparsity_of_its_own(scores, data):
+    exclude = list(scores)[1:2]
+    wanted = {name: data.draw(sparsities) for name in scores if name not in exclude}
+    got = masks_from_scores(scores, wanted, exclude=exclude, allow_empty=True)
+    assert same(got, slow_masks(scores, wanted, "layerwise", exclude))
+
+
+@quickly
+@given(layers(), sparsities, sparsities, st.sampled_from(["global", "layerwise"]))
+def test_a_higher_sparsity_prunes_a_superset(scores, a, b, scope):
+    few, many = (masks_from_scores(scores, s, scope=scope, allow_empty=True) for s in sorted((a, b)))
+    assert not any((many[name] & ~few[name]).any() for name in scores)
+
+
+@quickly
+@given(layers(), sparsities)
+def test_an_error_exactly_when_a_layer_would_be_empty(scores, sparsity):
+    empty = [name for name, mask in slow_masks(scores, sparsity, "global").items() if not mask.any()]
+    if not empty:
+        assert same(masks_from_scores(scores, sparsity), slow_masks(scores, sparsity, "global"))
+        return
+    with pytest.raises(ValueError, match="would empty") as caught:
+        masks_from_scores(scores, sparsity)
+    assert all(name in str(caught.value) for name in empty)
+
+
+@quickly
+@given(layers(longest=18), sparsities, st.sampled_from([(16, 8), (64, 16), (64, 1000)]))
+def test_small_samples_and_chunks_change_nothing(scores, sparsity, small):
+    with sizes(SAMPLE=small[0], CHUNK=small[1]):
+        got = masks_from_scores(scores, sparsity, allow_empty=True)
+        signed = masks._masks(scores, sparsity, "global", (), True, magnitude=True)
+    assert same(got, slow_masks(scores, sparsity, "global"))
+    assert same(signed, slow_masks({name: score.abs() for name, score in scores.items()}, sparsity, "global"))
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.001, 0.3, 0.5, 0.8, 0.99])
+@pytest.mark.parametrize("levels", [3, 100, 10**6])
+def test_the_bracket_settles_most_and_the_rest_is_sorted(sparsity, levels):
+    generator = torch.Generator().manual_seed(1)
+    scores = {name: torch.randint(levels, (size,), generator=generator) / 8 for name, size in (("a", 3000), ("b", 77))}
+    with (
+        sizes(SAMPLE=256, CHUNK=100),
+        mock.patch.object(masks, "_compare", wraps=masks._compare) as compare,
+        mock.patch.object(masks, "_largest", wraps=masks._largest) as largest,
+    ):
+        got = masks_from_scores(scores, sparsity, allow_empty=True)
+    assert same(got, slow_masks(scores, sparsity, "global"))
+    assert compare.call_count == 1
+    if levels > 10:
+        assert len(largest.call_args.args[0]) < 2000  # of 3,077
+
+
+@pytest.mark.parametrize(("outlier", "sparsity"), [(1000, 0.5), (1000, 0.9), (1000, 0.98), (-1000, 0.5), (-1000, 0.02)])
+def test_a_misleading_sample_changes_nothing(outlier, sparsity):
+    """What the sample sees, every 64th score, lies far above (or below) all the others."""
+    scores = torch.rand(64 * 256, generator=torch.Generator().manual_seed(0))
+    scores[::64] = outlier + torch.arange(256)
+    layers = {"a": scores[: 64 * 100], "b": scores[64 * 100 :].view(64, -1)}
+    with (
+        sizes(SAMPLE=256, CHUNK=50),
+        mock.patch.object(masks, "_compare", wraps=masks._compare) as compare,
+    ):
+        got = masks_from_scores(layers, sparsity, allow_empty=True)
+    assert same(got, slow_masks(layers, sparsity, "global"))
+    assert compare.call_count == 2
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_many_scores_at_the_real_sample_size(threads, monkeypatch):
+    """More scores than SAMPLE and than one chunk, all different: the threshold is known."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    count = masks.SAMPLE * 3 + 5
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).float()
+    got = masks_from_scores({"a": order[:1000], "b": order[1000:]}, 0.7)
+    assert torch.equal(torch.cat([got["a"], got["b"]]), order >= round(0.7 * count))
+
+
+def test_infinite_scores_are_ordinary_largest_and_smallest_ones():
+    scores = {"a": torch.tensor([1.0, float("inf"), -float("inf"), 2.0, float("inf")])}
+    assert same(masks_from_scores(scores, 0.6), {"a": torch.tensor([False, True, False, False, True])})
+    assert same(masks_from_scores(scores, 0.2), {"a": torch.tensor([True, True, False, True, True])})
+
+
+# --------------------------------------------------------------------------------------- against torch.nn.utils.prune
+
+
+def untied(model: nn.Module) -> nn.Module:
+    """Give every weight of the model a magnitude of its own."""
+    count = sum(p.numel() for p in model.parameters())
+    values = (torch.randperm(count, generator=torch.Generator().manual_seed(0)) + 1.0) / count
+    values *= torch.randint(0, 2, (count,), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    torch.nn.utils.vector_to_parameters(values, model.parameters())
+    return model
+
+
+def torch_masks(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {f"{name}.weight": m.weight_mask.bool() for name, m in model.named_modules() if hasattr(m, "weight_mask")}
+
+
+def prunable_modules(model):
+    return [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+
+
+@pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.77, 0.95])
+@pytest.mark.parametrize("small", [False, True])
+def test_global_masks_equal_global_unstructured(cnn, sparsity, small):
+    ours = untied(cnn)
+    theirs = copy.deepcopy(ours)
+    prune.global_unstructured(
+        [(m, "weight") for m in prunable_modules(theirs)], pruning_method=prune.L1Unstructured, amount=sparsity
+    )
+    with sizes(SAMPLE=64, CHUNK=32) if small else nullcontext():
+        assert same(magnitude_masks(ours, sparsity, allow_empty=True), torch_masks(theirs))
+
+
+@pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.77])
+def test_layerwise_masks_equal_l1_unstructured(cnn, sparsity):
+    ours = untied(cnn)
+    theirs = copy.deepcopy(ours)
+    for module in prunable_modules(theirs):
+        prune.l1_unstructured(module, "weight", amount=sparsity)
+    assert same(magnitude_masks(ours, sparsity, scope="layerwise"), torch_masks(theirs))
+
+
+def test_large_models_equal_global_unstructured():
+    ours = untied(nn.Sequential(nn.Linear(700, 400), nn.Linear(400, 10)))
+    theirs = copy.deepcopy(ours)
+    prune.global_unstructured(
+        [(m, "weight") for m in prunable_modules(theirs)], pruning_method=prune.L1Unstructured, amount=0.9
+    )
+    assert sum(p.numel() for p in ours.parameters()) > 2 * masks.SAMPLE
+    assert same(magnitude_masks(ours, 0.9), torch_masks(theirs))
+
+
+# -------------------------------------------------------------------------------------------------- layouts and types
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_any_layout_and_type_of_weight(cnn, dtype, layout):
+    cnn = cnn.to(dtype=dtype, memory_format=layout)
+    got = magnitude_masks(cnn, 0.6, allow_empty=True)
+    magnitudes = {name: dict(cnn.named_parameters())[name].detach().abs().double() for name in got}
+    assert same(got, slow_masks(magnitudes, 0.6, "global"))
+    expected = {name: p.detach() * got[name] if name in got else p.detach() for name, p in cnn.named_parameters()}
+    apply_masks(cnn, got)
+    assert all(torch.equal(p, expected[name]) for name, p in cnn.named_parameters())
+
+
+def test_transposed_and_strided_scores():
+    base = torch.rand(6, 8, generator=torch.Generator().manual_seed(0))
+    scores = {"turned": base.T, "every other": base[::2, 1::2], "widened": base[:1].expand(3, 8)}
+    assert same(masks_from_scores(scores, 0.4), slow_masks(scores, 0.4, "global"))
+
+
+def test_unit_scores_and_whole_numbers():
+    scores = {"a": torch.tensor([3, 1, 2]), "b": torch.tensor([5, 4])}
+    assert same(
+        masks_from_scores(scores, 0.4), {"a": torch.tensor([True, False, False]), "b": torch.tensor([True] * 2)}
+    )
+
+
+def test_magnitude_masks_leave_the_model_alone(cnn, unchanged):
+    check = unchanged(cnn)
+    magnitude_masks(cnn, 0.5)
+    check()
+
+
+def test_scores_are_left_alone():
+    scores = {"a": torch.tensor([-3.0, 1.0, 2.0])}
+    masks_from_scores(scores, 0.4)
+    assert scores["a"].tolist() == [-3.0, 1.0, 2.0]
+
+
+# -------------------------------------------------------------------------------------------------------- apply, hold
+
+
+def test_apply_zeroes_what_is_pruned_and_nothing_else(cnn):
+    before = copy.deepcopy(cnn.state_dict())
+    chosen = magnitude_masks(cnn, 0.5)
+    apply_masks(cnn, chosen)
+    for name, value in cnn.state_dict().items():
+        assert torch.equal(value, before[name] * chosen[name] if name in chosen else before[name])
+    assert all(p.requires_grad for p in cnn.parameters())
+
+
+def test_pruned_infinities_and_nans_become_plain_zero():
+    layer = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[float("nan"), float("inf")], [-1.0, -2.0]]))
+    apply_masks(layer, {"weight": torch.tensor([[False, False], [False, True]])})
+    assert layer.weight.tolist() == [[0, 0], [0, -2]]
+    assert not layer.weight.signbit()[1, 0]
+
+
+def test_masks_of_any_layout_can_be_applied():
+    layer = nn.Linear(3, 3, bias=False)
+    before, mask = layer.weight.detach().clone(), torch.tensor([[True, False, False], [True, True, False], [True] * 3])
+    apply_masks(layer, {"weight": mask.T})
+    assert torch.equal(layer.weight, before * mask.T)
+
+
+OPTIMIZERS = {
+    "sgd momentum nesterov": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-2),
+    "adam weight decay": lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=1e-2),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
+}
+
+
+def steps(model, optimizer, batch, count, after_backward=lambda: None, after_step=lambda: None):
+    images, labels = batch
+    model.train()
+    for _ in range(count):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        after_backward()
+        optimizer.step()
+        after_step()
+
+
+def revived(model, chosen) -> int:
+    return sum(int(p[~chosen[name]].count_nonzero()) for name, p in model.named_parameters() if name in chosen)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_held_weights_are_exactly_zero_after_every_step(cnn, batches, name):
+    optimizer = OPTIMIZERS[name](cnn.parameters())
+    steps(cnn, optimizer, batches[0], 5)  # fills the momentum
+    chosen = magnitude_masks(cnn, 0.5)
+    zero_again = hold(cnn, chosen)
+    assert revived(cnn, chosen) == 0
+
+    def after_step():
+        assert revived(cnn, chosen) > 0  # the optimizer did move them
+        zero_again()
+        assert revived(cnn, chosen) == 0
+
+    steps(cnn, optimizer, batches[0], 25, after_step=after_step)
+    kept = torch.cat([p[chosen[name]] for name, p in cnn.named_parameters() if name in chosen])
+    assert kept.count_nonzero() > 0.95 * len(kept)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_masking_the_gradients_alone_revives_zeros(cnn, batches, name):
+    """The control: why `hold` acts on the weights."""
+    optimizer = OPTIMIZERS[name](cnn.parameters())
+    steps(cnn, optimizer, batches[0], 5)
+    chosen = magnitude_masks(cnn, 0.5)
+    apply_masks(cnn, chosen)
+
+    def mask_gradients():
+        for name, parameter in cnn.named_parameters():
+            if name in chosen:
+                parameter.grad.masked_fill_(~chosen[name], 0)
+
+    steps(cnn, optimizer, batches[0], 1, after_backward=mask_gradients)
+    assert revived(cnn, chosen) > 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_weights_are_held_through_fit(cnn, tiny, optimizer):
+    """`fit` changes the memory layout of convolutions; what `hold` holds must be the weights that are trained."""
+    chosen = magnitude_masks(cnn, 0.5)
+    recipe = Recipe(epochs=2, batch_size=64, optimizer=optimizer, learning_rate=0.01)
+    fit(cnn, tiny, recipe, after_step=hold(cnn, chosen), progress=False)
+    assert revived(cnn, chosen) == 0
+
+
+def test_hold_survives_a_change_of_type_and_of_layout(cnn):
+    chosen = magnitude_masks(cnn, 0.5)
+    zero_again = hold(cnn, chosen)
+    cnn.to(dtype=torch.float64, memory_format=torch.channels_last)
+    with torch.no_grad():
+        for parameter in cnn.parameters():
+            parameter.add_(1)
+    zero_again()
+    assert revived(cnn, chosen) == 0
+
+
+def test_hold_needs_no_gradient_and_leaves_none(cnn, batches):
+    zero_again = hold(cnn, magnitude_masks(cnn, 0.5))
+    nn.functional.cross_entropy(cnn(batches[0][0]), batches[0][1]).backward()
+    before = [p.grad.clone() for p in cnn.parameters()]
+    zero_again()
+    assert all(torch.equal(p.grad, old) for p, old in zip(cnn.parameters(), before, strict=True))
+
+
+# ------------------------------------------------------------------------------------------------------------- report
+
+
+def test_report_counts_each_layer_and_all():
+    rows = report({"a": torch.tensor([True, False, False, False]), "b": torch.ones(2, 3, dtype=torch.bool)})
+    assert [(row.name, row.weights, row.kept, row.sparsity) for row in rows] == [
+        ("a", 4, 1, 0.75),
+        ("b", 6, 6, 0.0),
+        ("all", 10, 7, pytest.approx(0.3)),
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------- bad input
+
+BAD_SPARSITIES = [-0.1, 1, 1.0, 1.5, float("nan"), float("inf"), True, False, "0.5", None]
+
+
+@pytest.mark.parametrize("bad", BAD_SPARSITIES)
+def test_a_bad_sparsity_is_named(cnn, bad, unchanged):
+    check = unchanged(cnn)
+    for call in (
+        lambda: magnitude_masks(cnn, bad),
+        lambda: magnitude_masks(cnn, bad, scope="layerwise"),
+        lambda: masks_from_scores({"a": torch.rand(9)}, bad),
+        lambda: check_sparsity(bad),
+    ):
+        with pytest.raises(ValueError, match="sparsity=") as caught:
+            call()
+        assert f"sparsity={bad!r} must be" in str(caught.value)
+    check()
+
+
+@pytest.mark.parametrize("bad", BAD_SPARSITIES)
+def test_a_bad_sparsity_of_one_layer_is_named_with_the_layer(bad):
+    scores = {"a": torch.rand(9), "b": torch.rand(9)}
+    with pytest.raises(ValueError, match=r"sparsity\['b'\]="):
+        masks_from_scores(scores, {"a": 0.5, "b": bad})
+
+
+@pytest.mark.parametrize("good", [0, 0.0, 0.5, 1 - 1e-9])
+def test_good_sparsities_pass(good):
+    assert check_sparsity(good) == good
+
+
+def test_numpy_numbers_are_sparsities():
+    numpy = pytest.importorskip("numpy")
+    assert check_sparsity(numpy.float64(0.5)) == check_sparsity(numpy.float32(0.5)) == 0.5
+
+
+SCORES = {"a": torch.tensor([1.0, 2.0, 3.0, 4.0]), "b": torch.tensor([5.0, 6.0, 7.0, 8.0])}
+BAD_CALLS = {
+    "unknown scope": (dict(sparsity=0.5, scope="local"), ["scope='local'", "global", "layerwise"]),
+    "unknown scope beside sparsities by layer": (
+        dict(sparsity={"a": 0.5, "b": 0.5}, scope="local"),
+        ["scope='local'", "global", "layerwise"],
+    ),
+    "unknown layer excluded": (dict(sparsity=0.5, exclude=["c"]), ["exclude", "'c'", "a, b"]),
+    "unknown layer excluded, as text": (dict(sparsity=0.5, exclude="ab"), ["exclude", "'ab'"]),
+    "all excluded": (dict(sparsity=0.5, exclude=["a", "b"]), ["nothing to prune", "excluded"]),
+    "a layer's sparsity missing": (dict(sparsity={"a": 0.5}), ["sparsity", "a, b"]),
+    "sparsity for an unknown layer": (dict(sparsity={"a": 0.5, "b": 0.5, "c": 0.5}), ["sparsity", "a, b", "c"]),
+    "sparsity for an excluded layer": (dict(sparsity={"a": 0.5, "b": 0.5}, exclude="b"), ["sparsity"]),
+    "an emptied layer": (dict(sparsity=0.5), ["would empty a", "sparsity"]),
+    "two emptied layers": (dict(sparsity=0.9, scope="layerwise"), ["would empty a, b"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_a_call_that_makes_no_sense_is_refused_in_words(case):
+    arguments, words = BAD_CALLS[case]
+    with pytest.raises(ValueError, match=r".") as caught:
+        masks_from_scores(SCORES, **arguments)
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_no_scores_at_all_and_empty_layers():
+    with pytest.raises(ValueError, match="nothing to prune"):
+        masks_from_scores({}, 0.5)
+    with pytest.raises(ValueError, match="nothing to prune"):
+        masks_from_scores({"a": torch.empty(0, 3)}, 0.5)
+    assert masks_from_scores({**SCORES, "none": torch.empty(0, 3)}, 0.25)["none"].shape == (0, 3)
+
+
+def test_a_model_with_nothing_to_prune():
+    with pytest.raises(ValueError, match=r"ReLU.*nothing to prune"):
+        magnitude_masks(nn.ReLU(), 0.5)
+
+
+@pytest.mark.parametrize("place", [0, 50, 99])
+@pytest.mark.parametrize("small", [False, True])
+def test_nan_scores_are_refused_wherever_they_are(place, small):
+    scores = {"fine": torch.rand(100), "broken": torch.rand(100)}
+    scores["broken"][place] = float("nan")
+    with (
+        sizes(SAMPLE=16, CHUNK=8) if small else nullcontext(),
+        pytest.raises(ValueError, match=r"broken.*NaN"),
+    ):
+        masks_from_scores(scores, 0.5)
+
+
+def test_nan_weights_are_refused(cnn):
+    with torch.no_grad():
+        cnn[0].weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"0\.weight.*NaN"):
+        magnitude_masks(cnn, 0.5)
+
+
+def bad_masks(good):
+    name, mask = next(reversed(good.items()))
+    yield {**good, name: mask[:-1]}, [name, "must be torch.bool [10, 24]"]
+    yield {**good, name: mask.T}, [name, "[24, 10]", "[10, 24]"]
+    yield {**good, name: mask.any(1)}, [name, "[10]", "[10, 24]"]
+    yield {**good, name: mask.float()}, [name, "torch.float32", "torch.bool"]
+    yield {**good, "9.weight": mask}, ["'9.weight'", "does not have", name]
+
+
+@pytest.mark.parametrize("case", range(5))
+@pytest.mark.parametrize("function", [apply_masks, hold])
+def test_masks_that_do_not_fit_are_refused_and_nothing_is_changed(cnn, unchanged, function, case):
+    check = unchanged(cnn)
+    wrong, words = list(bad_masks(magnitude_masks(cnn, 0.5)))[case]
+    with pytest.raises(ValueError, match=r".") as caught:
+        function(cnn, wrong)
+    assert [word for word in words if word not in str(caught.value)] == []
+    check()

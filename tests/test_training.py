@@ -1,0 +1,352 @@
+"""Training: reproducible, augmented as promised, and it learns."""
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from utils import training
+from utils.data import BLACK, Split
+from utils.models import lenet300, resnet
+from utils.training import OPTIMIZERS, RECIPES, Recipe, augment, evaluate, fit, predict_logits
+
+SHORT = Recipe(epochs=2, batch_size=100)
+
+
+@pytest.fixture
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return lenet300((20, 10))
+
+
+@pytest.fixture
+def small_resnet() -> nn.Sequential:
+    torch.manual_seed(0)
+    return resnet((4, 6), blocks=1)
+
+
+def weights(model: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+# ---------------------------------------------------------------------------------------------------------------- fit
+
+
+def test_the_same_seed_gives_the_same_network_and_another_another(network, tiny):
+    recipe = Recipe(epochs=1, batch_size=100, shift=1)
+    results = []
+    for seed in (0, 0, 1):
+        torch.rand(1)  # the global generator has no part in it
+        model = copy.deepcopy(network)
+        history = fit(model, tiny, recipe, seed=seed, progress=False)
+        results.append((weights(model), history.train_loss))
+    assert torch.equal(results[0][0], results[1][0]) and results[0][1] == results[1][1]
+    assert not torch.equal(results[0][0], results[2][0])
+
+
+def test_training_leaves_the_global_generator_and_the_pictures(network, tiny):
+    state, images = torch.get_rng_state(), tiny.images.clone()
+    fit(network, tiny, Recipe(epochs=1, batch_size=100, shift=2), progress=False)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(tiny.images, images)
+
+
+def test_it_learns(network, tiny):
+    before = evaluate(network, tiny)
+    history = fit(network, tiny, Recipe(epochs=8, batch_size=50), progress=False)
+    assert evaluate(network, tiny) > max(0.7, before + 0.3)
+    assert history.train_loss[-1] < 0.6 * history.train_loss[0]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
+def test_every_optimizer_and_schedule_learns(network, tiny, optimizer, schedule):
+    rate = 0.02 if optimizer == "sgd" else 2e-3
+    recipe = Recipe(epochs=4, batch_size=50, optimizer=optimizer, schedule=schedule, learning_rate=rate)
+    history = fit(network, tiny, recipe, progress=False)
+    assert history.train_loss[-1] < 0.8 * history.train_loss[0]
+
+
+def test_a_convolutional_network_learns_and_keeps_its_layout(small_resnet, tiny):
+    history = fit(small_resnet, tiny[:200], Recipe(epochs=3, batch_size=40, learning_rate=0.01), progress=False)
+    assert history.train_loss[-1] < history.train_loss[0]
+    assert not any(module.training for module in small_resnet.modules())
+    assert all(p.is_contiguous() for p in small_resnet.parameters())
+
+
+@pytest.mark.parametrize("epochs", range(1, 10))
+def test_any_number_of_steps_can_be_trained(network, tiny, epochs):
+    history = fit(network, tiny[:20], Recipe(epochs=epochs, batch_size=20), progress=False)
+    assert len(history.train_loss) == epochs
+
+
+def test_history_has_an_entry_an_epoch(network, tiny):
+    history = fit(network, tiny, SHORT, validation=tiny[:100], progress=False)
+    assert len(history.train_loss) == len(history.validation_accuracy) == len(history.seconds) == 2
+    assert history.validation_accuracy[-1] == evaluate(network, tiny[:100])
+    assert 0 < history.seconds[0] < history.seconds[1]
+    assert set(history.as_dict()) == {"train_loss", "validation_accuracy", "seconds"}
+    assert fit(network, tiny, SHORT, progress=False).validation_accuracy == []
+
+
+def test_validation_in_between_does_not_change_the_training(small_resnet, tiny):
+    alone, watched = copy.deepcopy(small_resnet), small_resnet
+    recipe = Recipe(epochs=3, batch_size=40, learning_rate=0.01)
+    fit(alone, tiny[:120], recipe, progress=False)
+    fit(watched, tiny[:120], recipe, validation=tiny[100:130], progress=False)
+    assert torch.equal(weights(alone), weights(watched))
+
+
+def test_the_loss_recorded_is_the_mean_over_pictures(network, tiny):
+    """With a rate too small to move anything and batches of unequal size."""
+    recipe = Recipe(epochs=1, batch_size=450, learning_rate=1e-12, flip=False, weight_decay=0.0)
+    wanted = nn.functional.cross_entropy(network(tiny.images), tiny.labels).item()
+    assert fit(network, tiny, recipe, progress=False).train_loss == [pytest.approx(wanted, rel=1e-5)]
+
+
+class Recorder(nn.Module):
+    """Remembers the pictures it was shown while training, by their sums."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(784, 10)
+        self.seen: list[list[float]] = []
+
+    def forward(self, images):
+        if self.training:
+            self.seen.append(images.double().sum((1, 2, 3)).tolist())
+        return self.linear(images.flatten(1))
+
+
+def test_each_epoch_shows_every_picture_once_in_another_order(tiny):
+    model = Recorder()
+    fit(model, tiny[:110], Recipe(epochs=2, batch_size=25), progress=False)
+    assert [len(batch) for batch in model.seen] == [25, 25, 25, 25, 10] * 2
+    epochs = [list(itertools.chain(*model.seen[:5])), list(itertools.chain(*model.seen[5:]))]
+    wanted = sorted(tiny.images[:110].double().sum((1, 2, 3)).tolist())
+    assert sorted(epochs[0]) == pytest.approx(wanted) and sorted(epochs[1]) == pytest.approx(wanted)
+    assert epochs[0] != epochs[1]
+
+
+def test_labels_stay_with_their_pictures():
+    """Random pictures and labels can only be learnt by heart."""
+    generator = torch.Generator().manual_seed(0)
+    noise = Split(torch.randn(60, 1, 28, 28, generator=generator), torch.randint(10, (60,), generator=generator))
+    torch.manual_seed(0)
+    model = lenet300((64, 32))
+    fit(model, noise, Recipe(epochs=30, batch_size=20, flip=False, learning_rate=5e-3), progress=False)
+    assert evaluate(model, noise) == 1.0
+
+
+def test_after_step_is_called_after_each_optimizer_step(network, tiny):
+    seen = []
+    fit(network, tiny, SHORT, after_step=lambda: seen.append(weights(network)), progress=False)
+    assert len(seen) == 2 * 6
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(seen))
+    assert torch.equal(seen[-1], weights(network))
+
+
+def test_what_after_step_changes_is_kept(network, tiny):
+    def freeze():
+        with torch.no_grad():
+            network.fc2.weight.fill_(0.25)
+
+    fit(network, tiny, SHORT, after_step=freeze, progress=False)
+    assert (network.fc2.weight == 0.25).all()
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls(network):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    scheduler = training._scheduler(optimizer, Recipe(learning_rate=0.1), steps=100)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    peak = rates.index(max(rates))
+    assert max(rates) == pytest.approx(0.1, rel=1e-3) and 20 <= peak <= 30
+    assert rates[:peak] == sorted(rates[:peak]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[-1] < 0.001
+
+
+def test_the_progress_bar_can_be_silenced(network, tiny, capfd):
+    fit(network, tiny, SHORT, progress=False)
+    assert capfd.readouterr() == ("", "")
+    fit(network, tiny, SHORT)
+    assert "epoch 2/2" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_is_an_error(network, tiny, weight):
+    with torch.no_grad():
+        network.fc3.weight.fill_(weight)
+    with pytest.raises(ValueError, match=r"training loss is nan.*learning_rate=0\.002"):
+        fit(network, tiny, SHORT, progress=False)
+
+
+def test_too_large_a_rate_is_an_error(network, tiny):
+    recipe = Recipe(epochs=3, batch_size=50, optimizer="sgd", learning_rate=1e20, schedule="constant")
+    with pytest.raises(ValueError, match=r"learning_rate=1e\+20 is too large"):
+        fit(network, tiny, recipe, progress=False)
+
+
+def test_an_empty_training_set_is_an_error_and_changes_nothing(network, tiny, unchanged):
+    check = unchanged(network)
+    with pytest.raises(ValueError, match="train is empty"):
+        fit(network, tiny[:0], SHORT, progress=False)
+    check()
+
+
+def test_bf16_is_used_only_where_it_is_native(network, tiny, monkeypatch):
+    used = []
+    network.register_forward_hook(lambda module, inputs, output: used.append(output.dtype))
+    for native in (False, True):
+        monkeypatch.setattr(training, "bf16_is_native", lambda native=native: native)
+        fit(network, tiny[:100], Recipe(epochs=1, batch_size=100, bf16=True), progress=False)
+    assert used == [torch.float32, torch.bfloat16]
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+    assert isinstance(training.bf16_is_native(), bool)
+
+
+# ------------------------------------------------------------------------------------------------------------- recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", -1),
+        ("epochs", 1.5),
+        ("batch_size", 0),
+        ("batch_size", 2.5),
+        ("learning_rate", 0),
+        ("learning_rate", -1e-3),
+        ("learning_rate", math.nan),
+        ("learning_rate", math.inf),
+        ("weight_decay", -0.1),
+        ("weight_decay", math.nan),
+        ("shift", -1),
+        ("shift", 28),
+        ("shift", 0.5),
+        ("optimizer", "adamv"),
+        ("schedule", "cosine"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"{name}={value!r}".replace(".", r"\.")):
+        Recipe(**{name: value})
+
+
+def test_unknown_choices_list_the_known_ones():
+    with pytest.raises(ValueError, match="adamw, adam, sgd"):
+        Recipe(optimizer="rmsprop")
+    with pytest.raises(ValueError, match="one-cycle, constant"):
+        Recipe(schedule="step")
+
+
+def test_each_network_of_the_course_has_a_recipe():
+    assert set(RECIPES) == {"lenet300", "vgg", "resnet"}
+
+
+# ------------------------------------------------------------------------------------------------------------ augment
+
+
+def numbered(count: int, height: int = 28, width: int = 28) -> torch.Tensor:
+    """Pictures whose pixels all differ: only the right flip and shift gives them back."""
+    return torch.arange(1.0, count * height * width + 1).view(count, 1, height, width)
+
+
+def moved(picture: torch.Tensor, down: int, right: int) -> torch.Tensor:
+    """Pixel by pixel: the picture moved, black where nothing comes from."""
+    result = torch.full_like(picture, BLACK)
+    height, width = picture.shape[-2:]
+    for row in range(height):
+        for column in range(width):
+            if 0 <= row - down < height and 0 <= column - right < width:
+                result[0, row, column] = picture[0, row - down, column - right]
+    return result
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32), st.integers(1, 5), st.booleans(), st.integers(0, 3), st.integers(4, 7), st.integers(4, 7))
+def test_each_picture_is_its_original_flipped_or_not_and_moved_by_at_most_shift(seed, count, flip, shift, high, wide):
+    original = numbered(count, high, wide)
+    before = original.clone()
+    got = augment(original, torch.Generator().manual_seed(seed), flip=flip, shift=shift)
+    assert got.shape == original.shape and got.dtype == original.dtype
+    assert torch.equal(original, before)
+    moves = list(itertools.product(range(-shift, shift + 1), repeat=2))
+    for source, picture in zip(original, got, strict=True):
+        sources = [source, source.flip(2)] if flip else [source]
+        assert any(torch.equal(picture, moved(s, *move)) for s in sources for move in moves)
+
+
+def test_half_are_flipped_and_every_move_is_as_likely():
+    count, shift = 4000, 1
+    original = numbered(1, 5, 5).expand(count, -1, -1, -1)
+    got = augment(original, torch.Generator().manual_seed(0), flip=True, shift=shift)
+    tally = [
+        int((got == moved(source, down, right)).flatten(1).all(1).sum())
+        for source in (original[0], original[0].flip(2))
+        for down, right in itertools.product((-1, 0, 1), repeat=2)
+    ]
+    assert sum(tally) == count
+    assert min(tally) > 0.6 * count / 18 and max(tally) < 1.5 * count / 18
+
+
+@pytest.mark.parametrize(("flip", "shift"), [(False, 0), (True, 0), (False, 2), (True, 2)])
+def test_the_result_is_a_new_tensor(flip, shift):
+    original = numbered(2)
+    got = augment(original, torch.Generator().manual_seed(0), flip=flip, shift=shift)
+    got.zero_()
+    assert torch.equal(original, numbered(2))
+
+
+def test_without_flip_and_shift_nothing_happens():
+    assert torch.equal(augment(numbered(3), torch.Generator(), flip=False, shift=0), numbered(3))
+
+
+def test_augmenting_is_reproducible():
+    first, again, other = (
+        augment(numbered(9), torch.Generator().manual_seed(seed), flip=True, shift=2) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+# ----------------------------------------------------------------------------------------------------------- evaluate
+
+
+@pytest.mark.parametrize("batch_size", [1000, 7, 600, 1])
+def test_evaluate_equals_counting_one_by_one(network, tiny, batch_size):
+    part = tiny[:50]
+    with torch.no_grad():
+        right = sum(
+            int(network(image[None]).argmax()) == int(label)
+            for image, label in zip(part.images, part.labels, strict=True)
+        )
+    assert evaluate(network, part, batch_size) == pytest.approx(right / 50)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_evaluating_uses_eval_mode_and_leaves_the_model_as_it_was(small_resnet, tiny, unchanged, mode):
+    small_resnet.train(mode)
+    small_resnet[1].eval()  # a learner's frozen BatchNorm stays frozen
+    check = unchanged(small_resnet)
+    logits = predict_logits(small_resnet, tiny.images[:30], batch_size=10)
+    check()
+    with torch.no_grad():
+        wanted = copy.deepcopy(small_resnet).eval()(tiny.images[:30])
+    torch.testing.assert_close(logits, wanted)
+
+
+def test_the_mode_is_restored_after_an_error(network, unchanged):
+    network.train()
+    check = unchanged(network)
+    with pytest.raises(RuntimeError):
+        evaluate(network, Split(torch.zeros(2, 1, 5, 5), torch.zeros(2, dtype=torch.long)))
+    check()

@@ -1,0 +1,360 @@
+"""How fast are the helpers, against what one would use otherwise and against what the machine can do? `make bench`.
+
+Some parts only: `python tools/bench.py pruning training evaluation loading`. Every comparison alternates between its
+sides within one run, so that other work on the machine slows both alike: trust the ratios, not the seconds. Figures
+are medians with (lowest-highest) of the rounds.
+"""
+
+import argparse
+import copy
+import gc
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+import utils  # repairs the import of torchvision, which must follow  # noqa: F401
+from utils import data, files, masks, measure, models, training
+from utils.scores import prunable, prunable_layers
+
+SPARSITY = 0.9
+ROUNDS = {"ResNet-18": 3, "ResNet-50": 3, "VGG-16": 1}  # torch needs about a minute for VGG-16
+BATCHES = 60  # steps timed with the DataLoader, and scaled to an epoch
+PASS_BYTES = 4 + 1 + 1 + 8  # of a weight pruned: read it, write its mask; read the mask, read and write the weight
+COLUMNS = ("what", "ours, s", "against", "its time, s", "ratio", "goal", "bound, s", "ours / bound", "remarks")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `other` may be empty: then there is nothing to compare with, only the bound."""
+
+    what: str
+    ours: Sequence[float]  # seconds, one entry a round
+    against: str = ""
+    other: Sequence[float] = ()
+    goal: str = ""
+    bound: Sequence[float] = ()  # seconds that the machine needs at least, by what limits it
+    remarks: str = ""
+
+    def cells(self) -> tuple[str, ...]:
+        """The line's texts, one for each of COLUMNS."""
+        ratio = spread([b / a for a, b in zip(self.ours, self.other, strict=True)], "x") if self.other else ""
+        above = spread([a / b for a, b in zip(self.ours, self.bound, strict=True)], "x") if self.bound else ""
+        ours, other, bound = (spread(seconds) if seconds else "" for seconds in (self.ours, self.other, self.bound))
+        return self.what, ours, self.against, other, ratio, self.goal, bound, above, self.remarks
+
+
+def spread(values: Sequence[float], unit: str = "") -> str:
+    """ "median (lowest-highest)", three digits each."""
+    middle, low, high = (digits(v) for v in (statistics.median(values), min(values), max(values)))
+    return f"{middle}{unit}" if len(values) == 1 else f"{middle}{unit} ({low}-{high})"
+
+
+def digits(value: float) -> str:
+    """Three significant digits and no exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def table(rows: Sequence[Sequence[str]], columns: Sequence[str] = COLUMNS) -> str:
+    """A Markdown table whose columns also line up as plain text."""
+    lines = [columns, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"| {' | '.join(c.ljust(w) for c, w in zip(line, widths, strict=True))} |" for line in lines)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that `work()` takes; garbage is collected before, not meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+    finally:
+        gc.enable()
+
+
+# -------------------------------------------------------------------------------------------- what the machine can do
+
+
+def bytes_per_second(source: Tensor, target: Tensor) -> float:
+    """Memory bandwidth: a copy reads and writes every byte. Both tensors must be far larger than the caches."""
+    return 2 * source.nbytes / timed(lambda: target.copy_(source))
+
+
+def flops_per_second(matrix: Tensor, target: Tensor) -> float:
+    """Arithmetic peak that is really reached: two operations for each multiply-accumulate of a matrix product."""
+    return 2 * len(matrix) ** 3 / timed(lambda: torch.mm(matrix, matrix, out=target))
+
+
+def peak_extra_bytes(work: Callable[[], object]) -> int | None:
+    """Most memory that `work()` held at once beyond what was there before, by the kernel's own record (Linux).
+
+    None where that record cannot be reset. Memory that was freed before and kept by the process counts as there.
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # sets the recorded peak to the present size
+        before = _status_bytes("VmRSS")
+    except OSError:
+        return None
+    result = work()
+    peak = _status_bytes("VmHWM")
+    del result
+    return peak - before
+
+
+def _status_bytes(field: str) -> int:
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return 1024 * int(found[1]) if found else 0
+
+
+# ------------------------------------------------------------------------------------------------------------- pruning
+
+
+def network(name: str) -> nn.Module:
+    """A network of torchvision with random weights, the same each time."""
+    from torchvision.models import resnet18, resnet50, vgg16
+
+    torch.manual_seed(0)
+    return {"ResNet-18": resnet18, "ResNet-50": resnet50, "VGG-16": vgg16}[name]()
+
+
+def prune_ours(model: nn.Module) -> dict[str, Tensor]:
+    """Prune in place; the masks by parameter name."""
+    found = masks.magnitude_masks(model, SPARSITY, allow_empty=True)
+    masks.apply_masks(model, found)
+    return found
+
+
+def prune_torch(model: nn.Module) -> dict[str, Tensor]:
+    """The same with PyTorch's own tool."""
+    layers = prunable_layers(model)
+    prune.global_unstructured([(layer, "weight") for layer in layers.values()], prune.L1Unstructured, amount=SPARSITY)
+    return {f"{name}.weight": layer.weight_mask for name, layer in layers.items()}
+
+
+WAYS = {"ours": prune_ours, "torch": prune_torch}
+
+
+def difference(ours: dict[str, Tensor], theirs: dict[str, Tensor], weights: dict[str, Tensor]) -> tuple[int, bool]:
+    """How many mask elements differ, and whether all those weights are equally large: ties at the threshold."""
+    unequal = [weights[name].detach()[ours[name] != theirs[name].bool()].abs() for name in ours]
+    magnitudes = torch.cat(unequal)
+    return len(magnitudes), len(magnitudes.unique()) <= 1
+
+
+def peak_copies(name: str, way: str, threads: int) -> float | None:
+    """Peak extra memory of pruning a network, in copies of its weights, measured in a fresh process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_peak_copies_here, name, way, threads).result()
+
+
+def _peak_copies_here(name: str, way: str, threads: int) -> float | None:
+    torch.set_num_threads(threads)
+    WAYS[way](models.build("vgg"))  # so that neither thread pools nor lazy imports are counted
+    model = network(name)
+    size = sum(weight.nbytes for weight in prunable(model).values())
+    extra = peak_extra_bytes(lambda: WAYS[way](model))
+    return None if extra is None else extra / size
+
+
+def pruning(threads: int) -> Iterator[Row]:
+    """Global magnitude pruning at 90%, against torch.nn.utils.prune and against memory bandwidth."""
+    for way in WAYS.values():
+        way(models.build("vgg"))  # warm-up
+    source, target = torch.ones(2, 1 << 26)
+    for name, rounds in ROUNDS.items():
+        yield _prune_one(name, rounds, threads, source, target)
+
+
+def _prune_one(name: str, rounds: int, threads: int, source: Tensor, target: Tensor) -> Row:
+    model = network(name)
+    weights = prunable(model)
+    count = sum(weight.numel() for weight in weights.values())
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    found, bound = {}, []
+    for _ in range(rounds):
+        for way, work in WAYS.items():
+            own = copy.deepcopy(model)
+            seconds[way].append(timed(lambda work=work, way=way, own=own: found.update({way: work(own)})))
+        bound.append(PASS_BYTES * count / bytes_per_second(source, target))
+    differing, ties = difference(found["ours"], found["torch"], weights)
+    same = "masks identical" if not differing else f"{differing} mask elements differ, {'all' if ties else 'NOT'} ties"
+    copies = {way: peak_copies(name, way, threads) for way in WAYS if way == "ours" or rounds > 1}
+    memory = ", ".join(f"{way} {digits(c)}" for way, c in copies.items() if c is not None) or "not measurable here"
+    goal = "50x, under 1 copy" if name == "ResNet-50" else ""
+    remarks = f"{count / 1e6:.1f} M weights; {same}; peak extra memory in copies of the weights: {memory}"
+    return Row(f"prune {name}", seconds["ours"], "torch.nn.utils.prune", seconds["torch"], goal, bound, remarks)
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+def training_epoch(threads: int) -> Iterator[Row]:
+    """One epoch of `fit`, against a DataLoader over PIL transforms. Bound: the arithmetic of the network."""
+    train, recipe = data.load().train, training.Recipe(epochs=1)
+    steps = -(-len(train) // recipe.batch_size)
+    work = 3 * 2 * measure.macs(models.build("lenet300"), train.images[:1]) * len(train)  # forward, and twice back
+    matrix, target = torch.ones(2, 1024, 1024)
+    seconds: dict[str, list[float]] = {"ours": [], "0": [], "2": []}
+    bound = []
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = pil_dataset(Path(folder))
+        training.fit(models.build("lenet300"), train[:2560], recipe, progress=False)  # warm-up
+        loader_seconds(pictures, recipe, workers=0, steps=2)
+        for _ in range(3):
+            model = models.build("lenet300")
+            seconds["ours"].append(timed(lambda m=model: training.fit(m, train, recipe, progress=False)))
+            for workers in (0, 2):
+                part = loader_seconds(pictures, recipe, workers, BATCHES)
+                seconds[str(workers)].append(part * steps / BATCHES)
+            bound.append(work / flops_per_second(matrix, target))
+    for workers in ("0", "2"):
+        remarks = f"{len(train):,} pictures; the DataLoader: {BATCHES} of {steps} steps, scaled, without its start-up"
+        against = f"DataLoader + PIL, {workers} workers"
+        yield Row("one epoch of fit, lenet300", seconds["ours"], against, seconds[workers], "5x", bound, remarks)
+
+
+def pil_dataset(folder: Path) -> torch.utils.data.Dataset:
+    """FashionMNIST the usual way: a PIL picture at a time, flipped, turned into a tensor, normalised."""
+    from torchvision import transforms
+    from torchvision.datasets import FashionMNIST
+
+    shutil.copytree(files.data_folder() / "FashionMNIST", folder / "FashionMNIST")
+    steps = [
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize((data.MEAN,), (data.STD,)),
+    ]
+    return FashionMNIST(folder, download=True, transform=transforms.Compose(steps))  # finds the files, unpacks them
+
+
+def loader_seconds(pictures: torch.utils.data.Dataset, recipe: training.Recipe, workers: int, steps: int) -> float:
+    """Seconds of `steps` training steps fed by a DataLoader; starting its workers, and the first batch, not counted."""
+    model = models.build("lenet300").train()
+    optimizer = training.OPTIMIZERS[recipe.optimizer](
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    batches = iter(
+        torch.utils.data.DataLoader(pictures, recipe.batch_size, shuffle=True, num_workers=workers, drop_last=True)
+    )
+    next(batches)
+
+    def work() -> None:
+        for _ in range(steps):
+            images, labels = next(batches)
+            loss = nn.functional.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return timed(work)
+
+
+# ---------------------------------------------------------------------------------------------------------- evaluation
+
+
+def evaluation(threads: int) -> Iterator[Row]:
+    """Accuracy on the 10,000 test pictures, against the arithmetic peak. Untrained weights cost the same."""
+    test = data.load().test
+    matrix, target = torch.ones(2, 1024, 1024)
+    for name, rounds in {"lenet300": 5, "resnet": 3, "vgg": 1}.items():
+        model = models.build(name)
+        training.evaluate(model, test[:1000])  # warm-up
+        work = 2 * measure.macs(model, test.images[:1]) * len(test)
+        seconds, bound = [], []
+        for _ in range(rounds):
+            before = flops_per_second(matrix, target)
+            seconds.append(timed(lambda model=model: training.evaluate(model, test)))
+            bound.append(2 * work / (before + flops_per_second(matrix, target)))
+        middle = statistics.median(seconds)
+        reached = f"{len(test) / middle:,.0f} pictures/s, {digits(work / middle / 1e9)} GFLOP/s"
+        peak = digits(work / statistics.median(bound) / 1e9)
+        yield Row(f"evaluate {name}", seconds, bound=bound, remarks=f"{reached} of {peak} in a matrix product")
+
+
+# ------------------------------------------------------------------------------------------------------------- loading
+
+
+def loading(threads: int) -> Iterator[Row]:
+    """`data.load()` in a new process: first time on a machine (nothing unpacked), and later times."""
+    loaded = sum(t.nbytes for split in data.load() for t in (split.images, split.labels))
+    source, target = torch.ones(2, 1 << 26)
+    cold, warm, bound = [], [], []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as cache:
+            cold.append(load_seconds(cache))
+            warm.append(load_seconds(cache))
+        bound.append(loaded / bytes_per_second(source, target))
+    remarks = f"new process, its imports not counted; bound: writing {loaded / 1e6:.0f} MB of tensors"
+    yield Row("load data, cold", cold, goal="about 1 s", bound=bound, remarks=f"{remarks}; cold: nothing unpacked yet")
+    yield Row("load data, warm", warm, "cold", cold, "under cold", bound, remarks)
+
+
+def load_seconds(cache: str) -> float:
+    """Seconds of `data.load()` alone, in a fresh process with this cache folder."""
+    code = "import time; from utils import data; s = time.perf_counter(); data.load(); print(time.perf_counter() - s)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PRUNING_CACHE": cache},
+        cwd=Path(__file__).parents[1],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return float(done.stdout)
+
+
+PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
+    "pruning": pruning,
+    "training": training_epoch,
+    "evaluation": evaluation,
+    "loading": loading,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the named parts, all by default, and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of: {', '.join(PARTS)}; default: all")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: as PyTorch chooses")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}. Known: {', '.join(PARTS)}.")
+    torch.set_num_threads(options.threads)
+    rows = []
+    for part in options.parts or PARTS:
+        for row in PARTS[part](options.threads):
+            print(f"measured: {row.what}", file=sys.stderr, flush=True)
+            rows.append(row.cells())
+    print(table(rows))
+    print(f"\nMedian (lowest-highest) of alternating rounds. Bound: {BOUND}")
+    load = f"; load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    print(
+        f"{options.threads} thread(s) of {os.cpu_count()} cores{load}; torch {torch.__version__}, {platform.machine()}."
+    )
+
+
+BOUND = (
+    f"pruning moves {PASS_BYTES} bytes a weight (read it, write the mask; read the mask, read and write\n"
+    "the weight) at the bandwidth of a plain copy; training and evaluating do their multiply-accumulates at the speed\n"
+    "of a 1024 x 1024 matrix product; loading writes the tensors at the bandwidth of a copy. All measured in this run."
+)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Every figure of the course: one style, one palette (Okabe & Ito 2008), a second cue beside colour.
+
+Each function returns a matplotlib Figure; `show(figure, alt)` displays it with its description, so that a screen
+reader, a terminal and a page without pictures have one too. Accuracies come in as fractions and are drawn in percent.
+"""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+
+import numpy as np
+import torch
+from IPython.display import display
+from matplotlib import rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from utils.data import MEAN, STD
+from utils.lab import Guess
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A8A8A")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 3)), (0, (1, 1)), (0, (8, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "axes.titlesize": 11.5,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+}
+WIDTH, HEIGHT, DPI = 7.2, 3.6, 110
+rcParams.update(STYLE)
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure as a PNG with a description in words.
+
+    Raises:
+        ValueError: an empty description.
+    """
+    if not alt.strip():
+        raise ValueError("alt is empty; describe in a sentence what the figure shows.")
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
+    bundle = {"image/png": buffer.getvalue(), "text/plain": f"Figure: {alt}"}
+    display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def axes(
+    title: str, x_label: str, y_label: str, *, width: float = WIDTH, height: float = HEIGHT
+) -> tuple[Figure, Axes]:
+    """An empty figure in the course's style."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    ax = figure.subplots()
+    ax.set(title=title, xlabel=x_label, ylabel=y_label)
+    return figure, ax
+
+
+def lines(
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    percent: bool = False,
+    stops: bool = False,
+    level: tuple[str, float] | None = None,
+    spread: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    y_limits: tuple[float, float] | None = None,
+    guess: Guess | None = None,
+) -> Figure:
+    """Lines over `x`, each with its own colour, dash and marker.
+
+    Args:
+        percent: `series`, `level` and `spread` are fractions, drawn as percent.
+        stops: place the x values at equal distances and label each (for sparsities that crowd at the end).
+        level: a dashed horizontal line with its name: the dense network.
+        spread: for a series, its lower and upper values, drawn as a band.
+        guess: a locked guess, in the units of the y axis, is drawn as a dotted line.
+    """
+    figure, ax = axes(title, x_label, y_label)
+    factor = 100 if percent else 1
+    positions = range(len(x)) if stops else x
+    for index, (name, values) in enumerate(series.items()):
+        style = dict(color=PALETTE[index % 8], linestyle=DASHES[index % 8], marker=MARKERS[index % 8], markersize=4.5)
+        ax.plot(positions, factor * np.asarray(values, dtype=float), label=name, **style)
+        if spread and name in spread:
+            low, high = (factor * np.asarray(edge, dtype=float) for edge in spread[name])
+            ax.fill_between(positions, low, high, color=PALETTE[index % 8], alpha=0.18, linewidth=0)
+    if level:
+        ax.axhline(factor * level[1], color="#555555", linestyle=(0, (4, 3)), linewidth=1, label=level[0])
+    draw_guess(ax, guess)
+    if stops:
+        ax.set_xticks(list(positions), [f"{100 * value:g}%" for value in x])
+    if y_limits:
+        ax.set_ylim(*y_limits)
+    if len(series) > 1 or level:
+        ax.legend()
+    return figure
+
+
+def draw_guess(ax: Axes, guess: Guess | None, *, vertical: bool = False) -> None:
+    """Draw a locked guess as a dotted line with its number; an open one is not drawn."""
+    if guess is None or guess.value is None:
+        return
+    line = ax.axvline if vertical else ax.axhline
+    line(guess.value, color=PALETTE[3], linestyle=":", linewidth=2, label=f"my guess: {guess.value:g} {guess.unit}")
+    ax.legend()
+
+
+def bars(
+    values: Mapping[str, float],
+    *,
+    title: str,
+    x_label: str,
+    unit: str = "",
+    digits: int = 2,
+    reference: float | None = None,
+    errors: Mapping[str, tuple[float, float]] | None = None,
+    guess: Guess | None = None,
+) -> Figure:
+    """Horizontal bars from zero, each labelled with its number.
+
+    Args:
+        reference: a dashed vertical line, for "the same as the first".
+        errors: for a bar, the lower and upper end of its spread.
+    """
+    figure, ax = axes(title, x_label, "", height=0.9 + 0.42 * len(values))
+    names, numbers = list(values), [float(v) for v in values.values()]
+    ax.barh(names, numbers, color=PALETTE[0], height=0.62)
+    ends = [errors[name][1] if errors and name in errors else number for name, number in values.items()]
+    for row, name in enumerate(names):
+        if errors and name in errors:
+            ax.plot(errors[name], [row, row], color="black", linewidth=1.4, marker="|")
+    reach = max([*ends, reference or 0, guess.value if guess and guess.value else 0])
+    for row, (number, end) in enumerate(zip(numbers, ends, strict=True)):
+        ax.text(end + 0.012 * reach, row, f"{number:,.{digits}f}{unit}", va="center")
+    ax.set_xlim(0, 1.16 * reach)
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    if reference is not None:
+        ax.axvline(reference, color="#555555", linestyle=(0, (4, 3)), linewidth=1)
+    draw_guess(ax, guess, vertical=True)
+    return figure
+
+
+def scatter(
+    panels: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    notes: Mapping[str, str] | None = None,
+    guess_note: str = "",
+) -> Figure:
+    """One small scatter plot a panel, side by side, with a note in its corner."""
+    figure = Figure(figsize=(max(WIDTH, 2.5 * len(panels)), 3.1), layout="constrained")
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for index, (ax, (name, (x, y))) in enumerate(zip(grid, panels.items(), strict=True)):
+        ax.scatter(x, y, s=9, color=PALETTE[index % 8], marker=MARKERS[index % 8], alpha=0.6, linewidth=0)
+        ax.set(title=name, xlabel=x_label)
+        if notes and name in notes:
+            ax.text(0.04, 0.96, notes[name], transform=ax.transAxes, va="top")
+    grid[0].set_ylabel(y_label)
+    figure.suptitle(f"{title} {guess_note}".strip(), x=0.01, ha="left", fontsize=11.5)
+    return figure
+
+
+def histogram(
+    groups: Mapping[str, Tensor],
+    *,
+    title: str,
+    x_label: str,
+    threshold: float | None = None,
+    bins: int = 80,
+    y_label: str = "weights",
+) -> Figure:
+    """Histograms on one axis; with `threshold`, dashed lines at plus and minus that value."""
+    figure, ax = axes(title, x_label, y_label)
+    for index, (name, values) in enumerate(groups.items()):
+        numbers = values.detach().flatten().numpy()
+        ax.hist(numbers, bins=bins, histtype="step", color=PALETTE[index], linestyle=DASHES[index], label=name)
+    for edge in [] if threshold is None else [-threshold, threshold]:
+        ax.axvline(edge, color="black", linestyle="--", linewidth=1)
+    if len(groups) > 1:
+        ax.legend()
+    return figure
+
+
+def pictures(images: Tensor, captions: Sequence[str], *, title: str, columns: int = 10) -> Figure:
+    """Fashion-MNIST pictures `[n, 1, 28, 28]` (normalised) with a caption each, in rows of `columns`."""
+    rows = -(-len(captions) // columns)
+    figure = Figure(figsize=(WIDTH, 0.35 + 1.0 * rows * 10 / columns), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for ax in grid:
+        ax.axis("off")
+    for ax, image, caption in zip(grid, images * STD + MEAN, captions, strict=False):
+        ax.imshow(1 - image[0], cmap="gray", vmin=0, vmax=1)
+        ax.set_title(caption, fontsize=7.5, loc="center", pad=2)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
+    return figure
+
+
+def maps(panels: Mapping[str, Tensor], *, title: str, label: str, most: float | None = None) -> Figure:
+    """Matrices as pictures side by side, on one grey scale from 0 (white) to the largest value (black)."""
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    most = most or max(float(panel.max()) for panel in panels.values())
+    for ax, (name, panel) in zip(grid, panels.items(), strict=True):
+        image = ax.imshow(panel.detach().numpy(), cmap="gray_r", vmin=0, vmax=most, interpolation="nearest")
+        ax.set(title=name, xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    figure.colorbar(image, ax=list(grid), label=label, shrink=0.85)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
+    return figure
+
+
+def input_map(mask: Tensor) -> Tensor:
+    """How many of the first layer's weights are left at each input pixel: `[units, 784]` bool -> `[28, 28]`."""
+    return mask.sum(0).reshape(28, 28).to(torch.float32)
