@@ -126,7 +126,7 @@ def claim(
     between: tuple[float, float] | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
-) -> bool:
+) -> None:
     """State what the lab says is true, and check it against what was just measured.
 
     Prints one line, the same on every machine, when it holds; what was measured when it does not.
@@ -141,11 +141,10 @@ def claim(
     value = float(value)
     if low <= value <= high:
         print(f"Holds: {statement}.")
-        return True
+        return
     wanted = f"{low:g} to {high:g}" if between else f"at least {low:g}" if at_least is not None else f"at most {high:g}"
     print(f"DOES NOT HOLD HERE: {statement}. Measured {value:.4g}, expected {wanted}.")
     _claims.append(statement)
-    return False
 
 
 # ---------------------------------------------------------------------------------------------------------------- quiz

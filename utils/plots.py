@@ -4,6 +4,7 @@ Each function returns a matplotlib Figure; `show(figure, alt)` displays it with 
 reader, a terminal and a page without pictures have one too. Accuracies come in as fractions and are drawn in percent.
 """
 
+import html
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 
@@ -38,7 +39,7 @@ rcParams.update(STYLE)
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Display a figure as a PNG with a description in words.
+    """Display a figure as a PNG and, below it to unfold, its description in words: JupyterLab shows no alt text.
 
     Raises:
         ValueError: an empty description.
@@ -49,6 +50,8 @@ def show(figure: Figure, alt: str) -> None:
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
     bundle = {"image/png": buffer.getvalue(), "text/plain": f"Figure: {alt}"}
     display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
+    words = f"<details><summary><small>The figure in words</small></summary>{html.escape(alt)}</details>"
+    display({"text/html": words, "text/plain": ""}, raw=True)
 
 
 def axes(

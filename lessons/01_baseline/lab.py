@@ -271,10 +271,10 @@ claim("Timed in turn, a network is as fast as itself", twins["the same again"].s
 # times as long: each weight is fetched from memory once and used for all of them.
 
 # %% tags=["figure:batch", "nbval-ignore-output"]
-per_picture = {}
-for batch in (1, 4, 16, 64, 256):
-    timing = measure.latency({"network": network}, pictures.validation.images[:batch])["network"]
-    per_picture[batch] = 1e6 * timing.median / batch
+sizes = (1, 4, 16, 64, 256)
+batches = {size: lambda _, batch=pictures.validation.images[:size]: network(batch) for size in sizes}
+timings = measure.latency(batches, one)
+per_picture = {size: 1e6 * timing.median / size for size, timing in timings.items()}
 plots.show(
     plots.bars(
         {f"batch of {batch}": value for batch, value in per_picture.items()},

@@ -1,0 +1,62 @@
+"""`make checkpoints`: what it records is what it wrote, and what the labs then load."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+from tools import checkpoints
+from utils import data, training
+from utils.data import Data
+from utils.models import baseline, build
+from utils.training import Recipe, evaluate
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, course_data):
+    """An empty data folder, a few pictures, a recipe of one epoch."""
+    few = Data(course_data.train[:512], course_data.validation[:200], course_data.test[:100])
+    monkeypatch.setenv("PRUNING_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "load", lambda: few)
+    monkeypatch.setitem(training.RECIPES, "lenet300", Recipe(epochs=1, batch_size=64))
+    return tmp_path / "data" / "baselines"
+
+
+def test_what_is_recorded_is_what_was_written(folder, course_data, capsys):
+    checkpoints.train("lenet300", threads=1)
+    content = (folder / "lenet300.safetensors").read_bytes()
+    assert {path.name for path in folder.iterdir()} == {"lenet300.safetensors", "baselines.json"}
+    facts = json.loads((folder / "baselines.json").read_text())["lenet300"]
+    assert facts["sha256"] == hashlib.sha256(content).hexdigest()
+    assert facts["bytes"] == len(content)
+    assert facts["parameters"] == 266_610
+    assert (facts["threads"], facts["seed"], facts["torch"]) == (1, 0, torch.__version__)
+    assert Recipe(**facts["recipe"]) == training.RECIPES["lenet300"]
+    assert [len(values) for values in facts["history"].values()] == [1, 1, 1]
+    loaded = baseline("lenet300")
+    assert not loaded.training
+    assert facts["validation_accuracy"] == pytest.approx(evaluate(loaded, course_data.validation[:200]), abs=1e-4)
+    assert facts["test_accuracy"] == pytest.approx(evaluate(loaded, course_data.test[:100]), abs=1e-4)
+    assert facts["validation_accuracy"] > 0.2  # it was trained
+    assert not torch.equal(loaded.fc1.weight, build("lenet300", 0).fc1.weight)
+    assert f"lenet300: test {facts['test_accuracy']:.2%}" in capsys.readouterr().out
+
+
+def test_training_again_gives_the_same_file_and_keeps_the_other_entries(folder):
+    checkpoints.train("lenet300", threads=1)
+    first = (folder / "lenet300.safetensors").read_bytes()
+    path = folder / "baselines.json"
+    entries = json.loads(path.read_text())
+    path.write_text(json.dumps({**entries, "vgg": {"sha256": "x"}}))
+    checkpoints.train("lenet300", threads=1)
+    assert (folder / "lenet300.safetensors").read_bytes() == first
+    after = json.loads(path.read_text())
+    assert after["vgg"] == {"sha256": "x"} and after["lenet300"]["sha256"] == entries["lenet300"]["sha256"]
+
+
+def test_a_name_that_is_no_network_writes_nothing(folder):
+    with pytest.raises(ValueError, match="alexnet"):
+        checkpoints.train("alexnet", threads=1)
+    assert not folder.exists()
