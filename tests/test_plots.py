@@ -73,8 +73,7 @@ def test_each_figure_renders_and_is_small(name, shown):
     figure = FIGURES[name]()
     assert isinstance(figure, Figure)
     plots.show(figure, "What it shows.")
-    (bundle, _), *rest = shown
-    assert not rest
+    bundle, _ = shown[0]
     image = Image.open(io.BytesIO(bundle["image/png"]))
     assert 300 < image.width < 1600 and 60 < image.height < 1200
     assert len(bundle["image/png"]) < 150_000
@@ -82,12 +81,13 @@ def test_each_figure_renders_and_is_small(name, shown):
 
 
 def test_show_puts_out_a_picture_and_the_same_in_words(shown):
-    plots.show(FIGURES["lines"](), "Three lines.")
-    ((bundle, options),) = shown
+    plots.show(FIGURES["lines"](), "Three <lines>.")
+    (bundle, options), (words, _) = shown
     assert bundle["image/png"].startswith(b"\x89PNG\r\n\x1a\n")
-    assert bundle["text/plain"] == "Figure: Three lines."
+    assert bundle["text/plain"] == "Figure: Three <lines>."
     assert set(bundle) == {"image/png", "text/plain"}
-    assert options == {"raw": True, "metadata": {"image/png": {"alt": "Three lines."}}}
+    assert options == {"raw": True, "metadata": {"image/png": {"alt": "Three <lines>."}}}
+    assert words["text/html"].startswith("<details>") and "Three &lt;lines&gt;." in words["text/html"]
 
 
 @pytest.mark.parametrize("alt", ["", "  ", "\n\t"])

@@ -91,7 +91,9 @@ def lines(
     factor = 100 if percent else 1
     positions = range(len(x)) if stops else x
     for index, (name, values) in enumerate(series.items()):
-        style = dict(color=PALETTE[index % 8], linestyle=DASHES[index % 8], marker=MARKERS[index % 8], markersize=4.5)
+        style = dict(color=PALETTE[index % 8], linestyle=DASHES[index % 8])
+        if len(x) <= 60:  # more would run into one another
+            style.update(marker=MARKERS[index % 8], markersize=4.5)
         ax.plot(positions, factor * np.asarray(values, dtype=float), label=name, **style)
         if spread and name in spread:
             low, high = (factor * np.asarray(edge, dtype=float) for edge in spread[name])
@@ -103,7 +105,9 @@ def lines(
         ax.set_xticks(list(positions), [f"{100 * value:g}%" for value in x])
     if y_limits:
         ax.set_ylim(*y_limits)
-    if len(series) > 1 or level:
+    if len(series) > 4:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    elif len(series) > 1 or level:
         ax.legend()
     return figure
 
@@ -128,7 +132,7 @@ def bars(
     errors: Mapping[str, tuple[float, float]] | None = None,
     guess: Guess | None = None,
 ) -> Figure:
-    """Horizontal bars from zero, each labelled with its number.
+    """Horizontal bars from zero, each labelled with its number; negative ones go to the left.
 
     Args:
         reference: a dashed vertical line, for "the same as the first".
@@ -137,19 +141,41 @@ def bars(
     figure, ax = axes(title, x_label, "", height=0.9 + 0.42 * len(values))
     names, numbers = list(values), [float(v) for v in values.values()]
     ax.barh(names, numbers, color=PALETTE[0], height=0.62)
-    ends = [errors[name][1] if errors and name in errors else number for name, number in values.items()]
+    reaches = [(*errors[name], number) if errors and name in errors else (number,) for name, number in values.items()]
     for row, name in enumerate(names):
         if errors and name in errors:
             ax.plot(errors[name], [row, row], color="black", linewidth=1.4, marker="|")
-    reach = max([*ends, reference or 0, guess.value if guess and guess.value else 0])
-    for row, (number, end) in enumerate(zip(numbers, ends, strict=True)):
-        ax.text(end + 0.012 * reach, row, f"{number:,.{digits}f}{unit}", va="center")
-    ax.set_xlim(0, 1.16 * reach)
+    most = max(*map(max, reaches), reference or 0, guess.value if guess and guess.value else 0)
+    least = min(0, *map(min, reaches))
+    for row, (number, reach) in enumerate(zip(numbers, reaches, strict=True)):
+        ax.text(max(0, *reach) + 0.012 * (most - least), row, f"{number:,.{digits}f}{unit}", va="center")
+    ax.set_xlim(1.05 * least, most + 0.16 * (most - least))
+    ax.axvline(0, color="black", linewidth=0.8)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
     if reference is not None:
         ax.axvline(reference, color="#555555", linestyle=(0, (4, 3)), linewidth=1)
     draw_guess(ax, guess, vertical=True)
+    return figure
+
+
+def dots(
+    values: Mapping[str, float],
+    errors: Mapping[str, tuple[float, float]],
+    *,
+    title: str,
+    x_label: str,
+    unit: str = "",
+    digits: int = 2,
+) -> Figure:
+    """A dot with its interval and its number a row; for near values, so the axis does not start at zero."""
+    figure, ax = axes(title, x_label, "", height=0.9 + 0.42 * len(values))
+    for row, (name, value) in enumerate(values.items()):
+        ax.plot(errors[name], [row, row], color="black", linewidth=1.4, marker="|")
+        ax.plot(value, row, color=PALETTE[0], marker="o", markersize=8)
+        ax.annotate(f"{value:,.{digits}f}{unit}", (value, row), (0, 9), textcoords="offset points", ha="center")
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set_ylim(len(values) - 0.5, -0.7)
     return figure
 
 
@@ -160,18 +186,15 @@ def scatter(
     x_label: str,
     y_label: str,
     notes: Mapping[str, str] | None = None,
-    guess_note: str = "",
 ) -> Figure:
-    """One small scatter plot a panel, side by side, with a note in its corner."""
-    figure = Figure(figsize=(max(WIDTH, 2.5 * len(panels)), 3.1), layout="constrained")
+    """One small scatter plot a panel, side by side, with its note behind its name."""
+    figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for index, (ax, (name, (x, y))) in enumerate(zip(grid, panels.items(), strict=True)):
-        ax.scatter(x, y, s=9, color=PALETTE[index % 8], marker=MARKERS[index % 8], alpha=0.6, linewidth=0)
-        ax.set(title=name, xlabel=x_label)
-        if notes and name in notes:
-            ax.text(0.04, 0.96, notes[name], transform=ax.transAxes, va="top")
+        ax.scatter(x, y, s=7, color=PALETTE[index % 8], marker=MARKERS[index % 8], alpha=0.6, linewidth=0)
+        ax.set(title=f"{name}: {notes[name]}" if notes and name in notes else name, xlabel=x_label)
     grid[0].set_ylabel(y_label)
-    figure.suptitle(f"{title} {guess_note}".strip(), x=0.01, ha="left", fontsize=11.5)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
     return figure
 
 
