@@ -436,6 +436,7 @@ def test_notebooks() -> str:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for original in originals:
             shutil.copy(original, folder)
+        shutil.copy(ROOT / "tests" / "nbval_budget.py", Path(folder) / "conftest.py")
         options = ["--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "--rootdir", folder, "--timeout=300"]
         options += ["--nbval-sanitize-with", str(sanitizer)] if sanitizer.exists() else []
         return pytest(*options, folder, cwd=Path(folder))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import ipywidgets
 import matplotlib
+import numpy as np
 import resvg_py
 from torch import nn
 
@@ -101,7 +102,7 @@ class Explorer:
         """The states at every stop of the slider, other controls as they are."""
         return [self.state(replace(controls, sparsity=stop)) for stop in STOPS]
 
-    def timed(self, controls: Controls, rounds: int = 9) -> State:
+    def timed(self, controls: Controls, rounds: int = 15) -> State:
         """The state with latency: one picture, one thread, the masked network against the dense one, interleaved."""
         state = self.state(controls)
         self._mask(controls)
@@ -151,10 +152,10 @@ class Explorer:
     def _make_widgets(self) -> None:
         names = {f"{100 * stop:g}%": stop for stop in STOPS}
         self.sparsity = ipywidgets.SelectionSlider(
-            options=list(names.items()), description="Sparsity", layout={"width": "430px"}
+            options=list(names.items()), description="Sparsity", layout={"width": "380px"}
         )
-        self.score = ipywidgets.Dropdown(options=list(SCORES), description="Score", layout={"width": "210px"})
-        self.scope = ipywidgets.Dropdown(options=SCOPES, description="Scope", layout={"width": "210px"})
+        self.score = ipywidgets.Dropdown(options=list(SCORES), description="Score", layout={"width": "195px"})
+        self.scope = ipywidgets.Dropdown(options=SCOPES, description="Scope", layout={"width": "195px"})
         self.picture = ipywidgets.HTML()
         self.trouble = ipywidgets.HTML()
         for control in (self.sparsity, self.score, self.scope):
@@ -169,7 +170,8 @@ class Explorer:
 
     def refresh(self) -> None:
         """Compute, measure and draw what the controls say."""
-        self.picture.value = self.svg(self.timed(self.controls))
+        self.shown = self.timed(self.controls)
+        self.picture.value = self.svg(self.shown)
 
     def _on_change(self, _: object) -> None:
         """An exception in a callback would vanish: show it in red, keep it, and let the lab's last cell fail."""
@@ -184,12 +186,14 @@ class Explorer:
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:
         """The live panel; beside it a picture and a description for where there is no kernel."""
-        self.refresh()
-        state = self.timed(self.controls)
+        self._on_change(None)
+        bundle = self.panel._repr_mimebundle_()
+        if self.trouble.value:
+            return {**bundle, "text/plain": f"Pruning explorer. {self.problems[-1]}"}, {}
+        state = self.shown
         description = f"Pruning explorer. {self.describe(state)} Run the notebook to move the sliders."
         png = resvg_py.svg_to_bytes(svg_string=self.svg(state), width=920, font_dirs=[str(FONTS)])
-        bundle = {**self.panel._repr_mimebundle_(), "image/png": bytes(png), "text/plain": description}
-        return bundle, {"image/png": {"alt": description}}
+        return {**bundle, "image/png": bytes(png), "text/plain": description}, {"image/png": {"alt": description}}
 
 
 # ------------------------------------------------------------------------------------------------- parts of the picture
@@ -211,7 +215,7 @@ def _draw_curve(states: list[State], now: State, name: str) -> list[str]:
     """Accuracy over sparsity: a dot for each stop (measured), thin dashes between them (not measured)."""
     left, right, top, bottom = 52, 440, 40, 330
 
-    def at(index: int, accuracy: float) -> tuple[float, float]:
+    def at(index: float, accuracy: float) -> tuple[float, float]:
         return left + (right - left) * index / (len(states) - 1), bottom - (bottom - top) * accuracy
 
     parts = [_text(left, 22, f"Accuracy of {name}, masked, not retrained", font_weight="bold")]
@@ -228,7 +232,7 @@ def _draw_curve(states: list[State], now: State, name: str) -> list[str]:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     parts.append(f'<polyline points="{path}" fill="none" stroke="{BLUE}" stroke-dasharray="3 3"/>')
     parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{BLUE}"/>' for x, y in points]
-    x, y = points[STOPS.index(now.controls.sparsity)]
+    x, y = at(np.interp(now.controls.sparsity, STOPS, range(len(STOPS))), now.accuracy)
     parts.append(_line(x, top, x, bottom, ORANGE, stroke_width=1.5))
     parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8" fill="none" stroke="{ORANGE}" stroke-width="3"/>')
     return parts

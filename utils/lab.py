@@ -92,7 +92,7 @@ def check(answer: Callable) -> Callable:
     if name not in EXERCISES:
         raise ValueError(f"{name} is no exercise of the course. Exercises: {', '.join(EXERCISES)}.")
     exercise = EXERCISES[name]
-    if is_untouched(answer):
+    if answer is exercise.reference or is_untouched(answer):  # the former when the cell is run once more
         print(f"{name}: not written yet. The lab goes on with the course's own, from {exercise.source}.")
         return exercise.reference
     try:

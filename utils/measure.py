@@ -166,9 +166,10 @@ def latency(
     with _steady(models, threads):
         calls = {name: _warm_up(model, inputs, shortest) for name, model in models.items()}
         times: dict[str, list[float]] = {name: [] for name in models}
-        for _ in range(rounds):
-            for name, model in models.items():
-                times[name].append(_time(model, inputs, calls[name]))
+        for number in range(rounds):
+            turn = list(models) if number % 2 == 0 else list(reversed(models))  # nobody always comes first
+            for name in turn:
+                times[name].append(_time(models[name], inputs, calls[name]))
     first = next(iter(times.values()))
     return {name: _timing(name, seconds, first, len(inputs), threads) for name, seconds in times.items()}
 

@@ -145,7 +145,7 @@ def bars(
     for row, name in enumerate(names):
         if errors and name in errors:
             ax.plot(errors[name], [row, row], color="black", linewidth=1.4, marker="|")
-    most = max(*map(max, reaches), reference or 0, guess.value if guess and guess.value else 0)
+    most = max(*map(max, reaches), reference or 0, guess.value if guess and guess.value else 0) or 1
     least = min(0, *map(min, reaches))
     for row, (number, reach) in enumerate(zip(numbers, reaches, strict=True)):
         ax.text(max(0, *reach) + 0.012 * (most - least), row, f"{number:,.{digits}f}{unit}", va="center")
@@ -211,7 +211,7 @@ def histogram(
     figure, ax = axes(title, x_label, y_label)
     for index, (name, values) in enumerate(groups.items()):
         numbers = values.detach().flatten().numpy()
-        ax.hist(numbers, bins=bins, histtype="step", color=PALETTE[index], linestyle=DASHES[index], label=name)
+        ax.hist(numbers, bins=bins, histtype="step", color=PALETTE[index % 8], linestyle=DASHES[index % 8], label=name)
     for edge in [] if threshold is None else [-threshold, threshold]:
         ax.axvline(edge, color="black", linestyle="--", linewidth=1)
     if len(groups) > 1:
@@ -227,7 +227,7 @@ def pictures(images: Tensor, captions: Sequence[str], *, title: str, columns: in
     for ax in grid:
         ax.axis("off")
     for ax, image, caption in zip(grid, images * STD + MEAN, captions, strict=False):
-        ax.imshow(1 - image[0], cmap="gray", vmin=0, vmax=1)
+        ax.imshow((1 - image[0]).numpy(), cmap="gray", vmin=0, vmax=1)
         ax.set_title(caption, fontsize=7.5, loc="center", pad=2)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
     return figure

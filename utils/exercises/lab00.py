@@ -17,25 +17,30 @@ def largest_safe_sparsity(sparsities: Sequence[float], accuracies: Sequence[floa
 
 def check_largest_safe_sparsity(answer: Callable) -> None:
     """Typical mistakes: an index, the first that fails, the best accuracy as reference, a drop in percent."""
-    sparsities, accuracies = [0.0, 0.5, 0.8, 0.9, 0.95], [0.90, 0.91, 0.895, 0.85, 0.60]
-    got = answer(sparsities, accuracies, 0.01)
+    sparsities, accuracies = [0.0, 0.3, 0.5, 0.8, 0.9, 0.95], [0.90, 0.92, 0.905, 0.895, 0.85, 0.60]
+    got = answer(list(sparsities), list(accuracies), 0.01)
     if got is None:
         raise WrongAnswer("it returns None. Is a `return` missing?")
-    if got == 2:
-        raise WrongAnswer("it returns 2, the position in the list; return the sparsity that stands there, 0.8.")
+    if getattr(got, "ndim", 0) or isinstance(got, (list, tuple)):
+        raise WrongAnswer(f"it returns several numbers, {got}; it must be one, 0.8.")
+    if got == 3:
+        raise WrongAnswer("it returns 3, the position in the list; return the sparsity that stands there, 0.8.")
     if got == 0.9:
         raise WrongAnswer(
-            "with accuracies 0.90, 0.91, 0.895, 0.85 and an allowed drop of 0.01 it returns 0.9, where the accuracy "
-            "is already 0.05 lower. Return the last that is still good enough, not the first that is not."
+            "with accuracies 0.90, 0.92, 0.905, 0.895, 0.85 and an allowed drop of 0.01 it returns 0.9, where "
+            "accuracy is already 0.05 lower. Return the last that is still good enough, not the first that is not."
+        )
+    if got == 0.3:
+        raise WrongAnswer(
+            "it returns 0.3. The comparison is with the dense network, accuracies[0] = 0.90, not with the best, 0.92."
         )
     if got == 0.5:
         raise WrongAnswer(
-            "it returns 0.5. The comparison is with the dense network, accuracies[0] = 0.90, not with the best, 0.91."
+            "it returns 0.5, as if almost no drop were allowed. allowed_drop is a fraction like the accuracies: "
+            "compare accuracy with 0.90 - 0.01."
         )
     if got == 0.95:
-        raise WrongAnswer(
-            "it returns 0.95, where accuracy fell by 0.30. allowed_drop is a fraction: 0.01 is one point."
-        )
+        raise WrongAnswer("it returns 0.95, where accuracy fell by 0.30. allowed_drop = 0.01 is one percentage point.")
     if got != 0.8:
         raise WrongAnswer(f"for sparsities {sparsities} and accuracies {accuracies} it returns {got}; it must be 0.8.")
     if answer(sparsities, accuracies, 0.06) != 0.9:

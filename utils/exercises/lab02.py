@@ -54,7 +54,9 @@ def check_rank_correlation(answer: Callable) -> None:
     got = answer(a, same_order)
     if got is None:
         raise WrongAnswer("it returns None. Is a `return` missing?")
-    if abs(float(got) - 1) > 1e-5:
+    if isinstance(got, Tensor) and got.numel() != 1:
+        raise WrongAnswer(f"it returns a tensor of shape {list(got.shape)}; pick the one number, at [0, 1].")
+    if not abs(float(got) - 1) <= 1e-5:  # NaN too
         raise WrongAnswer(
             f"for a and a**3, which are in the same order, it returns {float(got):.4f}; it must be 1. "
             f"Correlate the ranks, not the values."
@@ -67,7 +69,7 @@ def check_rank_correlation(answer: Callable) -> None:
             f"it returns {got:.2f} where {right:.2f} is right. `argsort` says *which* entry comes first, second, ...; "
             f"the rank of each entry is the argsort of that: `a.argsort().argsort()`."
         )
-    if abs(got - right) > 1e-5:
+    if not abs(got - right) <= 1e-5:
         raise WrongAnswer(f"for {a.tolist()} and {b.tolist()} it returns {got:.3f}; it must be {right:.3f}.")
 
 

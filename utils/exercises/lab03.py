@@ -31,6 +31,7 @@ def csr_bytes(rows: int, kept: int) -> int:
 def check_magnitude_mask(answer: Callable) -> None:
     """Typical mistakes: the mask upside down, signed weights, sparsity taken as the fraction kept, ties miscounted."""
     weight = torch.tensor([[-9.0, 1.0, 2.0, -3.0, 4.0], [5.0, -6.0, 7.0, -8.0, 0.5]])
+    before = weight.clone()
     got = answer(weight, 0.3)
     if got is None:
         raise WrongAnswer("it returns None. Is a `return` missing?")
@@ -40,6 +41,8 @@ def check_magnitude_mask(answer: Callable) -> None:
         raise WrongAnswer(
             f"the mask's dtype is {got.dtype}; a mask is boolean: a comparison such as `a > b` gives one."
         )
+    if not torch.equal(weight, before):
+        raise WrongAnswer("it has changed the weights themselves. Return a mask; who applies it is another matter.")
     right = weight.abs() > 2
     if torch.equal(got, ~right):
         raise WrongAnswer("it is upside down: True means kept, and the *large* weights are kept.")
@@ -62,6 +65,12 @@ def _check_counts(answer: Callable) -> None:
         )
     if int(answer(tied, 0.0).sum()) != 4:
         raise WrongAnswer("at sparsity 0 it must keep every weight.")
+    kept = int(answer(torch.arange(1.0, 101.0), 0.29).sum())
+    if kept != 71:
+        raise WrongAnswer(
+            f"of 100 weights at sparsity 0.29 it keeps {kept}; 71 are right. 0.29 * 100 is 28.999999999999996 "
+            f"in floating point: `int` cuts that off, `round` does not."
+        )
     large = torch.randn(300, 784, generator=torch.Generator().manual_seed(0))
     if int((~answer(large, 0.9)).sum()) != round(0.9 * large.numel()):
         raise WrongAnswer(
@@ -80,20 +89,27 @@ def check_held_step(answer: Callable) -> None:
     before = weight.detach().clone()
     weight.grad = torch.ones(4)
     answer(optimizer, weight, mask)
-    after = weight.detach()
+    after, stepped = weight.detach(), before - 0.1 * (0.9 * 1.9 + 1)  # what the optimizer alone would give
     if torch.equal(after, before):
         raise WrongAnswer("no weight has changed. Call `optimizer.step()`, and change `weight` itself, in place.")
     if torch.equal(after[mask], before[mask]):
         raise WrongAnswer(
             "the pruned weights are zero, but the kept ones have not moved. Is `optimizer.step()` missing?"
         )
+    if (after[mask] == 0).any():
+        raise WrongAnswer("it zeroes weights that the mask keeps. True means kept.")
+    if torch.allclose(after, stepped):
+        raise WrongAnswer(
+            "the step was taken, and no weight was set to zero after it. `weight = weight * mask` only makes a new "
+            "tensor of that name: change `weight` itself, in place (`masked_fill_`, under `torch.no_grad()`)."
+        )
     if after[~mask].abs().max() > 0:
         raise WrongAnswer(
             f"a pruned weight is {after[1]:.3f} after the step. Momentum moves it although it was zeroed, or its "
             f"gradient was: set it to zero *after* the step."
         )
-    if (after[mask] == 0).any():
-        raise WrongAnswer("it zeroes weights that the mask keeps. True means kept.")
+    if not torch.allclose(after[mask], stepped[mask]):
+        raise WrongAnswer("the kept weights are not where one step takes them. Call `optimizer.step()` once.")
 
 
 def check_csr_bytes(answer: Callable) -> None:
@@ -108,10 +124,13 @@ def check_csr_bytes(answer: Callable) -> None:
         4000 + 4 * 301: "each value kept also needs its column number, 4 bytes",
         8 * 9204: "that is bits; a byte is 8 of them",
     }
-    if got in reasons:
+    if isinstance(got, (int, float)) and got in reasons:
         raise WrongAnswer(f"for 300 rows and 1,000 weights kept it returns {got:,}: {reasons[got]}.")
-    if got != 9204 or answer(rows=1, kept=0) != 8:
+    if got != 9204:
         raise WrongAnswer(f"for 300 rows and 1,000 weights kept it returns {got}; it must be 9,204.")
+    got = answer(rows=1, kept=0)
+    if got != 8:
+        raise WrongAnswer(f"for 1 row and nothing kept it returns {got}; two row starts are left, 8 bytes.")
 
 
 EXERCISES = [
