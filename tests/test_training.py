@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from utils import training
+from utils import models, training
 from utils.data import BLACK, Split
 from utils.models import lenet300, resnet
 from utils.training import OPTIMIZERS, RECIPES, Recipe, augment, evaluate, fit, predict_logits
@@ -58,7 +58,7 @@ def test_training_leaves_the_global_generator_and_the_pictures(network, tiny):
 
 def test_it_learns(network, tiny):
     before = evaluate(network, tiny)
-    history = fit(network, tiny, Recipe(epochs=8, batch_size=50), progress=False)
+    history = fit(network, tiny, Recipe(epochs=20, batch_size=50, learning_rate=1e-2), progress=False)
     assert evaluate(network, tiny) > max(0.7, before + 0.3)
     assert history.train_loss[-1] < 0.6 * history.train_loss[0]
 
@@ -77,6 +77,11 @@ def test_a_convolutional_network_learns_and_keeps_its_layout(small_resnet, tiny)
     assert history.train_loss[-1] < history.train_loss[0]
     assert not any(module.training for module in small_resnet.modules())
     assert all(p.is_contiguous() for p in small_resnet.parameters())
+
+
+def test_a_thin_residual_network_trains_without_the_layout_that_crashes_it(small_resnet):
+    assert training._layout(small_resnet) == torch.contiguous_format  # 4 -> 6 channels by a strided 1x1 convolution
+    assert all(training._layout(models.build(name)) == torch.channels_last for name in models.MODELS)
 
 
 @pytest.mark.parametrize("epochs", range(1, 10))

@@ -106,7 +106,8 @@ def fit(
     if len(train) == 0:
         raise ValueError("train is empty; it must hold at least one picture.")
     generator = torch.Generator().manual_seed(seed)
-    model.to(memory_format=torch.channels_last)  # faster convolutions, same numbers; undone at the end
+    layout = _layout(model)
+    model.to(memory_format=layout)  # undone at the end
     optimizer = OPTIMIZERS[recipe.optimizer](
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
@@ -117,7 +118,7 @@ def fit(
     try:
         for epoch in range(recipe.epochs):
             bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
-            loss = _train_one_epoch(model, train, recipe, optimizer, scheduler, generator, after_step, bar)
+            loss = _train_one_epoch(model, train, recipe, optimizer, scheduler, generator, after_step, bar, layout)
             history.train_loss.append(loss)
             if validation is not None:
                 history.validation_accuracy.append(evaluate(model, validation))
@@ -128,13 +129,13 @@ def fit(
     return history
 
 
-def _train_one_epoch(model, train, recipe, optimizer, scheduler, generator, after_step, bar) -> float:
+def _train_one_epoch(model, train, recipe, optimizer, scheduler, generator, after_step, bar, layout) -> float:
     model.train()
     total = torch.zeros(())
     for index in torch.randperm(len(train), generator=generator).split(recipe.batch_size):
         images = augment(train.images[index], generator, flip=recipe.flip, shift=recipe.shift)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16 and bf16_is_native()):
-            logits = model(images.contiguous(memory_format=torch.channels_last))
+            logits = model(images.contiguous(memory_format=layout))
         loss = F.cross_entropy(logits.float(), train.labels[index])
         optimizer.zero_grad()
         loss.backward()
@@ -148,6 +149,17 @@ def _train_one_epoch(model, train, recipe, optimizer, scheduler, generator, afte
     if mean != mean or mean == float("inf"):
         raise ValueError(f"the training loss is {mean}: learning_rate={recipe.learning_rate} is too large.")
     return mean
+
+
+def _layout(model: nn.Module) -> torch.memory_format:
+    """channels_last, which makes convolutions faster, unless it would crash.
+
+    The gradient of a strided 1x1 convolution with fewer than 16 inputs then writes outside its memory on x86
+    (oneDNN issue 6035; seen here with torch 2.13 as "double free or corruption"). A thinned residual network has such.
+    """
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    risky = any(c.kernel_size == (1, 1) and max(c.stride) > 1 and c.in_channels < 16 for c in convolutions)
+    return torch.contiguous_format if risky else torch.channels_last
 
 
 def _scheduler(optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
