@@ -177,7 +177,7 @@ def largest_safe_sparsity(sparsities, accuracies, allowed_drop):
     ...
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 largest_safe_sparsity = check(largest_safe_sparsity)
 
 # %% tags=["nbval-ignore-output"]
@@ -209,7 +209,7 @@ claim(
 # 2. Zeros alone make nothing faster, and only a compressed file smaller.
 # 3. Whether pruning paid is something you measure: accuracy, bytes and time, each by itself.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 quiz("00_start_here")
 
 # %%

@@ -51,7 +51,7 @@ def accuracy(logits, labels):
     ...
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 from utils.lab import check, claim, finish, predict, quiz
 
 accuracy = check(accuracy)
@@ -178,7 +178,7 @@ def conv_macs(filters, inputs, kernel, height, width):
     ...
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 conv_macs = check(conv_macs)
 
 # %% [markdown]
@@ -263,7 +263,7 @@ claim("The slowest of 200 runs takes at least 1.2 times as long as the fastest",
 
 # %%
 twins = measure.latency({"network": network, "the same again": network}, one)
-claim("Timed in turn, a network is as fast as itself", twins["the same again"].speedup, between=(0.85, 1.18))
+claim("Timed in turn, a network is as fast as itself", twins["the same again"].speedup, between=(0.8, 1.25))
 
 # %% [markdown]
 # ### One picture or many?
@@ -350,7 +350,7 @@ claim("Test and validation accuracy differ by less than two points", abs(test - 
 # 2. Compare times as ratios within one run. Compare accuracies knowing the spread over seeds and the margin of the sample.
 # 3. A convolution's work is in its positions, not in its weights; a lone picture's energy is in fetching the weights.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 quiz("01_baseline")
 
 # %%

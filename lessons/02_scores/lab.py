@@ -96,7 +96,7 @@ def taylor_score(weight, gradient):
     ...
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 taylor_score = check(taylor_score)
 
 # %% [markdown]
@@ -118,7 +118,7 @@ def rank_correlation(a, b):
     ...
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 rank_correlation = check(rank_correlation)
 
 # %%
@@ -311,8 +311,8 @@ control = max(at90["random"], at90["random, layers as magnitude"])
 claim("Every score but |g| beats both controls by at least 20 points", worst - control, at_least=0.2)
 
 # %% [markdown]
-# Note what *not* to conclude: that Taylor is always best. These are networks as they fall, before retraining. After fine-tuning the
-# differences shrink, and magnitude, the simplest score, is hard to beat (lab 07).
+# Note what *not* to conclude: that one score is always best. These are networks as they fall, before any retraining, and one
+# network at that. What is left of the differences after fine-tuning is the question of lab 07.
 
 # %% [markdown]
 # ## Your own score
@@ -377,7 +377,7 @@ claim(
 # 2. A large gradient is not importance; distance times slope, `w*g`, is the better guess.
 # 3. Magnitude needs no data and is a strong start.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 quiz("02_scores")
 
 # %%

@@ -52,7 +52,7 @@ def magnitude_mask(weight, sparsity):
     ...
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 magnitude_mask = check(magnitude_mask)
 
 # %%
@@ -217,7 +217,7 @@ def held_step(optimizer, weight, mask):
     ...
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 held_step = check(held_step)
 
 # %%
@@ -297,7 +297,7 @@ def csr_bytes(rows, kept):
     ...
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 csr_bytes = check(csr_bytes)
 
 # %% [markdown]
@@ -465,11 +465,11 @@ claim("Half of the weights go for less than two points on the test set", drop, a
 # 2. Zeros stay zero only if they are set again after each step of the optimizer.
 # 3. Zeros shrink a file only in a format made for them, and speed up a product only far beyond 50%.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 quiz("03_weight_pruning")
 
 # %%
 finish()
 
 # %% [markdown]
-# **Next:** lab 04 removes whole neurons and filters: then the tensors themselves get smaller.
+# **Next:** lab 04 (being written) removes whole neurons and filters: then the tensors themselves get smaller.
