@@ -188,7 +188,7 @@ def test_models_take_turns_after_a_warm_up():
     calls = []
     named = {name: lambda inputs, name=name: (calls.append(name), time.sleep(0.002)) for name in "abc"}
     latency(named, PICTURE, rounds=4, shortest=1e-3)
-    assert "".join(calls[-12:]) == "abcabcabcabc"
+    assert "".join(calls[-12:]) == "abccbaabccba"  # nobody always comes first
     assert len(calls) > 12
 
 
