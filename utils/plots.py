@@ -148,7 +148,9 @@ def bars(
     most = max(*map(max, reaches), reference or 0, guess.value if guess and guess.value else 0) or 1
     least = min(0, *map(min, reaches))
     for row, (number, reach) in enumerate(zip(numbers, reaches, strict=True)):
-        ax.text(max(0, *reach) + 0.012 * (most - least), row, f"{round(number, digits) + 0:,.{digits}f}{unit}", va="center")
+        ax.text(
+            max(0, *reach) + 0.012 * (most - least), row, f"{round(number, digits) + 0:,.{digits}f}{unit}", va="center"
+        )
     ax.set_xlim(1.05 * least, most + 0.16 * (most - least))
     ax.axvline(0, color="black", linewidth=0.8)
     ax.invert_yaxis()
