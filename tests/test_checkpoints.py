@@ -20,7 +20,7 @@ def folder(tmp_path, monkeypatch, course_data):
     monkeypatch.setenv("PRUNING_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "load", lambda: few)
-    monkeypatch.setitem(training.RECIPES, "lenet300", Recipe(epochs=1, batch_size=64))
+    monkeypatch.setitem(training.RECIPES, "lenet300", [Recipe(epochs=1, batch_size=64)] * 2)
     return tmp_path / "data" / "baselines"
 
 
@@ -32,9 +32,10 @@ def test_what_is_recorded_is_what_was_written(folder, course_data, capsys):
     assert facts["sha256"] == hashlib.sha256(content).hexdigest()
     assert facts["bytes"] == len(content)
     assert facts["parameters"] == 266_610
-    assert (facts["threads"], facts["seed"], facts["torch"]) == (1, 0, torch.__version__)
-    assert Recipe(**facts["recipe"]) == training.RECIPES["lenet300"]
-    assert [len(values) for values in facts["history"].values()] == [1, 1, 1]
+    assert facts["torch"] == torch.__version__
+    assert [(stage["seed"], stage["threads"]) for stage in facts["stages"]] == [(0, 1), (1, 1)]
+    assert [Recipe(**stage["recipe"]) for stage in facts["stages"]] == training.RECIPES["lenet300"]
+    assert all([len(values) for values in stage["history"].values()] == [1, 1, 1] for stage in facts["stages"])
     loaded = baseline("lenet300")
     assert not loaded.training
     assert facts["validation_accuracy"] == pytest.approx(evaluate(loaded, course_data.validation[:200]), abs=1e-4)
@@ -54,6 +55,18 @@ def test_training_again_gives_the_same_file_and_keeps_the_other_entries(folder):
     assert (folder / "lenet300.safetensors").read_bytes() == first
     after = json.loads(path.read_text())
     assert after["vgg"] == {"sha256": "x"} and after["lenet300"]["sha256"] == entries["lenet300"]["sha256"]
+
+
+def test_going_on_with_the_second_stage_gives_what_both_at_once_give(folder, monkeypatch):
+    checkpoints.train("lenet300", threads=1)
+    both, stages = (folder / "lenet300.safetensors").read_bytes(), training.RECIPES["lenet300"]
+    monkeypatch.setitem(training.RECIPES, "lenet300", stages[:1])
+    checkpoints.train("lenet300", threads=1)
+    assert (folder / "lenet300.safetensors").read_bytes() != both
+    monkeypatch.setitem(training.RECIPES, "lenet300", stages)
+    checkpoints.train("lenet300", threads=1, first_stage=1)
+    assert (folder / "lenet300.safetensors").read_bytes() == both
+    assert len(json.loads((folder / "baselines.json").read_text())["lenet300"]["stages"]) == 2
 
 
 def test_a_name_that_is_no_network_writes_nothing(folder):

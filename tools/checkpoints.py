@@ -9,19 +9,23 @@ import time
 from dataclasses import asdict
 
 import torch
+from torch import nn
 
 from utils import data, files, models, training
 
 
-def train(name: str, threads: int, seed: int = 0) -> None:
-    """Train one network and write data/baselines/<name>.safetensors and its entry in baselines.json."""
+def train(name: str, threads: int, seed: int = 0, first_stage: int = 0) -> None:
+    """Train one network and write data/baselines/<name>.safetensors and its entry in baselines.json.
+
+    Args:
+        first_stage: go on from the weights and the record there, with this stage of the recipe (0: from scratch).
+    """
     torch.set_num_threads(threads)
     pictures = data.load()
-    model = models.build(name, seed)
-    recipe = training.RECIPES[name]
-    started = time.perf_counter()
-    history = training.fit(model, pictures.train, recipe, validation=pictures.validation, seed=seed)
-    seconds = time.perf_counter() - started
+    model = models.baseline(name) if first_stage else models.build(name, seed)
+    stages = models.baseline_facts(name)["stages"][:first_stage] if first_stage else []
+    for number, recipe in enumerate(training.RECIPES[name][first_stage:], first_stage):
+        stages.append(_train_stage(model, pictures, recipe, threads, seed + number))
     content = models.to_bytes(model)
     folder = files.data_folder() / "baselines"
     files.write_atomically(folder / f"{name}.safetensors", content)
@@ -31,15 +35,24 @@ def train(name: str, threads: int, seed: int = 0) -> None:
         "parameters": sum(p.numel() for p in model.parameters()),
         "validation_accuracy": round(training.evaluate(model, pictures.validation), 4),
         "test_accuracy": round(training.evaluate(model, pictures.test), 4),
-        "seconds": round(seconds),
-        "threads": threads,
         "torch": torch.__version__,
-        "seed": seed,
-        "recipe": asdict(recipe),
-        "history": {key: [round(v, 4) for v in values] for key, values in history.as_dict().items()},
+        "stages": stages,
     }
     _record(name, facts)
-    print(f"{name}: test {facts['test_accuracy']:.2%}, validation {facts['validation_accuracy']:.2%}, {seconds:.0f} s")
+    seconds = sum(stage["seconds"] for stage in stages)
+    print(f"{name}: test {facts['test_accuracy']:.2%}, validation {facts['validation_accuracy']:.2%}, {seconds} s")
+
+
+def _train_stage(model: nn.Module, pictures: data.Data, recipe: training.Recipe, threads: int, seed: int) -> dict:
+    started = time.perf_counter()
+    history = training.fit(model, pictures.train, recipe, validation=pictures.validation, seed=seed)
+    return {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "threads": threads,
+        "seconds": round(time.perf_counter() - started),
+        "history": {key: [round(v, 4) for v in values] for key, values in history.as_dict().items()},
+    }
 
 
 def _record(name: str, facts: dict) -> None:
@@ -53,6 +66,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(models.MODELS), help="networks to train; default: all")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--first-stage", type=int, default=0, help="go on with this stage of the recipe")
     arguments = parser.parse_args()
     for each in arguments.names:
-        train(each, arguments.threads)
+        train(each, arguments.threads, first_stage=arguments.first_stage)

@@ -64,10 +64,10 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 _CONVOLUTIONAL = Recipe(
     epochs=10, batch_size=64, optimizer="sgd", learning_rate=0.05, weight_decay=5e-4, shift=2, bf16=True
 )
-RECIPES: dict[str, Recipe] = {
-    "lenet300": Recipe(epochs=20, learning_rate=3e-3),
-    "vgg": _CONVOLUTIONAL,
-    "resnet": replace(_CONVOLUTIONAL, epochs=12),
+RECIPES: dict[str, list[Recipe]] = {  # how `make checkpoints` trains each network: the stages, one after another
+    "lenet300": [Recipe(epochs=20, learning_rate=3e-3)],
+    "vgg": [_CONVOLUTIONAL, replace(_CONVOLUTIONAL, epochs=4, learning_rate=0.02)],
+    "resnet": [replace(_CONVOLUTIONAL, epochs=12)],
 }
 
 
