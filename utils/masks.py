@@ -214,20 +214,26 @@ def _compare(arrays, outputs, low, high, magnitude, names):
         for start in range(0, array.size, CHUNK)
     ]
 
-    def one(piece):
-        chunk, above, name = piece
-        chunk = np.abs(chunk) if magnitude else chunk
+    def work(share):
+        buffer = np.empty(CHUNK, dtype=np.result_type(*arrays))  # one a thread: allocating one a chunk costs more
+        return [one(*piece, buffer) for piece in share]
+
+    def one(chunk, above, name, buffer):
+        chunk = np.abs(chunk, out=buffer[: len(chunk)]) if magnitude else chunk
         if np.isnan(chunk.min()):
             raise ValueError(f"the scores of {name} contain NaN; they must be numbers.")
         np.greater(chunk, high, out=above)
         place = np.flatnonzero(np.greater_equal(chunk, low) ^ above).astype(np.uint16)
         return int(np.count_nonzero(above)), chunk[place], (above, place)
 
-    if len(pieces) == 1:
-        results = [one(pieces[0])]
+    threads = min(torch.get_num_threads(), len(pieces))
+    if threads == 1:
+        results = work(pieces)
     else:
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy leaves the interpreter's lock meanwhile
-            results = list(pool.map(one, pieces))
+        size = -(-len(pieces) // threads)
+        shares = [pieces[start : start + size] for start in range(0, len(pieces), size)]
+        with ThreadPoolExecutor(threads) as pool:  # NumPy leaves the interpreter's lock meanwhile
+            results = [result for share in pool.map(work, shares) for result in share]
     certain, values, places = zip(*results, strict=True)
     return sum(certain), values, places
 
