@@ -264,7 +264,7 @@ claim("The slowest of 200 runs takes at least 1.2 times as long as the fastest",
 
 # %%
 twins = measure.latency({"network": network, "the same again": network}, one)
-claim("Timed in turn, a network is as fast as itself", twins["the same again"].speedup, between=(0.8, 1.25))
+claim("Timed in turn, a network is as fast as itself", twins["the same again"].speedup, between=(0.7, 1.4))
 
 # %% [markdown]
 # ### One picture or many?

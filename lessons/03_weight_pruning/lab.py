@@ -416,7 +416,7 @@ plots.show(
 )
 
 # %%
-claim("Masks alone do not make a dense layer faster", timings[1]["masked 0.99"].speedup, between=(0.7, 1.4))
+claim("With 99% zeros, masks alone do not even double the speed", timings[1]["masked 0.99"].speedup, between=(0.5, 2))
 claim("At 50% sparsity CSR is slower than dense", timings[64]["CSR 0.5"].speedup, at_most=0.9)
 claim("At 99% it is faster", timings[64]["CSR 0.99"].speedup, at_least=1.3)
 
@@ -430,7 +430,7 @@ print(f"Your guess: {guess_cross.value or 'not locked'}")
 
 # %%
 whole = measure.latency({"dense": network, "masked": pruned}, pictures.validation.images[:1])
-claim("A masked network is as fast as the dense one", whole["masked"].speedup, between=(0.7, 1.4))
+claim("A masked network is as fast as the dense one", whole["masked"].speedup, between=(0.6, 1.67))
 
 # %% [markdown]
 # ## In production
