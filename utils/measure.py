@@ -13,12 +13,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.models import eval_mode
+from utils.models import State, eval_mode, to_bytes
 from utils.scores import prunable, prunable_layers
 
 # ------------------------------------------------------------------------------------------------------------ counted
@@ -82,22 +81,14 @@ def macs(model: nn.Module, example: Tensor, *, nonzero: bool = False) -> int:
     return sum(used)
 
 
-State = nn.Module | Mapping[str, Tensor]
-
-
-def _serialised(state: State) -> bytes:
-    tensors = state.state_dict() if isinstance(state, nn.Module) else state
-    return safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
-
-
 def file_bytes(state: State) -> int:
     """Bytes of the model (or of a dict of tensors) saved as a safetensors file. 1 MB = 1e6 bytes."""
-    return len(_serialised(state))
+    return len(to_bytes(state))
 
 
 def zipped_bytes(state: State, level: int = 6) -> int:
     """Bytes of that file after zlib, the compression inside gzip and zip. `level`: 1 fast .. 9 small."""
-    return len(zlib.compress(_serialised(state), level))
+    return len(zlib.compress(to_bytes(state), level))
 
 
 def csr_state(model: nn.Module) -> dict[str, Tensor]:

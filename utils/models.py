@@ -6,7 +6,7 @@ Zisserman 2015 and the ResNet He et al. 2016, both cut to 28x28 pictures.
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -160,9 +160,13 @@ def keep_baseline(model: nn.Module, name: str) -> Path:
     return path
 
 
-def to_bytes(model: nn.Module) -> bytes:
-    """The model's state as a safetensors file: numbers and names, nothing that could be executed."""
-    return safetensors.torch.save({key: value.contiguous() for key, value in model.state_dict().items()})
+State = nn.Module | Mapping[str, Tensor]
+
+
+def to_bytes(state: State) -> bytes:
+    """A model's state, or a dict of tensors, as a safetensors file: numbers and names, nothing to be executed."""
+    tensors = state.state_dict() if isinstance(state, nn.Module) else state
+    return safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
 
 
 def _read_weights(model: nn.Module, path: Path, repair: str) -> nn.Module:
