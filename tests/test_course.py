@@ -449,7 +449,7 @@ def test_without_notebooks_or_chromium_it_is_said(monkeypatch, tmp_path):
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 def test_make_help_lists_every_target():
-    said = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     targets = [line.split()[1] for line in said.splitlines()]
     phony = (ROOT / "Makefile").read_text().partition(".PHONY:")[2].splitlines()[0].split()
     assert targets == phony == ["help", *course.COMMANDS]
