@@ -147,12 +147,12 @@ def unit_random(model: nn.Module, batches: Batches = (), seed: int = 0) -> Score
 
 def unit_l1(model: nn.Module, batches: Batches = ()) -> Scores:
     """Sum of `|w|` over the unit's incoming weights (Li et al. 2017)."""
-    return _per_unit(magnitude(model), lambda rows: rows.sum(1))
+    return _per_unit(prunable(model), lambda rows: torch.linalg.vector_norm(rows, 1, dim=1))
 
 
 def unit_l2(model: nn.Module, batches: Batches = ()) -> Scores:
     """Euclidean length of the unit's incoming weights."""
-    return _per_unit(magnitude(model), lambda rows: rows.norm(dim=1))
+    return _per_unit(prunable(model), lambda rows: torch.linalg.vector_norm(rows, dim=1))
 
 
 def unit_gradient(model: nn.Module, batches: Batches) -> Scores:
@@ -188,8 +188,9 @@ UNIT_SCORES: dict[str, Score] = {
 # ------------------------------------------------------------------------------------------------------- how it is done
 
 
-def _per_unit(scores: Scores, summarise: Callable[[Tensor], Tensor]) -> Scores:
-    return Scores({name: summarise(tensor.flatten(1)) for name, tensor in scores.items()}, scores.pictures)
+def _per_unit(tensors: Mapping[str, Tensor], summarise: Callable[[Tensor], Tensor]) -> Scores:
+    rows = {name: tensor.detach().flatten(1) for name, tensor in tensors.items()}
+    return Scores({name: summarise(each) for name, each in rows.items()}, getattr(tensors, "pictures", 0))
 
 
 def _pictures(batches: Batches) -> int:
