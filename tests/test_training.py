@@ -255,7 +255,7 @@ def test_unknown_choices_list_the_known_ones():
 
 
 def test_each_network_of_the_course_has_a_recipe():
-    assert set(RECIPES) == {"lenet300", "vgg", "resnet"}
+    assert set(RECIPES) == set(models.SHIPPED)
 
 
 # ------------------------------------------------------------------------------------------------------------ augment

@@ -11,7 +11,8 @@ from dataclasses import asdict
 import torch
 from torch import nn
 
-from utils import data, files, models, training
+from utils import data, files, models, surgery, training
+from utils.scores import score
 
 
 def train(name: str, threads: int, seed: int = 0, first_stage: int = 0) -> None:
@@ -22,7 +23,7 @@ def train(name: str, threads: int, seed: int = 0, first_stage: int = 0) -> None:
     """
     torch.set_num_threads(threads)
     pictures = data.load()
-    model = models.baseline(name) if first_stage else models.build(name, seed)
+    model = models.baseline(name) if first_stage else start(name, seed)
     stages = models.baseline_facts(name)["stages"][:first_stage] if first_stage else []
     for number, recipe in enumerate(training.RECIPES[name][first_stage:], first_stage):
         stages.append(_train_stage(model, pictures, recipe, threads, seed + number))
@@ -41,6 +42,14 @@ def train(name: str, threads: int, seed: int = 0, first_stage: int = 0) -> None:
     _record(name, facts)
     seconds = sum(stage["seconds"] for stage in stages)
     print(f"{name}: test {facts['test_accuracy']:.2%}, validation {facts['validation_accuracy']:.2%}, {seconds} s")
+
+
+def start(name: str, seed: int) -> nn.Module:
+    """Where training begins: random weights; for vgg_half, the trained VGG without the filters of smallest L1 norm."""
+    if name != "vgg_half":
+        return models.build(name, seed)
+    wide = models.baseline("vgg")
+    return surgery.shrink(wide, torch.zeros(1, 1, 28, 28), score("l1", wide, units=True), 0.5)
 
 
 def _train_stage(model: nn.Module, pictures: data.Data, recipe: training.Recipe, threads: int, seed: int) -> dict:
@@ -64,7 +73,7 @@ def _record(name: str, facts: dict) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(models.MODELS), help="networks to train; default: all")
+    parser.add_argument("names", nargs="*", default=list(models.SHIPPED), help="networks to train; default: all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--first-stage", type=int, default=0, help="go on with this stage of the recipe")
     arguments = parser.parse_args()

@@ -6,15 +6,20 @@ whole batch at once. `make bench` prints what that gains.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from utils.data import BLACK, Split
+from utils.files import DamagedFileError, write_atomically
 from utils.models import eval_mode
 
 
@@ -68,6 +73,7 @@ RECIPES: dict[str, list[Recipe]] = {  # how `make checkpoints` trains each netwo
     "lenet300": [Recipe(epochs=20, learning_rate=3e-3)],
     "vgg": [_CONVOLUTIONAL, replace(_CONVOLUTIONAL, epochs=4, learning_rate=0.02)],
     "resnet": [replace(_CONVOLUTIONAL, epochs=12)],
+    "vgg_half": [replace(_CONVOLUTIONAL, epochs=12)],
 }
 
 
@@ -91,6 +97,8 @@ def fit(
     validation: Split | None = None,
     seed: int = 0,
     after_step: Callable[[], None] | None = None,
+    schedule: "PruningSchedule | None" = None,
+    checkpoint: Path | None = None,
     progress: bool = True,
 ) -> History:
     """Train `model` in place and leave it in eval mode.
@@ -99,56 +107,154 @@ def fit(
         validation: evaluated after each epoch when given.
         seed: of the order of the pictures and of their flips and shifts; same seed, same machine, same result.
         after_step: called after each optimizer step; `masks.hold` gives one that keeps pruned weights at zero.
+        schedule: prunes while training (`utils.schedules`).
+        checkpoint: a file that keeps the run after each epoch. Where it is there already the run goes on from it, to
+            the same result as if it had never been interrupted; a finished run is only read.
         progress: show a bar.
     Raises:
-        ValueError: an empty training set, or a loss that is not finite.
+        ValueError: an empty training set, a loss that is not finite, or a checkpoint of another run.
     """
     if len(train) == 0:
         raise ValueError("train is empty; it must hold at least one picture.")
-    generator = torch.Generator().manual_seed(seed)
     layout = _layout(model)
     model.to(memory_format=layout)  # undone at the end
-    optimizer = OPTIMIZERS[recipe.optimizer](
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
-    steps_per_epoch = -(-len(train) // recipe.batch_size)
-    scheduler = _scheduler(optimizer, recipe, recipe.epochs * steps_per_epoch)
-    history, started = History(), time.perf_counter()
-    bar = tqdm(total=recipe.epochs * steps_per_epoch, disable=not progress, unit="step", ncols=80)
+    run = _Run(model, train, recipe, seed, schedule, after_step, layout)
+    if checkpoint is not None:
+        run.resume(Path(checkpoint))
+    bar = tqdm(total=recipe.epochs * run.steps, initial=run.step, disable=not progress, unit="step", ncols=80)
+    started = time.perf_counter() - (run.history.seconds[-1] if run.history.seconds else 0)
     try:
-        for epoch in range(recipe.epochs):
+        for epoch in range(len(run.history.seconds), recipe.epochs):
             bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
-            loss = _train_one_epoch(model, train, recipe, optimizer, scheduler, generator, after_step, bar, layout)
-            history.train_loss.append(loss)
+            run.history.train_loss.append(run.epoch(bar))
             if validation is not None:
-                history.validation_accuracy.append(evaluate(model, validation))
-            history.seconds.append(time.perf_counter() - started)
+                run.history.validation_accuracy.append(evaluate(model, validation))
+            run.history.seconds.append(time.perf_counter() - started)
+            if checkpoint is not None:
+                run.keep(Path(checkpoint))
     finally:
         bar.close()
         model.to(memory_format=torch.contiguous_format).eval()
-    return history
+    return run.history
 
 
-def _train_one_epoch(model, train, recipe, optimizer, scheduler, generator, after_step, bar, layout) -> float:
-    model.train()
-    total = torch.zeros(())
-    for index in torch.randperm(len(train), generator=generator).split(recipe.batch_size):
-        images = augment(train.images[index], generator, flip=recipe.flip, shift=recipe.shift)
+class PruningSchedule(Protocol):
+    """What `fit` needs of a schedule; `utils.schedules.Schedule` has all of it."""
+
+    def start(self, model: nn.Module, steps: int) -> None:
+        """Called once, before the first of `steps` steps."""
+
+    def before_step(self, step: int) -> None:
+        """Called before the optimizer's step number `step` (from 1), when the gradients are there."""
+
+    def after_step(self) -> None:
+        """Called after the optimizer's step."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a kept state."""
+
+
+class _Run:
+    """What a run carries from step to step, and what its checkpoint holds."""
+
+    def __init__(self, model, train, recipe, seed, schedule, after_step, layout) -> None:
+        self.model, self.train, self.recipe, self.layout = model, train, recipe, layout
+        self.schedule, self.after_step = schedule, after_step
+        self.generator = torch.Generator().manual_seed(seed)
+        self.steps, self.step = -(-len(train) // recipe.batch_size), 0  # steps an epoch, and steps taken
+        self.optimizer = OPTIMIZERS[recipe.optimizer](
+            model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.scheduler = _scheduler(self.optimizer, recipe, recipe.epochs * self.steps)
+        self.history = History()
+        self.kind = {"recipe": asdict(recipe), "seed": seed, "pictures": len(train), "schedule": repr(schedule)}
+        if schedule is not None:
+            schedule.start(model, recipe.epochs * self.steps)
+
+    def epoch(self, bar: tqdm) -> float:
+        """Train for one epoch; the mean loss."""
+        self.model.train()
+        total = torch.zeros(())
+        for index in torch.randperm(len(self.train), generator=self.generator).split(self.recipe.batch_size):
+            total += self.one_step(index) * len(index)
+            bar.update()
+        mean = float(total) / len(self.train)
+        if mean != mean or mean == float("inf"):
+            raise ValueError(f"the training loss is {mean}: learning_rate={self.recipe.learning_rate} is too large.")
+        return mean
+
+    def one_step(self, index: Tensor) -> Tensor:
+        """One step on these pictures; their loss."""
+        recipe = self.recipe
+        images = augment(self.train.images[index], self.generator, flip=recipe.flip, shift=recipe.shift)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16 and bf16_is_native()):
-            logits = model(images.contiguous(memory_format=layout))
-        loss = F.cross_entropy(logits.float(), train.labels[index])
-        optimizer.zero_grad()
+            logits = self.model(images.contiguous(memory_format=self.layout))
+        loss = F.cross_entropy(logits.float(), self.train.labels[index])
+        self.optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        scheduler.step()
-        if after_step is not None:
-            after_step()
-        total += loss.detach() * len(index)
-        bar.update()
-    mean = float(total) / len(train)
-    if mean != mean or mean == float("inf"):
-        raise ValueError(f"the training loss is {mean}: learning_rate={recipe.learning_rate} is too large.")
-    return mean
+        self.step += 1
+        if self.schedule is not None:
+            self.schedule.before_step(self.step)
+        self.optimizer.step()
+        self.scheduler.step()
+        for after in (self.schedule and self.schedule.after_step, self.after_step):
+            if after is not None:
+                after()
+        return loss.detach()
+
+    def keep(self, path: Path) -> None:
+        """Write everything to a file of tensors and numbers, which executes nothing when it is read."""
+        parts = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
+        content = {name: part.state_dict() for name, part in parts.items()}
+        content |= {"kind": self.kind, "step": self.step, "history": self.history.as_dict()}
+        content["generator"] = self.generator.get_state()
+        content["pruning"] = {} if self.schedule is None else self.schedule.state()
+        buffer = BytesIO()
+        torch.save(content, buffer)
+        write_atomically(path, buffer.getvalue())
+
+    def resume(self, path: Path) -> None:
+        """Go on from that file, if it is there."""
+        if not path.is_file():
+            return
+        try:
+            content = torch.load(path, weights_only=True)
+            kind = content["kind"]
+        except Exception:  # any damage; what torch says of it would advise to execute the file
+            raise DamagedFileError(
+                f"{path} is damaged, or no checkpoint. Repair: delete it; the run starts anew."
+            ) from None
+        if kind != self.kind:
+            raise ValueError(
+                f"checkpoint={path} belongs to another run ({kind}); this one is {self.kind}. Give another file."
+            )
+        for name in ("model", "optimizer", "scheduler"):
+            getattr(self, name).load_state_dict(content[name])
+        self.generator.set_state(content["generator"])
+        self.step, self.history = content["step"], History(**content["history"])
+        if self.schedule is not None:
+            self.schedule.load(content["pruning"])
+
+
+def reestimate_batchnorm(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Give each BatchNorm, in place, the mean and variance of what it now gets, averaged over these batches.
+
+    Pruning changes what BatchNorm gets, and its stored statistics no longer fit. No weight is touched.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    with eval_mode(model), torch.no_grad():
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain average of all batches
+            norm.train()
+        for images, _ in batches:
+            model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def _layout(model: nn.Module) -> torch.memory_format:

@@ -1,0 +1,401 @@
+"""Schedules keep their promise at every step, can be resumed, and do what their papers say."""
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from utils import models, schedules, training
+from utils.files import DamagedFileError
+from utils.masks import magnitude_masks, report
+from utils.schedules import SET, Cubic, Iterative, Movement, OneShot, RigL, Schedule, erdos_renyi, rewire
+from utils.scores import prunable
+from utils.training import Recipe, fit
+
+KINDS = [OneShot, Iterative, Cubic, Movement, SET, RigL]
+SPARSE_FROM_START = [SET, RigL]
+RECIPE = Recipe(epochs=2, batch_size=40, learning_rate=0.01)  # of 600 pictures: 15 steps an epoch
+
+
+def small() -> nn.Module:
+    """A network of linear layers and one of few weights."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.ReLU(), nn.Linear(20, 10))
+
+
+def zeros(model: nn.Module) -> int:
+    return sum(int((weight == 0).sum()) for weight in prunable(model).values())
+
+
+def kept(masks) -> int:
+    return report(masks)[-1].kept
+
+
+class Watched:
+    """A schedule's twin that notes, after each step, the sparsity and whether the promise is kept."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule, self.counts, self.masks = schedule, [], []
+
+    def __getattr__(self, name):
+        return getattr(self.schedule, name)
+
+    def before_step(self, step):
+        before = self.schedule.masks
+        self.schedule.before_step(step)
+        self.masks.append((step, before, self.schedule.masks))
+
+    def after_step(self):
+        self.schedule.after_step()
+        for name, mask in self.schedule.masks.items():
+            assert not self.schedule.weights[name].detach()[~mask].any(), "a pruned weight is not zero"
+        self.counts.append(kept(self.schedule.masks))
+
+
+def run(schedule: Schedule, tiny, model=None, **options) -> tuple[nn.Module, Watched]:
+    model, watched = model or small(), Watched(schedule)
+    fit(model, tiny, options.pop("recipe", RECIPE), schedule=watched, progress=False, **options)
+    return model, watched
+
+
+TOTAL = 784 * 20 + 200
+
+
+# ---------------------------------------------------------------------------------------------------------- the budget
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sparsity", [0.5, 0.9, 0.973])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_run_ends_at_exactly_the_sparsity_promised(kind, sparsity, optimizer, tiny):
+    recipe = Recipe(epochs=2, batch_size=40, optimizer=optimizer, learning_rate=0.01)
+    model, watched = run(kind(sparsity), tiny, recipe=recipe)
+    assert watched.counts[-1] == TOTAL - round(sparsity * TOTAL)
+    assert zeros(model) >= round(sparsity * TOTAL)
+
+
+@pytest.mark.parametrize("kind", [OneShot, Iterative, Cubic, Movement])
+def test_every_update_has_the_sparsity_that_is_due(kind, tiny):
+    schedule = kind(0.9)
+    _, watched = run(schedule, tiny)
+    due = 0.0
+    for step, count in enumerate(watched.counts, 1):
+        if step in schedule.due:
+            due = schedule.level(schedule.due[step])
+        assert count == TOTAL - round(due * TOTAL), step
+    assert watched.counts == sorted(watched.counts, reverse=True)
+    assert schedule.due[max(schedule.due)] == 1
+
+
+@pytest.mark.parametrize("kind", SPARSE_FROM_START)
+def test_sparse_from_the_start_never_holds_more_than_promised(kind, tiny):
+    _, watched = run(kind(0.9), tiny)
+    assert set(watched.counts) == {TOTAL - round(0.9 * TOTAL)}
+    layers = [[row.kept for row in report(after)] for _, _, after in watched.masks]
+    assert all(layer == layers[0] for layer in layers)
+
+
+def test_levels_follow_the_papers():
+    assert [Cubic(0.8).level(p) for p in (0, 0.5, 1)] == pytest.approx([0, 0.8 * 0.875, 0.8])
+    steps = [1 - Iterative(0.9).level(p / 5) for p in range(6)]
+    assert steps[0] == 1 and steps[-1] == pytest.approx(0.1)
+    assert [b / a for a, b in pairwise(steps)] == pytest.approx([0.1 ** (1 / 5)] * 5)
+
+
+def test_updates_are_spread_evenly_between_begin_and_end():
+    schedule = Cubic(0.9, begin=0.2, end=0.6, updates=5)
+    schedule.start(small(), 100)
+    assert schedule.due == {20: 0.2, 30: 0.4, 40: 0.6, 50: 0.8, 60: 1.0}
+    schedule = OneShot(0.9, begin=0.3)
+    schedule.start(small(), 100)
+    assert schedule.due == {30: 1.0}
+    schedule = Cubic(0.9, updates=50)
+    schedule.start(small(), 8)  # fewer steps than updates: the last one of each step counts
+    assert max(schedule.due) == 6 and schedule.due[6] == 1
+
+
+# ------------------------------------------------------------------------------------------------ what each method does
+
+
+def test_one_shot_prunes_once_by_magnitude(tiny):
+    schedule = OneShot(0.9, begin=0.5)
+    _, watched = run(schedule, tiny)
+    changed = [step for step, before, after in watched.masks if before is not after]
+    assert changed == [15]
+    assert watched.counts[13] == TOTAL and watched.counts[14] == TOTAL - round(0.9 * TOTAL)
+
+
+def test_movement_scores_are_the_sum_of_minus_w_g_and_pruned_weights_are_kept_aside():
+    model, schedule = small(), Movement(0.5, begin=0.5, end=0.5, updates=1)
+    schedule.start(model, 4)
+    first = model[1].weight
+    expected = torch.zeros_like(first)
+    for step in range(1, 5):
+        torch.manual_seed(step)
+        shadow = schedule.values["1.weight"].clone()
+        for weight in prunable(model).values():
+            weight.grad = torch.randn_like(weight)
+        expected -= shadow * first.grad
+        schedule.before_step(step)
+        with torch.no_grad():
+            for weight in prunable(model).values():
+                weight -= 0.1 * weight.grad
+        schedule.after_step()
+    torch.testing.assert_close(schedule.scores["1.weight"], expected)
+    mask = schedule.masks["1.weight"]
+    assert not mask.all() and schedule.values["1.weight"][~mask].all()
+    assert torch.equal(schedule.values["1.weight"][mask], first.detach()[mask])
+
+
+def test_a_weight_that_movement_pruned_comes_back_with_its_last_value():
+    model, schedule = small(), Movement(0.5, begin=0.25, end=0.5, updates=2)
+    schedule.start(model, 4)
+    schedule.level = lambda progress: 0.5
+    values = model[1].weight.detach().clone()
+    for step, sign in ((1, 1.0), (2, -10.0)):  # first one half moves towards zero, then the other
+        half = torch.ones_like(values)
+        half[:10] = -1
+        for weight in prunable(model).values():
+            weight.grad = torch.zeros_like(weight)
+        model[1].weight.grad = sign * half * schedule.values["1.weight"].sign()
+        schedule.before_step(step)
+        schedule.after_step()
+        if step == 1:
+            gone = ~schedule.masks["1.weight"]
+    back = gone & schedule.masks["1.weight"]
+    assert back.sum() > 1000
+    assert torch.equal(model[1].weight.detach()[back], values[back])
+
+
+def test_rigl_grows_where_the_gradient_is_largest_and_set_anywhere(tiny):
+    gradients = torch.arange(784.0 * 20).view(20, 784)
+    for kind in SPARSE_FROM_START:
+        model, schedule = small(), kind(0.9)
+        schedule.start(model, 100)
+        before = schedule.masks["1.weight"]
+        for weight in prunable(model).values():
+            weight.grad = torch.rand_like(weight)
+        model[1].weight.grad = gradients.clone()
+        new = schedule.update(0.0)["1.weight"] & ~before
+        free = gradients[~before].sort(descending=True).values[: int(new.sum())]
+        assert new.sum() > 100
+        assert (gradients[new].min() >= free.min()) == (kind is RigL)
+
+
+def test_new_connections_start_from_zero(tiny):
+    model, schedule = small(), RigL(0.9)
+    schedule.start(model, 100)
+    before = schedule.masks["1.weight"]
+    for weight in prunable(model).values():
+        weight.grad = torch.rand_like(weight)
+    schedule.set_masks(schedule.update(0.1))
+    new = schedule.masks["1.weight"] & ~before
+    assert new.any() and not model[1].weight.detach()[new].any()
+
+
+def test_the_exchange_fades_out(tiny):
+    schedule = SET(0.9, updates=10)
+    _, watched = run(schedule, tiny)
+    exchanged = [
+        int((before["1.weight"] & ~after["1.weight"]).sum())
+        for step, before, after in watched.masks
+        if step in schedule.due
+    ]
+    assert exchanged[0] > 5 * max(1, exchanged[-1]) and exchanged[-1] == 0
+
+
+@given(
+    st.integers(2, 200), st.floats(0, 1, exclude_max=True), st.floats(0.01, 0.99), st.integers(0, 100), st.booleans()
+)
+@settings(max_examples=200, deadline=None)
+def test_rewiring_keeps_the_count_and_the_largest(total, sparsity, fraction, seed, ties):
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(total, generator=generator)
+    weight = weight.round() if ties else weight
+    mask = torch.rand(total, generator=generator) >= sparsity
+    new = rewire(weight * mask, mask, fraction, torch.rand(total, generator=generator))
+    assert new.sum() == mask.sum()
+    exchanged = round(fraction * int(mask.sum()))
+    stayed, dropped = weight[mask & new].abs(), weight[mask & ~new].abs()
+    assert len(dropped) <= exchanged
+    if len(dropped) and exchanged < mask.sum():
+        largest = weight[mask].abs().sort(descending=True).values[: int(mask.sum()) - exchanged]
+        assert dropped.max() <= largest.min() and len(stayed) >= len(largest)
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=5), st.floats(0, 0.99))
+@settings(max_examples=100, deadline=None)
+def test_erdos_renyi_shares_out_exactly_the_budget(shapes, sparsity):
+    model = nn.Sequential(*(nn.Linear(a, b) for a, b in shapes))
+    share = erdos_renyi(model, sparsity)
+    sizes = {name: weight.numel() for name, weight in prunable(model).items()}
+    counts = {name: size - round(share[name] * size) for name, size in sizes.items()}
+    total = sum(sizes.values())
+    budget = total - round(sparsity * total)
+    assert all(1 <= counts[name] <= sizes[name] for name in sizes)
+    assert sum(counts.values()) == max(budget, len(shapes))
+
+
+def test_erdos_renyi_leaves_small_layers_denser():
+    share = erdos_renyi(models.build("lenet300"), 0.95)
+    assert share["fc3.weight"] < share["fc2.weight"] < share["fc1.weight"]
+    density = {name: 1 - value for name, value in share.items()}
+    assert density["fc1.weight"] / density["fc2.weight"] == pytest.approx((1084 / 235200) / (400 / 30000), rel=1e-2)
+
+
+# ------------------------------------------------------------------------------------------------------------ one's own
+
+
+def test_ones_own_schedule_is_one_method(tiny):
+    class Linear(Schedule):
+        def update(self, progress):
+            return magnitude_masks(self.model, progress * self.sparsity)
+
+    _, watched = run(Linear(0.8, updates=4), tiny)
+    assert sorted(set(watched.counts), reverse=True) == [TOTAL - round(s * TOTAL) for s in (0.2, 0.4, 0.6, 0.8)]
+
+
+def test_pruned_weights_leave_no_trace_in_the_optimizer(tiny):
+    model = small()
+    fit(model, tiny, RECIPE, schedule=RigL(0.9, updates=1, end=0.0), progress=False, after_step=lambda: None)
+    twin = small()
+    schedule = RigL(0.9, updates=1, end=0.0)
+    schedule.start(twin, 30)
+    for weight in prunable(twin).values():
+        weight.grad = torch.ones_like(weight)
+    schedule.before_step(5)
+    assert all(not weight.grad[~schedule.masks[name]].any() for name, weight in prunable(twin).items())
+
+
+# --------------------------------------------------------------------------------------------------------- resumption
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS])
+@pytest.mark.parametrize("when", [4, 15, 16, 29])
+def test_a_run_interrupted_and_resumed_equals_one_that_was_not(kind, when, tiny, tmp_path):
+    def schedule():
+        return kind and kind(0.9, updates=9) if kind is not OneShot else OneShot(0.9)
+
+    whole = small()
+    history = fit(whole, tiny, RECIPE, validation=tiny, schedule=schedule(), progress=False)
+    steps = iter(range(1, 100))
+
+    def stop():
+        if next(steps) == when:
+            raise Interrupted
+
+    path = tmp_path / "run.pt"
+    with pytest.raises(Interrupted):
+        fit(
+            small(),
+            tiny,
+            RECIPE,
+            validation=tiny,
+            schedule=schedule(),
+            checkpoint=path,
+            after_step=stop,
+            progress=False,
+        )
+    resumed, again = small(), schedule()
+    later = fit(resumed, tiny, RECIPE, validation=tiny, schedule=again, checkpoint=path, progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert later.train_loss == history.train_loss and later.validation_accuracy == history.validation_accuracy
+    assert later.seconds == sorted(later.seconds)
+    finished = small()
+    fit(finished, tiny, RECIPE, validation=tiny, schedule=schedule(), checkpoint=path, progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), finished.parameters(), strict=True))
+
+
+def test_a_convolutional_run_resumes_too(cnn, tiny, tmp_path):
+    recipe = Recipe(epochs=2, batch_size=100, optimizer="sgd", learning_rate=0.01, shift=2)
+    start = copy.deepcopy(cnn)
+    fit(cnn, tiny, recipe, schedule=RigL(0.5), progress=False)
+    steps, path, resumed = iter(range(1, 100)), tmp_path / "run.pt", copy.deepcopy(start)
+
+    def stop():
+        if next(steps) == 9:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        fit(copy.deepcopy(start), tiny, recipe, schedule=RigL(0.5), checkpoint=path, after_step=stop, progress=False)
+    fit(resumed, tiny, recipe, schedule=RigL(0.5), checkpoint=path, progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(cnn.state_dict().values(), resumed.state_dict().values(), strict=True))
+
+
+def test_the_checkpoint_of_another_run_is_refused(tiny, tmp_path):
+    path = tmp_path / "run.pt"
+    fit(small(), tiny, RECIPE, schedule=Cubic(0.9), checkpoint=path, progress=False)
+    for options in (dict(schedule=Cubic(0.8)), dict(schedule=None), dict(schedule=Cubic(0.9), seed=1)):
+        before = small()
+        with pytest.raises(ValueError, match="belongs to another run"):
+            fit(before, tiny, RECIPE, checkpoint=path, progress=False, **options)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x04cposix\nsystem\n(S'echo no'\ntR."])
+def test_a_damaged_checkpoint_is_named_and_nothing_in_it_runs(content, tiny, tmp_path, capfd):
+    path = tmp_path / "run.pt"
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"run\.pt is damaged, or no checkpoint.*delete it"):
+        fit(small(), tiny, RECIPE, checkpoint=path, progress=False)
+    assert path.read_bytes() == content
+    assert "no" not in capfd.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: Cubic(1.0), "sparsity=1.0 must be a fraction"),
+        (lambda: Cubic(float("nan")), "sparsity=nan"),
+        (lambda: Cubic(0.5, begin=0.8), "begin=0.8, end=0.75"),
+        (lambda: Cubic(0.5, end=1.5), "end=1.5"),
+        (lambda: Cubic(0.5, updates=0), "updates=0"),
+        (lambda: Cubic(0.5, updates=True), "updates=True"),
+        (lambda: RigL(0.5, fraction=1.0), "fraction=1.0"),
+        (lambda: SET(0.5, fraction=0), "fraction=0"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(make, reason):
+    with pytest.raises(ValueError, match=reason):
+        make()
+
+
+def test_a_network_with_nothing_to_prune_is_refused(tiny):
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784))
+    with pytest.raises(ValueError, match="nothing to prune"):
+        fit(model, tiny, RECIPE, schedule=Cubic(0.5), progress=False)
+
+
+# ----------------------------------------------------------------------------------------------------------- BatchNorm
+
+
+def test_batchnorm_is_re_estimated_to_the_mean_and_variance_of_what_it_gets(cnn, batches):
+    cnn[1].running_mean.fill_(7.0)
+    before = copy.deepcopy(dict(cnn.named_parameters()))
+    cnn.train()
+    training.reestimate_batchnorm(cnn, batches)
+    with torch.no_grad():
+        means = [cnn[0](images).mean((0, 2, 3)) for images, _ in batches]
+        variances = [cnn[0](images).var((0, 2, 3)) for images, _ in batches]
+    torch.testing.assert_close(cnn[1].running_mean, torch.stack(means).mean(0))
+    torch.testing.assert_close(cnn[1].running_var, torch.stack(variances).mean(0))
+    assert cnn.training and cnn[1].momentum == 0.1
+    assert all(torch.equal(p, before[name]) for name, p in cnn.named_parameters())
+
+
+def test_every_schedule_of_the_module_is_tested():
+    found = {each for each in vars(schedules).values() if isinstance(each, type) and issubclass(each, Schedule)} - {
+        Schedule,
+        schedules.SparseFromStart,
+    }
+    assert found == set(KINDS)

@@ -1,0 +1,275 @@
+"""When to prune during training: once, in rounds, gradually, or all the time. Built in lessons/06_dynamic_pruning.
+
+`fit(model, train, recipe, schedule=Cubic(0.95))` calls a schedule three ways: `start` once, `before_step` when the
+gradients are there, `after_step` when the weights have moved. A schedule of your own is one method:
+
+    class Linear(Schedule):
+        def update(self, progress):  # 0 < progress <= 1
+            return magnitude_masks(self.model, progress * self.sparsity)
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from utils.masks import Masks, check_sparsity, hold, magnitude_masks, masks_from_scores
+from utils.scores import prunable
+
+
+@dataclass
+class Schedule:
+    """Updates the masks at `updates` steps evenly spread from `begin` to `end` of the run, and holds them between.
+
+    sparsity: at the end.  begin, end: fractions of the run.  seed: of what is drawn at random.
+    """
+
+    sparsity: float
+    begin: float = 0.0
+    end: float = 0.75
+    updates: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_sparsity(self.sparsity)
+        if not 0 <= self.begin <= self.end <= 1:
+            raise ValueError(f"begin={self.begin!r}, end={self.end!r} must be fractions, 0 <= begin <= end <= 1.")
+        if isinstance(self.updates, bool) or not isinstance(self.updates, int) or self.updates < 1:
+            raise ValueError(f"updates={self.updates!r} must be a whole number, 1 or more.")
+
+    def update(self, progress: float) -> Masks:
+        """The masks from now on. `progress` grows to 1 at the last update; the weights' `grad` is there.
+
+        Here: the largest weights of all layers together stay; how many, says `level`.
+        """
+        return magnitude_masks(self.model, self.level(progress))
+
+    def level(self, progress: float) -> float:
+        """The sparsity that is due."""
+        raise NotImplementedError("a Schedule needs `update` or `level`.")
+
+    def first_masks(self) -> Masks:
+        """The masks before the first update: nothing is pruned yet."""
+        return {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(self.model).items()}
+
+    # ------------------------------------------------------------------------------------------ what `fit` calls
+
+    def start(self, model: nn.Module, steps: int) -> None:
+        """Begin a run of so many optimizer steps.
+
+        Raises:
+            ValueError: the model has nothing to prune.
+        """
+        self.model, self.weights = model, prunable(model)
+        spacing = (self.end - self.begin) * steps / max(self.updates - 1, 1)
+        moments = [max(1, round(self.begin * steps + number * spacing)) for number in range(self.updates)]
+        self.due = {step: (number + 1) / self.updates for number, step in enumerate(moments)}  # step -> progress
+        self.set_masks(self.first_masks())
+
+    def before_step(self, step: int) -> None:
+        """Update the masks when it is time; then hide the gradients of pruned weights from the optimizer."""
+        if step in self.due:
+            self.set_masks(self.update(self.due[step]))
+        for name, mask in self.masks.items():
+            self.weights[name].grad.mul_(mask)
+
+    def after_step(self) -> None:
+        """Set what momentum and weight decay have moved back to zero."""
+        self._hold()
+
+    def set_masks(self, masks: Masks) -> None:
+        """From now on these weights are pruned."""
+        self.masks, self._hold = masks, hold(self.model, masks)
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a resumed run needs beside the weights; tensors by name."""
+        return {f"masks.{name}": mask for name, mask in self.masks.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `state()`, after `start`."""
+        self.set_masks(_part(state, "masks."))
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+# ------------------------------------------------------------------------------------- dense first, sparser by and by
+
+
+@dataclass
+class OneShot(Schedule):
+    """Everything at once, at `begin` of the run; the rest of it is fine-tuning."""
+
+    begin: float = 0.5
+    updates: int = 1
+
+    def __post_init__(self) -> None:
+        self.end = self.begin
+        super().__post_init__()
+
+    def level(self, progress: float) -> float:
+        return self.sparsity
+
+
+@dataclass
+class Iterative(Schedule):
+    """In rounds; each removes the same fraction of what is left, and training goes on between (Han et al. 2015)."""
+
+    begin: float = 0.25
+    updates: int = 5
+
+    def level(self, progress: float) -> float:
+        return 1 - (1 - self.sparsity) ** progress
+
+
+@dataclass
+class Cubic(Schedule):
+    """Fast at first, ever slower: `s * (1 - (1 - progress)**3)` (Zhu & Gupta 2017, eq. 1, from sparsity 0)."""
+
+    def level(self, progress: float) -> float:
+        return self.sparsity * (1 - (1 - progress) ** 3)
+
+
+@dataclass
+class Movement(Cubic):
+    """Keep what grows: the score of a weight is the sum of `-w*g` over the steps (Sanh et al. 2020, eq. 5).
+
+    A pruned weight keeps its last value aside, and its score goes on counting; so it may come back.
+    """
+
+    begin: float = 0.1
+
+    def start(self, model: nn.Module, steps: int) -> None:
+        super().start(model, steps)
+        self.values = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.scores = {name: torch.zeros_like(weight) for name, weight in self.values.items()}
+
+    def before_step(self, step: int) -> None:
+        for name, score in self.scores.items():
+            score.addcmul_(self.values[name], self.weights[name].grad, value=-1)
+        super().before_step(step)
+
+    def update(self, progress: float) -> Masks:
+        masks = masks_from_scores(self.scores, self.level(progress))
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(self.values[name])
+        return masks
+
+    def after_step(self) -> None:
+        super().after_step()
+        for name, mask in self.masks.items():
+            torch.where(mask, self.weights[name].detach(), self.values[name], out=self.values[name])
+
+    def state(self) -> dict[str, Tensor]:
+        aside = {f"values.{name}": tensor for name, tensor in self.values.items()}
+        return {**super().state(), **aside, **{f"scores.{name}": tensor for name, tensor in self.scores.items()}}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        super().load(state)
+        self.values, self.scores = _part(state, "values."), _part(state, "scores.")
+
+
+# ------------------------------------------------------------------------------------------- sparse from the first step
+
+
+@dataclass
+class SparseFromStart(Schedule):
+    """As sparse as promised from the first step on; each update drops some weights and grows as many elsewhere.
+
+    fraction: of the kept weights, exchanged at the first update; it falls to zero on half a cosine.
+    """
+
+    fraction: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.fraction < 1:
+            raise ValueError(f"fraction={self.fraction!r} must lie between 0 and 1.")
+
+    def start(self, model: nn.Module, steps: int) -> None:
+        self.generator = torch.Generator().manual_seed(self.seed)
+        super().start(model, steps)
+
+    def first_masks(self) -> Masks:
+        """Drawn at random in each layer; how many, says `erdos_renyi`."""
+        draw = {name: self.random_like(weight) for name, weight in prunable(self.model).items()}
+        return masks_from_scores(draw, erdos_renyi(self.model, self.sparsity))
+
+    def update(self, progress: float) -> Masks:
+        fraction = self.fraction * (1 + math.cos(math.pi * progress)) / 2
+        return {
+            name: rewire(weight.detach(), self.masks[name], fraction, self.desire(weight))
+            for name, weight in self.weights.items()
+        }
+
+    def desire(self, weight: nn.Parameter) -> Tensor:
+        """Where to grow: the largest values win. Of the weight's shape."""
+        raise NotImplementedError("SparseFromStart needs `desire`.")
+
+    def random_like(self, weight: Tensor) -> Tensor:
+        """Numbers drawn from this schedule's own seed."""
+        return torch.rand(weight.shape, generator=self.generator)
+
+    def state(self) -> dict[str, Tensor]:
+        return {**super().state(), "generator": self.generator.get_state()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        super().load(state)
+        self.generator.set_state(state["generator"])
+
+
+class SET(SparseFromStart):
+    """Sparse evolutionary training: grow anywhere (Mocanu et al. 2018)."""
+
+    def desire(self, weight: nn.Parameter) -> Tensor:
+        return self.random_like(weight)
+
+
+class RigL(SparseFromStart):
+    """Rigging the lottery: grow where the gradient is largest (Evci et al. 2020, algorithm 1)."""
+
+    def desire(self, weight: nn.Parameter) -> Tensor:
+        return weight.grad.abs()
+
+
+def rewire(weight: Tensor, mask: Tensor, fraction: float, desire: Tensor) -> Tensor:
+    """A new mask with exactly as many weights: the smallest `fraction` of those kept go, as many come by `desire`."""
+    kept, total = int(mask.count_nonzero()), mask.numel()
+    exchanged = round(fraction * kept)
+    if exchanged == 0:
+        return mask
+    size = torch.where(mask, weight.abs(), -1.0)
+    stay = _top(size, kept - exchanged, total)
+    return stay | _top(torch.where(stay, -torch.inf, desire), exchanged, total)
+
+
+def _top(values: Tensor, count: int, total: int) -> Tensor:
+    if count == 0:
+        return torch.zeros(values.shape, dtype=torch.bool)
+    return masks_from_scores({"all": values}, 1 - count / total, allow_empty=True)["all"]
+
+
+def erdos_renyi(model: nn.Module, sparsity: float) -> dict[str, float]:
+    """The sparsity of each layer, by parameter name, such that all together have `sparsity` exactly.
+
+    A layer's density is proportional to (sum of its weight's dimensions) / (their product), at most 1: small layers
+    stay denser (Evci et al. 2020, "Erdos-Renyi-Kernel"; Mocanu et al. 2018).
+    """
+    weights = prunable(model)
+    total = sum(weight.numel() for weight in weights.values())
+    budget = total - round(check_sparsity(sparsity) * total)
+    raw = {name: sum(weight.shape) / weight.numel() for name, weight in weights.items()}
+    kept: dict[str, int] = {}
+    while len(kept) < len(weights):  # layers that would be more than dense become dense, and the others share the rest
+        free = {name: raw[name] * weights[name].numel() for name in weights if name not in kept}
+        scale = (budget - sum(kept.values())) / sum(free.values())
+        full = {name: weights[name].numel() for name in free if scale * raw[name] >= 1}
+        kept |= full or {name: max(1, int(scale * share)) for name, share in free.items()}
+    for name in sorted(weights, key=lambda name: -weights[name].numel()):  # what rounding left over
+        room = min(max(budget - sum(kept.values()), 1 - kept[name]), weights[name].numel() - kept[name])
+        kept[name] += room
+    return {name: 1 - kept[name] / weights[name].numel() for name in weights}
