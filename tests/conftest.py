@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from utils import data
+from utils import data, lab
 from utils.data import Data, Split
 
 PROJECT = Path(__file__).parents[1]
@@ -22,6 +22,16 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def nothing_recorded():
+    """Each test begins and leaves with no recorded problem and no unheld claim."""
+    for notes in (lab._problems, lab._claims):
+        notes.clear()
+    yield
+    for notes in (lab._problems, lab._claims):
+        notes.clear()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,14 @@
 """The checks of the exercises: right answers pass however they are written, and each mistake is told its own reason."""
 
 import ast
+import copy
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from utils.exercises import EXERCISES
 from utils.lab import LESSONS, WrongAnswer, check, is_untouched
@@ -80,7 +83,8 @@ def test_the_reference_passes(name):
 def test_the_source_that_is_named_to_the_learner_exists(name):
     file, *place = EXERCISES[name].source.replace("(", " ").replace(")", " ").split()
     text = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
-    assert f"def {place[-1] if file == 'utils/masks.py' else name}(" in text
+    own = file.startswith("utils/exercises/")
+    assert re.search(rf"^(def|class) {name if own else place[-1]}\(", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -178,6 +182,196 @@ def argsort_once(a, b):
 def rank_matrix(a, b):
     return torch.corrcoef(torch.stack([values.argsort().argsort() for values in (a, b)]).double())
 
+
+def linear(weight, bias):
+    """A new layer with copies of these numbers."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight.data, layer.bias.data = weight.detach().clone(), bias.detach().clone()
+    return layer
+
+
+def first_cut(first, keep):
+    return linear(first.weight[keep], first.bias[keep])
+
+
+def second_cut(second, keep):
+    return linear(second.weight[:, keep], second.bias)
+
+
+def layers_cut_in_place(first, second, keep):
+    first.weight, first.bias = nn.Parameter(first.weight[keep]), nn.Parameter(first.bias[keep])
+    second.weight = nn.Parameter(second.weight[:, keep])
+    return first, second
+
+
+def layers_zeroed_in_place(first, second, keep):
+    first.weight.data[~keep] = 0
+    return first_cut(first, keep), second_cut(second, keep)
+
+
+def neurons_zeroed(first, second, keep):
+    return linear(first.weight * keep[:, None], first.bias * keep), linear(second.weight * keep, second.bias)
+
+
+def without_second_bias(first, second, keep):
+    new = nn.Linear(int(keep.sum()), second.out_features, bias=False)
+    new.weight.data = second.weight.data[:, keep]
+    return first_cut(first, keep), new
+
+
+def sizes_not_updated(first, second, keep):
+    first, second = copy.deepcopy(first), copy.deepcopy(second)
+    return layers_cut_in_place(first, second, keep)
+
+
+def bias_shared(first, second, keep):
+    new = second_cut(second, keep)
+    new.bias = second.bias
+    return first_cut(first, keep), new
+
+
+def keep_inverted_in_place(first, second, keep):
+    result = first_cut(first, keep), second_cut(second, keep)
+    keep.logical_not_()
+    return result
+
+
+def for_three_kept(first, second, keep):
+    places = [*keep.nonzero().flatten()[:2].tolist(), 3]
+    return first_cut(first, places), second_cut(second, places)
+
+
+def largest(values, count):
+    """Boolean: the `count` largest of each row."""
+    return torch.zeros_like(values, dtype=torch.bool).scatter_(-1, values.topk(count, dim=-1).indices, True)
+
+
+def in_groups(weight, n, m):
+    return largest(weight.abs().reshape(-1, m), n).reshape(weight.shape)
+
+
+def group_threshold(weight, n, m):
+    groups = weight.abs().reshape(-1, m)
+    return (groups >= groups.sort(dim=1, descending=True).values[:, n - 1 : n]).reshape(weight.shape)
+
+
+def group_threshold_other_side(weight, n, m):
+    groups = weight.abs().reshape(-1, m)
+    return (groups > groups.sort(dim=1).values[:, m - n - 1 : m - n]).reshape(weight.shape)
+
+
+def groups_zeroed_in_place(weight, n, m):
+    weight *= in_groups(weight, n, m)
+    return weight != 0
+
+
+def dropped(weight, mask, count):
+    """The mask without the `count` smallest of the kept weights."""
+    return mask & ~largest(-torch.where(mask, weight.abs(), torch.inf).flatten(), count).view_as(mask)
+
+
+def grown(mask, desire, count, candidates=None):
+    """The mask with the `count` of largest desire added."""
+    candidates = ~mask if candidates is None else candidates
+    return mask | largest(torch.where(candidates, desire, -torch.inf).flatten(), count).view_as(mask)
+
+
+def exchanged_in_place(weight, gradient, mask, count):
+    mask.copy_(grown(dropped(weight, mask, count), gradient.abs(), count))
+    return mask
+
+
+def zeros_dropped(weight, gradient, mask, count):
+    stay = mask & ~largest(-weight.abs().flatten(), count).view_as(mask)
+    return grown(stay, gradient.abs(), count, candidates=~mask)
+
+
+def drops_signed(weight, gradient, mask, count):
+    stay = mask & ~largest(-torch.where(mask, weight, torch.inf).flatten(), count).view_as(mask)
+    return grown(stay, gradient.abs(), count)
+
+
+def drops_the_largest(weight, gradient, mask, count):
+    stay = mask & ~largest(torch.where(mask, weight.abs(), -1).flatten(), count).view_as(mask)
+    return grown(stay, gradient.abs(), count)
+
+
+def drops_only_what_is_not_zero(weight, gradient, mask, count):
+    size = torch.where(weight == 0, torch.inf, weight.abs())
+    stay = mask & ~largest(-size.flatten(), count).view_as(mask)
+    return grown(stay, gradient.abs(), count)
+
+
+def drops_where_gradients_are_small(weight, gradient, mask, count):
+    return grown(dropped(gradient, mask, count), gradient.abs(), count)
+
+
+def grows_from_the_end(weight, gradient, mask, count):
+    stay = dropped(weight, mask, count).flatten()
+    order = torch.where(stay, -1, gradient.abs().flatten()).argsort()
+    stay[order[-count:]] = True
+    return stay.view_as(mask)
+
+
+def loses_the_model(model, first_weights, masks):
+    model.load_state_dict(first_weights)
+    return masked(model, masks)
+
+
+def masked(model, masks):
+    for name, mask in masks.items():
+        model.get_parameter(name).data *= mask
+    return model
+
+
+def rewound(model, first_weights):
+    model = copy.deepcopy(model)
+    model.load_state_dict(first_weights)
+    return model
+
+
+def shallow_copy(model, first_weights, masks):
+    result = copy.copy(model)
+    result.load_state_dict(first_weights)
+    return masked(result, masks)
+
+
+def first_weights_masked(model, first_weights, masks):
+    for name, mask in masks.items():
+        first_weights[name] *= mask
+    return rewound(model, first_weights)
+
+
+def masks_inverted(model, first_weights, masks):
+    result = masked(rewound(model, first_weights), masks)
+    for mask in masks.values():
+        mask.logical_not_()
+    return result
+
+
+def biases_kept(model, first_weights, masks):
+    return masked(rewound(model, {**model.state_dict(), **{n: first_weights[n] for n in masks}}), masks)
+
+
+def biases_shared(model, first_weights, masks):
+    result = copy.deepcopy(model)
+    for name, parameter in result.named_parameters():
+        first = first_weights[name]
+        parameter.data = first * masks[name] if name in masks else first
+    return result
+
+
+def biases_zeroed(model, first_weights, masks):
+    return rewound(model, {n: w * masks[n] if n in masks else 0 * w for n, w in first_weights.items()})
+
+
+def centred_in_place(activations):
+    mean = activations.mean(dim=(0, 2, 3))
+    activations -= mean.view(-1, 1, 1)
+    return mean, activations.var(dim=(0, 2, 3))
+
+
+ALL_BUT_CHANNELS = (0, 2, 3)
 
 right_ones = lambda logits, labels: logits.argmax(dim=1) == labels  # noqa: E731
 
@@ -289,6 +483,226 @@ WRONG = {
         "300 rows written in": (lambda rows, kept: 8 * kept + 4 * 301, "1 row"),
         "list": (lambda rows, kept: [rows, kept], "[300, 1000]; it must be"),
         "missing return": (lambda rows, kept: print(end=""), "`return` missing"),
+    },
+    "remove_neurons": {
+        "biases of first": (lambda f, s, k: (linear(f.weight[k], f.bias), second_cut(s, k)), "3 neurons and 4 biases"),
+        "no biases in first": (
+            lambda f, s, k: (nn.Linear(f.in_features, int(k.sum()), bias=False), second_cut(s, k)),
+            "3 neurons and no biases",
+        ),
+        "second as it was": (lambda f, s, k: (first_cut(f, k), copy.deepcopy(s)), "still reads 4 inputs"),
+        "first as it was": (lambda f, s, k: (copy.deepcopy(f), second_cut(s, k)), "still has all 4 rows"),
+        "rows of second": (
+            lambda f, s, k: (first_cut(f, k), linear(s.weight[k], s.bias[k])),
+            "it cuts the *rows* of the second",
+        ),
+        "columns of first": (
+            lambda f, s, k: (linear(f.weight[:, :2], f.bias), second_cut(s, k)),
+            "is [4, 2]; it must be [3, 3]",
+        ),
+        "upside down": (lambda f, s, k: (first_cut(f, ~k), second_cut(s, ~k)), "has what should go, row 1"),
+        "in place": (layers_cut_in_place, "was [4, 3] and is now [3, 3]"),
+        "zeroed in place": (layers_zeroed_in_place, "the old `first` has other numbers"),
+        "zeroed": (neurons_zeroed, "row 1 of the first layer is zero"),
+        "second zeroed": (
+            lambda f, s, k: (first_cut(f, k), linear(s.weight * k, s.bias)),
+            "the columns of the second layer are zero",
+        ),
+        "random layers": (
+            lambda f, s, k: (nn.Linear(f.in_features, int(k.sum())), nn.Linear(int(k.sum()), s.out_features)),
+            "its row 0 must be [1.0, 2.0, 3.0]",
+        ),
+        "random biases": (
+            lambda f, s, k: (linear(f.weight[k], torch.rand(int(k.sum()))), second_cut(s, k)),
+            "must be [13.0, 15.0, 16.0]",
+        ),
+        "random second": (
+            lambda f, s, k: (first_cut(f, k), nn.Linear(int(k.sum()), s.out_features)),
+            "its row 0 must be [21.0, 23.0, 24.0]",
+        ),
+        "no biases in second": (without_second_bias, "has lost its biases"),
+        "sizes": (sizes_not_updated, "out_features=4, but its weight is [3, 3]"),
+        "bias shared": (bias_shared, "the bias of the new second layer is the old one itself"),
+        "keep changed": (keep_inverted_in_place, "it has changed `keep`"),
+        "tensors": (lambda f, s, k: (f.weight[k], s.weight[:, k]), "['Tensor', 'Tensor']"),
+        "one layer": (lambda f, s, k: first_cut(f, k), "returns Linear; it must return two"),
+        "sizes written in": (for_three_kept, "its row 2 must be [9.0, 10.0]"),
+        "missing return": (lambda f, s, k: print(end=""), "`return` missing"),
+    },
+    "leaves_with_a_filter": {
+        "filter": (lambda kernel, inputs, next_outputs: kernel**2 * inputs, "the filter alone"),
+        "filter and BatchNorm": (
+            lambda kernel, inputs, next_outputs: kernel**2 * inputs + 4,
+            "580: that is the filter",
+        ),
+        "no BatchNorm": (
+            lambda kernel, inputs, next_outputs: kernel**2 * (inputs + next_outputs),
+            "BatchNorm is missing",
+        ),
+        "two for BatchNorm": (
+            lambda kernel, inputs, next_outputs: kernel**2 * (inputs + next_outputs) + 2,
+            "the running mean and variance are stored too",
+        ),
+        "bias": (lambda kernel, inputs, next_outputs: kernel**2 * (inputs + next_outputs) + 5, "one too many"),
+        "kernel once": (
+            lambda kernel, inputs, next_outputs: kernel * (inputs + next_outputs) + 4,
+            "580: a kernel of 3 has 3 x 3 = 9",
+        ),
+        "one a next filter": (
+            lambda kernel, inputs, next_outputs: kernel**2 * inputs + 4 + next_outputs,
+            "has 3 x 3 weights for this channel, not one",
+        ),
+        "next layer whole": (
+            lambda kernel, inputs, next_outputs: kernel**2 * inputs * (1 + next_outputs) + 4,
+            "returns 74,308: every next filter keeps",
+        ),
+        "only the next layer": (
+            lambda kernel, inputs, next_outputs: kernel**2 * inputs * next_outputs,
+            "returns 73,728: every next filter keeps",
+        ),
+        "a 3 x 3 kernel written in": (
+            lambda kernel, inputs, next_outputs: 9 * (inputs + next_outputs) + 4,
+            "for a 5 x 5 filter",
+        ),
+        "only BatchNorm": (lambda kernel, inputs, next_outputs: 4, "returns 4; it must be 1,732"),
+        "list": (
+            lambda kernel, inputs, next_outputs: [kernel**2 * inputs, 4, kernel**2 * next_outputs],
+            "several numbers, [576, 4, 1152]",
+        ),
+        "missing return": (lambda kernel, inputs, next_outputs: print(end=""), "`return` missing"),
+    },
+    "work_left": {
+        "outputs only": (lambda ratio: 1 - ratio, "each filter also reads only 70%"),
+        "square of the ratio": (lambda ratio: 1 - ratio**2, "square what is left, 0.7"),
+        "square removed": (lambda ratio: ratio**2, "70% of the filters with 70% of the inputs are left"),
+        "removed": (lambda ratio: 1 - (1 - ratio) ** 2, "the work saved"),
+        "twice": (lambda ratio: 1 - 2 * ratio, "takes 30% away twice"),
+        "the ratio": (lambda ratio: ratio, "the ratio itself"),
+        "percent": (lambda ratio: 100 * (1 - ratio) ** 2, "that is percent"),
+        "ratio in percent": (lambda ratio: (1 - ratio / 100) ** 2, "do not divide it by 100"),
+        "cube": (lambda ratio: (1 - ratio) ** 3, "0.343; it must be 0.49"),
+        "written in": (lambda ratio: 0.7**2, "right at 0.3, but at 0 it returns 0.49"),
+        "list": (lambda ratio: [1 - ratio, 1 - ratio], "several numbers"),
+        "not a number": (lambda ratio: float("nan"), "nan"),
+        "missing return": (lambda ratio: print(end=""), "`return` missing"),
+    },
+    "nm_mask": {
+        "signed": (lambda w, n, m: largest(w.reshape(-1, m), n).reshape(w.shape), "Compare |w|"),
+        "upside down": (lambda w, n, m: ~in_groups(w, n, m), "upside down"),
+        "columns": (lambda w, n, m: in_groups(w.T, n, m).T, "run down the columns"),
+        "n of a row": (lambda w, n, m: largest(w.abs(), n), "2 of the 8 weights in each row"),
+        "half of a row": (lambda w, n, m: largest(w.abs(), n * w.shape[1] // m), "half of each row"),
+        "one threshold": (
+            lambda w, n, m: largest(w.abs().flatten(), n * w.numel() // m).reshape(w.shape),
+            "which is right overall",
+        ),
+        "fixed threshold": (lambda w, n, m: w.abs() > 2.4, "it keeps 4; of each four"),
+        "ties": (group_threshold, "of [1.0, -1.0, 1.0, 1.0] it keeps 4"),
+        "ties, other side": (group_threshold_other_side, "of [1.0, -1.0, 1.0, 1.0] it keeps 0"),
+        "zeros": (lambda w, n, m: in_groups(w, n, m) & (w != 0), "of [0.0, 0.0, 0.0, 0.0] it keeps 0"),
+        "first two": (lambda w, n, m: (torch.arange(w.shape[1]) % m < n).expand(w.shape), "it must keep [-2.0, 3.0]"),
+        "2 written in": (lambda w, n, m: in_groups(w, 2, m), "not for 1:4: of [-9.0, 8.0, 7.0, -6.0] it keeps 2"),
+        "4 written in": (lambda w, n, m: in_groups(w, n, 4), "not for 2:8"),
+        "numbers": (lambda w, n, m: in_groups(w, n, m).float(), "torch.float32; a mask is boolean"),
+        "groups": (lambda w, n, m: largest(w.abs().reshape(-1, m), n), "it returns [8, 4]"),
+        "array": (lambda w, n, m: in_groups(w, n, m).numpy(), "it returns ndarray"),
+        "weights changed": (groups_zeroed_in_place, "changed the weights"),
+        "missing return": (lambda w, n, m: print(end=""), "`return` missing"),
+    },
+    "cubic_sparsity": {
+        "linear": (lambda p, f: f * p, "a straight line"),
+        "slow at first": (lambda p, f: f * p**3, "slow at first and fast at the end"),
+        "upside down": (lambda p, f: f * (1 - p) ** 3, "still *to prune*"),
+        "final forgotten": (lambda p, f: 1 - (1 - p) ** 3, "ends at 1, everything pruned"),
+        "final inside": (lambda p, f: 1 - f * (1 - p) ** 3, "starts at 0.2, not at 0"),
+        "cube of progress": (lambda p, f: f * (1 - p**3), "The cube is of 1 - progress"),
+        "square": (lambda p, f: f * (1 - (1 - p) ** 2), "that is a square"),
+        "percent": (lambda p, f: 100 * f * (1 - (1 - p) ** 3), "that is percent"),
+        "sum": (lambda p, f: f + p, "it returns 1; it must be 0.3904"),
+        "0.8 written in": (lambda p, f: 0.8 * (1 - (1 - p) ** 3), "final 0.96, it returns 0.7;"),
+        "list": (lambda p, f: [p, f], "several numbers"),
+        "not a number": (lambda p, f: float("nan"), "nan"),
+        "missing return": (lambda p, f: print(end=""), "`return` missing"),
+    },
+    "exchange": {
+        "grows among the kept": (
+            lambda w, g, m, c: grown(dropped(w, m, c), g.abs(), c, candidates=torch.ones_like(m)),
+            "it cannot come once more",
+        ),
+        "drops signed": (drops_signed, "it drops -5 and -0.5"),
+        "drops the largest": (drops_the_largest, "it drops -5 and 3, the largest"),
+        "drops by gradient": (drops_where_gradients_are_small, "it drops -5, 0.25;"),
+        "drops zeros": (zeros_dropped, "some came, none went"),
+        "kept zeros stay": (drops_only_what_is_not_zero, "it does not drop 0"),
+        "grows signed": (lambda w, g, m, c: grown(dropped(w, m, c), g, c, ~m), "passes over -7"),
+        "grows nothing": (lambda w, g, m, c: dropped(w, m, c), "some went, none came"),
+        "grows by weight": (lambda w, g, m, c: grown(dropped(w, m, c), w.abs(), c), "what went came back"),
+        "grows the smallest": (
+            lambda w, g, m, c: grown(dropped(w, m, c), -g.abs(), c, ~m),
+            "grows where the gradient is 0.5 and 1",
+        ),
+        "one more": (lambda w, g, m, c: grown(dropped(w, m, c), g.abs(), c + 1, ~m), "2 must go and 2 come"),
+        "2 written in": (lambda w, g, m, c: grown(dropped(w, m, 2), g.abs(), 2), "count = 1, 2 went and 2 came"),
+        "from the end": (grows_from_the_end, "at count = 0"),
+        "mask changed": (exchanged_in_place, "changed the `mask`"),
+        "numbers": (lambda w, g, m, c: dropped(w, m, c).float(), "torch.float32; a mask is boolean"),
+        "flat": (lambda w, g, m, c: dropped(w, m, c).flatten(), "it returns [10]"),
+        "missing return": (lambda w, g, m, c: print(end=""), "`return` missing"),
+    },
+    "ticket": {
+        "the model itself": (loses_the_model, "it returns the model itself"),
+        "shallow copy": (shallow_copy, "its weight [0, 0] was 1.5 and is now 1"),
+        "plain copy": (lambda model, first, masks: copy.deepcopy(model), "a plain copy"),
+        "trained weights": (lambda model, first, masks: masked(copy.deepcopy(model), masks), "is the trained weights"),
+        "no mask": (lambda model, first, masks: rewound(model, first), "is 2 and not 0"),
+        "upside down": (
+            lambda model, first, masks: masked(rewound(model, first), {n: ~m for n, m in masks.items()}),
+            "and [0, 1], which it prunes, is 2. True means kept",
+        ),
+        "biases not rewound": (biases_kept, "the biases are still the trained ones"),
+        "biases zeroed": (biases_zeroed, "0.bias is [0.0, 0.0]; it must be [11.0, 12.0]"),
+        "first weights masked": (first_weights_masked, "changed `first_weights`, which the next round needs"),
+        "masks changed": (masks_inverted, "changed `masks`"),
+        "biases shared": (biases_shared, "shares memory with `first_weights`"),
+        "another network": (lambda model, first, masks: nn.Linear(3, 2), "its network has weight, bias; it"),
+        "weights": (lambda model, first, masks: {n: first[n] * masks.get(n, 1) for n in first}, "it returns dict"),
+        "missing return": (lambda model, first, masks: print(end=""), "`return` missing"),
+    },
+    "channel_statistics": {
+        "over pictures": (lambda a: (a.mean(dim=0), a.var(dim=0)), "over the pictures only"),
+        "one number": (lambda a: (a.mean(), a.var()), "one number for all channels"),
+        "each picture": (lambda a: (a.mean(dim=(1, 2, 3)), a.var(dim=(1, 2, 3))), "one number a *picture*"),
+        "each picture and channel": (lambda a: (a.mean(dim=(2, 3)), a.var(dim=(2, 3))), "for each picture by itself"),
+        "keepdim": (
+            lambda a: (a.mean(dim=ALL_BUT_CHANNELS, keepdim=True), a.var(dim=ALL_BUT_CHANNELS, keepdim=True)),
+            "leave out `keepdim`",
+        ),
+        "rows": (lambda a: (a.mean(dim=(0, 1, 3)), a.var(dim=(0, 1, 3))), "other dimensions than 0, 2 and 3"),
+        "standard deviation": (
+            lambda a: (a.mean(dim=ALL_BUT_CHANNELS), a.std(dim=ALL_BUT_CHANNELS)),
+            "that is the standard deviation; the variance is its square",
+        ),
+        "variance within pictures": (
+            lambda a: (a.mean(dim=ALL_BUT_CHANNELS), a.var(dim=(2, 3)).mean(dim=0)),
+            "a mean of variances",
+        ),
+        "mean not subtracted": (
+            lambda a: (a.mean(dim=ALL_BUT_CHANNELS), (a**2).mean(dim=ALL_BUT_CHANNELS)),
+            "the mean must be subtracted first",
+        ),
+        "sum of squares": (
+            lambda a: (a.mean(dim=ALL_BUT_CHANNELS), 40 * a.var(dim=ALL_BUT_CHANNELS, unbiased=False)),
+            "divide by their number",
+        ),
+        "variance twice": (lambda a: (a.var(dim=ALL_BUT_CHANNELS),) * 2, "for channel 0 the mean is"),
+        "variance halved": (
+            lambda a: (a.mean(dim=ALL_BUT_CHANNELS), a.var(dim=ALL_BUT_CHANNELS) / 2),
+            "for channel 0 the variance is 0.339; it must be",
+        ),
+        "swapped": (lambda a: torch.var_mean(a, dim=ALL_BUT_CHANNELS), "swapped"),
+        "only the mean": (lambda a: a.mean(dim=ALL_BUT_CHANNELS), "return two tensors"),
+        "activations changed": (centred_in_place, "changed the activations"),
+        "missing return": (lambda a: print(end=""), "`return` missing"),
     },
 }
 MISTAKES = [(name, mistake) for name in NAMES for mistake in WRONG[name]]
@@ -504,6 +918,243 @@ def csr_bytes(rows, kept):
 def csr_bytes(rows, kept):
     return sum(np.zeros(n, dtype=np.int32).nbytes for n in (kept, kept, rows + 1))""",
         "float": "def csr_bytes(rows, kept):\n    return 32 / 8 * (2 * kept + rows + 1)",
+    },
+    "remove_neurons": {
+        "new parameters": """
+def remove_neurons(first, second, keep):
+    kept = int(keep.sum())
+    new_first = torch.nn.Linear(first.in_features, kept)
+    new_second = torch.nn.Linear(kept, second.out_features)
+    new_first.weight = torch.nn.Parameter(first.weight[keep])
+    new_first.bias = torch.nn.Parameter(first.bias[keep])
+    new_second.weight = torch.nn.Parameter(second.weight[:, keep])
+    new_second.bias = torch.nn.Parameter(second.bias.detach().clone())
+    return new_first, new_second""",
+        "copy_": """
+def remove_neurons(first, second, keep):
+    kept = keep.nonzero().flatten()
+    new = torch.nn.Linear(first.in_features, len(kept)), torch.nn.Linear(len(kept), second.out_features)
+    with torch.no_grad():
+        new[0].weight.copy_(first.weight.index_select(0, kept))
+        new[0].bias.copy_(first.bias.index_select(0, kept))
+        new[1].weight.copy_(second.weight.index_select(1, kept))
+        new[1].bias.copy_(second.bias)
+    return new""",
+        "deepcopy, list": """
+def remove_neurons(first, second, keep):
+    import copy
+    a, b = copy.deepcopy(first), copy.deepcopy(second)
+    a.weight.data, a.bias.data, b.weight.data = a.weight.data[keep], a.bias.data[keep], b.weight.data[:, keep]
+    a.out_features = b.in_features = len(a.bias)
+    return [a, b]""",
+        "state_dict": """
+def remove_neurons(first, second, keep):
+    smaller = torch.nn.Linear(first.in_features, int(keep.sum()))
+    smaller.load_state_dict({name: tensor[keep] for name, tensor in first.state_dict().items()})
+    after = torch.nn.Linear(int(keep.sum()), second.out_features)
+    after.load_state_dict({"weight": second.weight[:, keep], "bias": second.bias})
+    return smaller, after""",
+        "loop": """
+def remove_neurons(first, second, keep):
+    kept = [i for i in range(first.out_features) if keep[i]]
+    new_first = torch.nn.Linear(first.in_features, len(kept))
+    new_second = torch.nn.Linear(len(kept), second.out_features)
+    with torch.no_grad():
+        for new, old in enumerate(kept):
+            new_first.weight[new] = first.weight[old]
+            new_first.bias[new] = first.bias[old]
+            new_second.weight[:, new] = second.weight[:, old]
+        new_second.bias[:] = second.bias
+    return new_first, new_second""",
+    },
+    "leaves_with_a_filter": {
+        "one product": """
+def leaves_with_a_filter(kernel, inputs, next_outputs):
+    return kernel * kernel * (inputs + next_outputs) + 4""",
+        "numpy": """
+def leaves_with_a_filter(kernel, inputs, next_outputs):
+    return np.sum([kernel**2 * inputs, 1, 1, 1, 1, kernel**2 * next_outputs])""",
+        "layers": """
+def leaves_with_a_filter(kernel, inputs, next_outputs):
+    def numbers(filters):
+        layers = [torch.nn.Conv2d(inputs, filters, kernel, bias=False), torch.nn.BatchNorm2d(filters)]
+        layers.append(torch.nn.Conv2d(filters, next_outputs, kernel, bias=False))
+        return sum(t.numel() for layer in layers for t in layer.state_dict().values())
+    return numbers(5) - numbers(4)""",
+        "torch": """
+def leaves_with_a_filter(kernel, inputs, next_outputs):
+    return torch.tensor(kernel**2 * inputs) + 4 + kernel**2 * next_outputs""",
+    },
+    "work_left": {
+        "product": "def work_left(ratio):\n    return (1 - ratio) * (1 - ratio)",
+        "multiplied out": "def work_left(ratio):\n    return 1 - 2 * ratio + ratio**2",
+        "numpy": "def work_left(ratio):\n    return np.float32(1 - ratio) ** 2",
+        "torch": "def work_left(ratio):\n    return torch.tensor(1 - ratio).square()",
+        "channels": """
+def work_left(ratio):
+    filters = inputs = 10000
+    return round(filters * (1 - ratio)) * round(inputs * (1 - ratio)) / (filters * inputs)""",
+    },
+    "nm_mask": {
+        "topk": """
+def nm_mask(weight, n, m):
+    groups = weight.abs().reshape(-1, m)
+    mask = torch.zeros_like(groups, dtype=torch.bool)
+    mask.scatter_(1, groups.topk(n, dim=1).indices, True)
+    return mask.reshape(weight.shape)""",
+        "ranks": """
+def nm_mask(weight, n, m):
+    groups = weight.abs().unflatten(1, (-1, m))
+    return (groups.argsort(dim=2).argsort(dim=2) >= m - n).flatten(1)""",
+        "numpy": """
+def nm_mask(weight, n, m):
+    groups = np.abs(weight.numpy()).reshape(-1, m)
+    mask = np.zeros(groups.shape, dtype=bool)
+    np.put_along_axis(mask, np.argsort(-groups, axis=1)[:, :n], True, axis=1)
+    return torch.from_numpy(mask.reshape(weight.shape))""",
+        "loop": """
+def nm_mask(weight, n, m):
+    mask = torch.zeros(weight.shape, dtype=torch.bool)
+    for unit in range(weight.shape[0]):
+        for start in range(0, weight.shape[1], m):
+            best = weight[unit, start : start + m].abs().topk(n).indices
+            mask[unit, start + best] = True
+    return mask""",
+        "as hinted": """
+def nm_mask(weight, n, m):
+    positions = weight.reshape(-1, m).abs().argsort(dim=1, descending=True, stable=True)
+    mask = torch.zeros(positions.shape, dtype=torch.bool)
+    mask.scatter_(1, positions[:, :n], True)
+    return mask.reshape(weight.shape)""",
+        "by columns": """
+def nm_mask(weight, n, m):
+    parts = [part.abs() for part in weight.split(m, dim=1)]
+    return torch.cat([part.argsort(1, descending=True).argsort(1) < n for part in parts], dim=1)""",
+    },
+    "cubic_sparsity": {
+        "as in the paper": """
+def cubic_sparsity(progress, final):
+    first = 0
+    return final + (first - final) * (1 - progress) ** 3""",
+        "multiplied out": """
+def cubic_sparsity(progress, final):
+    return final * (3 * progress - 3 * progress**2 + progress**3)""",
+        "numpy": "def cubic_sparsity(progress, final):\n    return final - final * np.power(1 - progress, 3)",
+        "torch": "def cubic_sparsity(progress, final):\n    return final * (1 - torch.tensor(1 - progress) ** 3)",
+    },
+    "exchange": {
+        "topk": """
+def exchange(weight, gradient, mask, count):
+    new = mask.clone().flatten()
+    size = weight.abs().masked_fill(~mask, float("inf")).flatten()
+    new[size.topk(count, largest=False).indices] = False
+    desire = gradient.abs().flatten().masked_fill(new, -1)
+    new[desire.topk(count).indices] = True
+    return new.view_as(mask)""",
+        "as hinted": """
+def exchange(weight, gradient, mask, count):
+    new = mask.flatten().clone()
+    new[torch.where(mask, weight.abs(), torch.inf).flatten().argsort()[:count]] = False
+    new[torch.where(new, -1, gradient.flatten().abs()).topk(count).indices] = True
+    return new.reshape(mask.shape)""",
+        "just dropped stay away": """
+def exchange(weight, gradient, mask, count):
+    new = mask.clone()
+    kept, pruned = mask.nonzero(), (~mask).nonzero()
+    for i, j in kept[weight[mask].abs().argsort()[:count]]:
+        new[i, j] = False
+    for i, j in pruned[gradient[~mask].abs().argsort(descending=True)[:count]]:
+        new[i, j] = True
+    return new""",
+        "loop": """
+def exchange(weight, gradient, mask, count):
+    new = mask.clone()
+    for _ in range(count):
+        new[min(map(tuple, new.nonzero().tolist()), key=lambda p: abs(weight[p]))] = False
+    for _ in range(count):
+        new[max(map(tuple, (~new).nonzero().tolist()), key=lambda p: abs(gradient[p]))] = True
+    return new""",
+        "numpy": """
+def exchange(weight, gradient, mask, count):
+    new = mask.numpy().copy().ravel()
+    kept = np.flatnonzero(new)
+    new[kept[np.argsort(np.abs(weight.numpy().ravel()[kept]))[:count]]] = False
+    others = np.flatnonzero(~new)
+    new[others[np.argsort(-np.abs(gradient.numpy().ravel()[others]))[:count]]] = True
+    return torch.from_numpy(new.reshape(mask.shape))""",
+        "ranks": """
+def exchange(weight, gradient, mask, count):
+    def ranks(values):
+        return values.flatten().argsort().argsort().view_as(mask)
+    stay = mask & (ranks(torch.where(mask, weight.abs(), torch.inf)) >= count)
+    return stay | (ranks(torch.where(stay, torch.inf, -gradient.abs())) < count)""",
+    },
+    "ticket": {
+        "masked_fill": """
+def ticket(model, first_weights, masks):
+    import copy
+    result = copy.deepcopy(model)
+    result.load_state_dict(first_weights)
+    with torch.no_grad():
+        for name, parameter in result.named_parameters():
+            if name in masks:
+                parameter.masked_fill_(~masks[name], 0)
+    return result""",
+        "masked state": """
+def ticket(model, first_weights, masks):
+    import copy
+    state = {name: tensor * masks[name] if name in masks else tensor for name, tensor in first_weights.items()}
+    result = copy.deepcopy(model)
+    result.load_state_dict(state)
+    return result""",
+        "apply_masks": """
+def ticket(model, first_weights, masks):
+    from copy import deepcopy
+    from utils.masks import apply_masks
+    twin = deepcopy(model)
+    twin.load_state_dict(deepcopy(first_weights))
+    apply_masks(twin, masks)
+    return twin""",
+        "parameters": """
+def ticket(model, first_weights, masks):
+    import copy
+    result = copy.deepcopy(model)
+    for name, parameter in result.named_parameters():
+        parameter.data = first_weights[name].clone()
+        if name in masks:
+            parameter.data[~masks[name]] = 0
+    return result""",
+    },
+    "channel_statistics": {
+        "unbiased": """
+def channel_statistics(activations):
+    return activations.mean(dim=(0, 2, 3)), activations.var(dim=(0, 2, 3))""",
+        "var_mean": """
+def channel_statistics(activations):
+    variance, mean = torch.var_mean(activations, dim=(0, 2, 3), correction=0)
+    return mean, variance""",
+        "flattened": """
+def channel_statistics(activations):
+    rows = activations.transpose(0, 1).flatten(1)
+    return [rows.mean(1), rows.std(1) ** 2]""",
+        "squares": """
+def channel_statistics(activations):
+    mean = activations.mean((0, 2, 3))
+    return mean, (activations**2).mean((0, 2, 3)) - mean**2""",
+        "loop": """
+def channel_statistics(activations):
+    channels = [activations[:, c].double() for c in range(activations.shape[1])]
+    mean = torch.stack([channel.mean() for channel in channels])
+    return mean, torch.stack([((c - m) ** 2).mean() for c, m in zip(channels, mean)])""",
+        "BatchNorm": """
+def channel_statistics(activations):
+    norm = torch.nn.BatchNorm2d(activations.shape[1], momentum=1.0)
+    norm(activations)
+    return norm.running_mean, norm.running_var""",
+        "numpy": """
+def channel_statistics(activations):
+    values = activations.numpy()
+    return torch.from_numpy(values.mean(axis=(0, 2, 3))), torch.from_numpy(values.var(axis=(0, 2, 3)))""",
     },
 }
 ANSWERS = [(name, way) for name in NAMES for way in RIGHT[name]]

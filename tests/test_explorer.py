@@ -21,15 +21,6 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.fixture(autouse=True)
-def nothing_recorded():
-    for notes in (lab._problems, lab._claims):
-        notes.clear()
-    yield
-    for notes in (lab._problems, lab._claims):
-        notes.clear()
-
-
 @pytest.fixture(scope="module")
 def panel() -> Explorer:
     """One explorer for all tests that leave its widgets alone."""

@@ -13,16 +13,6 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 QUIZZES = sorted(LESSONS.glob("*/quiz.json"))
 
 
-@pytest.fixture(autouse=True)
-def nothing_recorded():
-    """Each test begins and leaves with no recorded problem and no unheld claim."""
-    for notes in (lab._problems, lab._claims):
-        notes.clear()
-    yield
-    for notes in (lab._problems, lab._claims):
-        notes.clear()
-
-
 # ------------------------------------------------------------------------------------------------------------- predict
 
 

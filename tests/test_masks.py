@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from utils import masks
-from utils.masks import apply_masks, check_sparsity, hold, magnitude_masks, masks_from_scores, report
+from utils.masks import apply_masks, check_sparsity, hold, magnitude_masks, masks_from_scores, nm_masks, report
 from utils.training import Recipe, fit
 
 quickly = settings(deadline=None, max_examples=60)
@@ -277,6 +277,131 @@ def test_scores_are_left_alone():
     assert scores["a"].tolist() == [-3.0, 1.0, 2.0]
 
 
+# -------------------------------------------------------------------------------------------- n of each m neighbours
+
+
+def slow_nm(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
+    """Of each m neighbours in a row the n of largest magnitude; of equal ones the first, as `sorted` leaves them."""
+    kept = []
+    for row in weight.tolist():
+        flat = torch.tensor(row).flatten().tolist()
+        for start in range(0, len(flat), m):
+            largest = sorted(range(start, start + m), key=lambda place: -abs(flat[place]))[:n]
+            kept += [place in largest for place in range(start, start + m)]
+    return torch.tensor(kept).view(weight.shape)
+
+
+@st.composite
+def patterns(draw):
+    """A network of a linear layer and of convolutions, with m that divides all their rows and n below it."""
+    m = draw(st.integers(2, 8))
+    n = draw(st.integers(1, m - 1))
+    units, inputs, groups = (draw(st.integers(1, 4)) for _ in range(3))
+    size = draw(st.sampled_from([(1, 1), (1, 3), (3, 2)]))
+    layers = nn.Sequential(
+        nn.Linear(m * inputs, units, bias=draw(st.booleans())),
+        nn.Conv2d(m * inputs, units, size),
+        nn.Conv1d(groups * m, groups * units, size[1], groups=groups),
+        nn.Conv2d(inputs, units, (m, size[0])),  # the neighbours lie along the height too
+    )
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    levels = draw(st.sampled_from([0, 1, 2, 5, 10**6]))
+    for parameter in layers.parameters():
+        parameter.data = torch.randint(-levels, levels + 1, parameter.shape, generator=generator) / 4
+    return layers, n, m
+
+
+@quickly
+@given(patterns())
+def test_exactly_n_of_each_m_neighbours_stay_and_they_are_the_largest(pattern):
+    network, n, m = pattern
+    weights = {name: p.detach() for name, p in network.named_parameters() if name.endswith("weight")}
+    got = nm_masks(network, n, m)
+    assert list(got) == list(weights)
+    for name, mask in got.items():
+        assert mask.dtype == torch.bool and mask.shape == weights[name].shape
+        kept, sizes = mask.reshape(-1, m), weights[name].abs().reshape(-1, m)
+        assert (kept.sum(1) == n).all()
+        smallest_kept = sizes.masked_fill(~kept, float("inf")).amin(1)
+        assert (smallest_kept >= sizes.masked_fill(kept, -1.0).amax(1)).all()
+        assert torch.equal(mask, slow_nm(weights[name], n, m))
+
+
+def test_two_of_four_by_hand():
+    layer = nn.Linear(8, 2, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, -4, 2, -3, 0, 0, 0, 9], [5, 5, 5, 5, -1, 1, -2, 1]]))
+    assert nm_masks(layer)["weight"].int().tolist() == [[0, 1, 0, 1, 1, 0, 0, 1], [1, 1, 0, 0, 1, 0, 1, 0]]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_neighbours_in_a_convolution_follow_the_flattened_row(layout):
+    """Of 2 inputs with 1x2 windows a row is (input 0 left, right, input 1 left, right), however it lies in memory."""
+    layer = nn.Conv2d(2, 1, (1, 2)).to(memory_format=layout)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[[[3.0, 4.0]], [[2.0, 1.0]]]]))
+    assert nm_masks(layer, 1, 2)["weight"].flatten().tolist() == [False, True, True, False]
+    assert nm_masks(layer, 2, 4)["weight"].flatten().tolist() == [True, True, False, False]
+
+
+def test_excluded_layers_keep_everything(cnn):
+    got = nm_masks(cnn, 1, 3, exclude=["0.weight", "7.weight"])
+    assert got["0.weight"].all() and got["7.weight"].all()
+    assert got["3.weight"].sum() == got["3.weight"].numel() // 3
+    assert same(nm_masks(cnn, 1, 3, exclude="3.weight"), nm_masks(cnn, 1, 3) | {"3.weight": torch.ones(6, 2, 3, 3) > 0})
+
+
+def test_an_excluded_row_need_not_be_divided(cnn):
+    got = nm_masks(cnn, 2, 4, exclude=["0.weight", "3.weight"])
+    assert torch.equal(got["7.weight"], slow_nm(cnn[7].weight.detach(), 2, 4))
+
+
+def test_the_pattern_can_be_applied_and_held(cnn, tiny):
+    chosen = nm_masks(cnn, 1, 3)
+    recipe = Recipe(epochs=1, batch_size=64, learning_rate=0.01)
+    fit(cnn, tiny, recipe, after_step=hold(cnn, chosen), progress=False)
+    assert revived(cnn, chosen) == 0
+    assert same(nm_masks(cnn, 1, 3), chosen)  # what stayed is not zero, so it is found again
+
+
+def test_a_pattern_leaves_the_model_alone(cnn, batches, unchanged):
+    nn.functional.cross_entropy(cnn(batches[0][0]), batches[0][1]).backward()
+    check = unchanged(cnn)
+    nm_masks(cnn, 1, 3, exclude="0.weight")
+    with pytest.raises(ValueError, match="does not divide"):
+        nm_masks(cnn)
+    check()
+
+
+@pytest.mark.parametrize(
+    ("n", "m"), [(4, 4), (5, 4), (0, 4), (-1, 4), (1, 1), (1, 0), (-3, -2), (2.0, 4), (2, 4.0), ("2", 4), (2, None)]
+)
+def test_a_pattern_that_makes_no_sense_is_named(cnn, unchanged, n, m):
+    check = unchanged(cnn)
+    with pytest.raises(ValueError, match="1 <= n < m") as caught:
+        nm_masks(cnn, n, m)
+    assert f"n={n!r}, m={m!r}" in str(caught.value)
+    check()
+
+
+def test_a_row_that_m_does_not_divide_is_named_with_its_length(cnn):
+    with pytest.raises(ValueError, match=r"0\.weight has 9 weights, which m=4 does not divide"):
+        nm_masks(cnn)
+    with pytest.raises(ValueError, match=r"3\.weight has 18 weights, which m=4"):
+        nm_masks(cnn, exclude="0.weight")
+    with pytest.raises(ValueError, match=r"0\.weight has 9 weights, which m=32"):
+        nm_masks(cnn, 1, 32)  # longer than the row
+
+
+def test_a_pattern_for_no_layer_is_refused(cnn):
+    with pytest.raises(ValueError, match=r"exclude names '1\.weight'.*0\.weight, 3\.weight, 7\.weight"):
+        nm_masks(cnn, 1, 3, exclude=["1.weight"])
+    with pytest.raises(ValueError, match="nothing to prune"):
+        nm_masks(cnn, 1, 3, exclude=["0.weight", "3.weight", "7.weight"])
+    with pytest.raises(ValueError, match=r"ReLU.*nothing to prune"):
+        nm_masks(nn.ReLU())
+
+
 # -------------------------------------------------------------------------------------------------------- apply, hold
 
 
@@ -515,3 +640,16 @@ def test_masks_that_do_not_fit_are_refused_and_nothing_is_changed(cnn, unchanged
         function(cnn, wrong)
     assert [word for word in words if word not in str(caught.value)] == []
     check()
+
+
+@pytest.mark.parametrize(("n", "m"), [(True, 4), (1, True)])
+def test_a_pattern_of_booleans_is_refused(n, m):
+    with pytest.raises(ValueError, match="give whole numbers"):
+        nm_masks(nn.Linear(8, 2), n, m)
+
+
+def test_a_pattern_of_nan_is_refused():
+    layer = nn.Linear(8, 2)
+    layer.weight.data[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="weight contain NaN"):
+        nm_masks(layer)

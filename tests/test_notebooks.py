@@ -96,8 +96,8 @@ def test_the_notebook_carries_no_widget_state_and_nothing_of_the_machine(lesson)
 def test_every_stored_picture_has_a_description_and_text_beside_it(lesson):
     for cell in built(lesson).cells:
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                assert output.metadata["image/png"]["alt"].strip(), cell.id
+            for kind in output.get("data", {}).keys() & notebooks.PICTURES:
+                assert output.metadata[kind]["alt"].strip(), cell.id
                 assert not output.data["text/plain"].startswith("<"), cell.id
 
 
@@ -132,6 +132,9 @@ def test_a_tagged_picture_is_written_and_a_missing_one_is_an_error(lesson_folder
     notebook.cells[1].outputs = [nbformat.v4.new_output("display_data", {"image/png": "aGVsbG8="})]
     assert notebooks.write_figures("05_x", notebook) == ["one"]
     assert (lesson_folder / "05_x" / "figures" / "one.png").read_bytes() == b"hello"
+    notebook.cells[1].outputs = [nbformat.v4.new_output("display_data", {"image/gif": "aGVsbG8="})]
+    notebooks.write_figures("05_x", notebook)
+    assert (lesson_folder / "05_x" / "figures" / "one.gif").read_bytes() == b"hello"
 
 
 def test_times_are_merged_and_written_into_the_syllabus(lesson_folder):
@@ -204,12 +207,15 @@ def is_call_by_name(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
 
 
+SHOWING = ("plots.show", "plots.show_moving")
+
+
 @pytest.mark.parametrize("lesson", LABS)
 def test_every_figure_of_a_lab_has_a_description(lesson):
     found = 0
     for cell in code_cells(lesson):
         for node in ast.walk(ast.parse(cell.source)):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "plots.show":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in SHOWING:
                 alt = [keyword.value for keyword in node.keywords if keyword.arg == "alt"] or node.args[1:2]
                 assert alt, f"{cell.id}: plots.show without alt"
                 assert len(ast.unparse(alt[0]).split()) >= 6, f"{cell.id}: {ast.unparse(alt[0])}"

@@ -1,5 +1,6 @@
 """Every figure renders, has a description, and tells its series apart by more than colour."""
 
+import base64
 import io
 from itertools import combinations
 
@@ -54,6 +55,7 @@ FIGURES = {
     "histogram, cut": lambda: plots.histogram({"a": torch.randn(5, 5)}, title="T", x_label="x", threshold=0.5, bins=5),
     "pictures": lambda: plots.pictures(torch.randn(3, 1, 28, 28), ["a", "b", "c"], title="Title"),
     "two rows": lambda: plots.pictures(torch.randn(3, 1, 28, 28), ["a", "b", "c"], title="Title", columns=2),
+    "filters": lambda: plots.filters(torch.randn(5, 3, 3), ["a", "b", "c", "d", "e"], title="Title", columns=3),
     "maps": lambda: plots.maps({"a": torch.rand(4, 4), "b": torch.rand(2, 3)}, title="Title", label="|w|"),
     "one map": lambda: plots.maps({"a": torch.rand(4, 4).requires_grad_()}, title="Title", label="|w|", most=2),
     "empty map": lambda: plots.maps({"a": torch.zeros(4, 4)}, title="Title", label="|w|"),
@@ -194,3 +196,22 @@ def test_the_input_map_counts_the_weights_left_at_each_pixel():
     mask[:7, 29] = True
     counts = plots.input_map(mask)
     assert counts.shape == (28, 28) and counts.sum() == 7 and counts[1, 1] == 7
+
+
+def test_moving_figures_are_a_gif_that_plays_once_and_is_described(shown):
+    figures = [plots.maps({f"step {n}": torch.rand(4, 4)}, title="T", label="l", most=1) for n in range(3)]
+    plots.show_moving(figures, "something moves", seconds=0.2)
+    (bundle, options), (words, _) = shown
+    with Image.open(io.BytesIO(base64.b64decode(bundle["image/gif"]))) as image:
+        assert image.n_frames == 3 and "loop" not in image.info
+        assert image.info["duration"] == 200
+    assert options["metadata"] == {"image/gif": {"alt": "something moves"}} and "something moves" in words["text/html"]
+    for wrong in (([], "words"), (figures, " ")):
+        with pytest.raises(ValueError, match="show_moving needs"):
+            plots.show_moving(*wrong)
+
+
+def test_filters_are_drawn_on_one_scale_around_zero():
+    figure = plots.filters(torch.tensor([[[-2.0]], [[1.0]]]), ["a", "b"], title="T", columns=2)
+    images = [image for ax in figure.axes for image in ax.get_images()]
+    assert [image.get_clim() for image in images[:2]] == [(-2, 2)] * 2

@@ -1,8 +1,8 @@
 """How fast are the helpers, against what one would use otherwise and against what the machine can do? `make bench`.
 
-Some parts only: `python tools/bench.py pruning training evaluation loading`. Every comparison alternates between its
-sides within one run, so that other work on the machine slows both alike: trust the ratios, not the seconds. Figures
-are medians with (lowest-highest) of the rounds.
+Some parts only: `python tools/bench.py pruning surgery training schedules evaluation loading`. Every comparison
+alternates between its sides within one run, so that other work on the machine slows both alike: trust the ratios, not
+the seconds. Figures are medians with (lowest-highest) of the rounds.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,11 +29,14 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 import utils  # repairs the import of torchvision, which must follow  # noqa: F401
-from utils import data, files, masks, measure, models, training
-from utils.scores import prunable, prunable_layers
+from utils import data, files, masks, measure, models, schedules, surgery, training
+from utils.scores import prunable, prunable_layers, score
 
 SPARSITY = 0.9
 ROUNDS = {"ResNet-18": 3, "ResNet-50": 3, "VGG-16": 1}  # torch needs about a minute for VGG-16
+CUT_ROUNDS = {"ResNet-50": 3, "VGG-16": 3, "DenseNet-121": 3}
+EXAMPLE = torch.ones(1, 3, 224, 224)  # what the networks of torchvision take
+LARGE = 1 << 26  # numbers in a tensor that is far larger than the caches
 BATCHES = 60  # steps timed with the DataLoader, and scaled to an epoch
 PASS_BYTES = 4 + 1 + 1 + 8  # of a weight pruned: read it, write its mask; read the mask, read and write the weight
 COLUMNS = ("what", "ours, s", "against", "its time, s", "ratio", "goal", "bound, s", "ours / bound", "remarks")
@@ -128,10 +132,25 @@ def _status_bytes(field: str) -> int:
 
 def network(name: str) -> nn.Module:
     """A network of torchvision with random weights, the same each time."""
-    from torchvision.models import resnet18, resnet50, vgg16
+    from torchvision.models import densenet121, resnet18, resnet50, vgg16
 
     torch.manual_seed(0)
-    return {"ResNet-18": resnet18, "ResNet-50": resnet50, "VGG-16": vgg16}[name]()
+    return {"ResNet-18": resnet18, "ResNet-50": resnet50, "VGG-16": vgg16, "DenseNet-121": densenet121}[name]()
+
+
+def in_turn(
+    ways: dict[str, Callable[[nn.Module], object]], model: nn.Module, rounds: int, least: Callable[[], float]
+) -> tuple[dict[str, list[float]], dict[str, object], list[float]]:
+    """Each way on a fresh copy of the model, then `least()`, and again: seconds by way, last results by way, bounds."""
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    found, bound = {}, []
+    for _ in range(rounds):
+        for way, work in ways.items():
+            found.pop(way, None)  # so that freeing it is not timed
+            own = copy.deepcopy(model)
+            seconds[way].append(timed(lambda work=work, way=way, own=own: found.update({way: work(own)})))
+        bound.append(least())
+    return seconds, found, bound
 
 
 def prune_ours(model: nn.Module) -> dict[str, Tensor]:
@@ -177,7 +196,7 @@ def pruning(threads: int) -> Iterator[Row]:
     """Global magnitude pruning at 90%, against torch.nn.utils.prune and against memory bandwidth."""
     for way in WAYS.values():
         way(models.build("vgg"))  # warm-up
-    source, target = torch.ones(2, 1 << 26)
+    source, target = torch.ones(2, LARGE)
     for name, rounds in ROUNDS.items():
         yield _prune_one(name, rounds, threads, source, target)
 
@@ -186,13 +205,7 @@ def _prune_one(name: str, rounds: int, threads: int, source: Tensor, target: Ten
     model = network(name)
     weights = prunable(model)
     count = sum(weight.numel() for weight in weights.values())
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    found, bound = {}, []
-    for _ in range(rounds):
-        for way, work in WAYS.items():
-            own = copy.deepcopy(model)
-            seconds[way].append(timed(lambda work=work, way=way, own=own: found.update({way: work(own)})))
-        bound.append(PASS_BYTES * count / bytes_per_second(source, target))
+    seconds, found, bound = in_turn(WAYS, model, rounds, lambda: PASS_BYTES * count / bytes_per_second(source, target))
     differing, ties = difference(found["ours"], found["torch"], weights)
     same = "masks identical" if not differing else f"{differing} mask elements differ, {'all' if ties else 'NOT'} ties"
     copies = {way: peak_copies(name, way, threads) for way in WAYS if way == "ours" or rounds > 1}
@@ -200,6 +213,57 @@ def _prune_one(name: str, rounds: int, threads: int, source: Tensor, target: Ten
     goal = "50x, under 1 copy" if name == "ResNet-50" else ""
     remarks = f"{count / 1e6:.1f} M weights; {same}; peak extra memory in copies of the weights: {memory}"
     return Row(f"prune {name}", seconds["ours"], "torch.nn.utils.prune", seconds["torch"], goal, bound, remarks)
+
+
+# ------------------------------------------------------------------------------------------------------------- surgery
+
+
+def cut_ours(model: nn.Module, example: Tensor) -> nn.Module:
+    """A copy without half of the units of each layer, those of smallest L1 norm."""
+    return surgery.shrink(model, example, score("l1", model, units=True), 0.5)
+
+
+def cut_torch_pruning(model: nn.Module, example: Tensor) -> nn.Module:
+    """As many with torch-pruning, in place. Its score counts the weights that read a unit too: others may leave."""
+    import torch_pruning as tp
+
+    importance, outputs = tp.importance.MagnitudeImportance(p=1), list(prunable_layers(model).values())[-1]
+    tp.pruner.MagnitudePruner(model, example, importance=importance, pruning_ratio=0.5, ignored_layers=[outputs]).step()
+    return model
+
+
+CUTS = {"ours": cut_ours, "torch-pruning": cut_torch_pruning}
+
+
+def cutting(threads: int) -> Iterator[Row]:
+    """Half of the channels removed, against torch-pruning and against memory bandwidth."""
+    for cut in CUTS.values():
+        cut(models.build("vgg").eval(), torch.ones(1, 1, 28, 28))  # warm-up
+    source, target = torch.ones(2, LARGE)
+    for name, rounds in CUT_ROUNDS.items():
+        yield _cut_one(name, rounds, threads, source, target)
+
+
+def _cut_one(name: str, rounds: int, threads: int, source: Tensor, target: Tensor) -> Row:
+    model = network(name).eval()
+    ways = {way: partial(cut, example=EXAMPLE) for way, cut in CUTS.items()}
+    seconds, found, speeds = in_turn(ways, model, rounds, lambda: bytes_per_second(source, target))
+    before, *after = (
+        (measure.parameters(net), measure.macs(net, EXAMPLE)) for net in (model, *(found[way] for way in CUTS))
+    )
+    bound = [4 * (before[0] + after[0][0]) / speed for speed in speeds]  # read all for the score, write what stays
+    nets = {"theirs": found["torch-pruning"], "ours": found["ours"]}
+    timing = measure.latency(nets, EXAMPLE, threads=threads)["ours"]
+    low, high = map(digits, timing.speedup_quartiles)
+    quicker = f"batch of 1: ours {digits(timing.speedup)}x as fast as theirs (quartiles {low}-{high})"
+    remarks = f"{change(before, *after)}; {quicker}"
+    return Row(f"halve {name}", seconds["ours"], "torch-pruning", seconds["torch-pruning"], "3x", bound, remarks)
+
+
+def change(before: tuple[int, int], ours: tuple[int, int], theirs: tuple[int, int]) -> str:
+    """What became of (parameters, MACs), and whether that is the same in both results."""
+    old, new, other = (f"{digits(p / 1e6)} M parameters, {digits(m / 1e9)} GMACs" for p, m in (before, ours, theirs))
+    return f"{old} -> {new}, {'the same in both' if ours == theirs else f'NOT the same: theirs {other}'}"
 
 
 # ------------------------------------------------------------------------------------------------------------ training
@@ -266,6 +330,41 @@ def loader_seconds(pictures: torch.utils.data.Dataset, recipe: training.Recipe, 
     return timed(work)
 
 
+# ----------------------------------------------------------------------------------------------------------- schedules
+
+PICTURES, FITS = 5120, 9  # short runs and many of them: what else the machine does changes from second to second
+UPDATES = 3  # in 20 steps: several times as often as in a run of the course
+SCHEDULES: dict[str, schedules.Schedule | None] = {
+    "dense": None,
+    "one-shot": schedules.OneShot(0.95),
+    "iterative": schedules.Iterative(0.95, updates=UPDATES),
+    "cubic": schedules.Cubic(0.95, updates=UPDATES),
+    "movement": schedules.Movement(0.95, updates=UPDATES),
+    "SET": schedules.SET(0.95, updates=UPDATES),
+    "RigL": schedules.RigL(0.95, updates=UPDATES),
+}
+
+
+def scheduled_steps(threads: int) -> Iterator[Row]:
+    """A training step with each schedule, its start and updates included, against a dense step."""
+    train, recipe = data.load().train[:PICTURES], training.Recipe(epochs=1)
+    steps = -(-len(train) // recipe.batch_size)
+    seconds: dict[str, list[float]] = {name: [] for name in SCHEDULES}
+    for number in range(1 + FITS):
+        for name, schedule in SCHEDULES.items():
+            work = partial(training.fit, models.build("lenet300"), train, recipe, schedule=schedule, progress=False)
+            took = timed(work) / steps
+            if number:  # the first round is the warm-up
+                seconds[name].append(took)
+    dense = seconds.pop("dense")
+    for name, own in seconds.items():
+        share = spread([a / b for a, b in zip(own, dense, strict=True)], "x")
+        remarks = (
+            f"{share} of a dense step; updates: {len(SCHEDULES[name].due)} in {steps} steps of {recipe.batch_size}"
+        )
+        yield Row(f"a step of fit with {name}", own, "dense", dense, remarks=remarks)
+
+
 # ---------------------------------------------------------------------------------------------------------- evaluation
 
 
@@ -294,7 +393,7 @@ def evaluation(threads: int) -> Iterator[Row]:
 def loading(threads: int) -> Iterator[Row]:
     """`data.load()` in a new process: first time on a machine (nothing unpacked), and later times."""
     loaded = sum(t.nbytes for split in data.load() for t in (split.images, split.labels))
-    source, target = torch.ones(2, 1 << 26)
+    source, target = torch.ones(2, LARGE)
     cold, warm, bound = [], [], []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as cache:
@@ -322,7 +421,9 @@ def load_seconds(cache: str) -> float:
 
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "pruning": pruning,
+    "surgery": cutting,
     "training": training_epoch,
+    "schedules": scheduled_steps,
     "evaluation": evaluation,
     "loading": loading,
 }
@@ -352,8 +453,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 BOUND = (
     f"pruning moves {PASS_BYTES} bytes a weight (read it, write the mask; read the mask, read and write\n"
-    "the weight) at the bandwidth of a plain copy; training and evaluating do their multiply-accumulates at the speed\n"
-    "of a 1024 x 1024 matrix product; loading writes the tensors at the bandwidth of a copy. All measured in this run."
+    "the weight), and surgery 4 bytes for each weight scored (read) and for each that stays, about a quarter (write),\n"
+    "at the bandwidth of a plain copy; training and evaluating do their multiply-accumulates at the speed of a\n"
+    "1024 x 1024 matrix product; loading writes the tensors at the bandwidth of a copy. All measured in this run."
 )
 
 if __name__ == "__main__":

@@ -491,6 +491,7 @@ COMMANDS = {
     "test": (test, "prove that everything works: unit tests, notebooks, browser"),
     "notebooks": (tool, "build notebooks/ from lessons/"),
     "checkpoints": (tool, "train the baselines again"),
+    "results": (tool, "run the long studies that the labs quote, again"),
     "lint": (lint, "check the code's style"),
     "bench": (tool, "measure the speed of the package"),
 }

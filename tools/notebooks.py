@@ -24,6 +24,7 @@ from utils.files import write_atomically  # noqa: E402
 LESSONS, NOTEBOOKS = ROOT / "lessons", ROOT / "notebooks"
 TIMES = LESSONS / "timings.json"
 BEGIN, END = "<!-- times: written by `make notebooks` -->", "<!-- end of times -->"
+PICTURES = {"image/png": ".png", "image/gif": ".gif"}
 LAB_BUDGET, CELL_BUDGET = 90, 30  # seconds on two cores
 
 
@@ -78,7 +79,7 @@ BEGIN_END = ("iopub.execute_input", "shell.execute_reply")
 
 
 def write_figures(lesson: str, notebook: NotebookNode) -> list[str]:
-    """Write the pictures of cells tagged `figure:NAME` to lessons/<lesson>/figures/NAME.png.
+    """Write the pictures of cells tagged `figure:NAME` to lessons/<lesson>/figures/NAME.png (or .gif).
 
     Raises:
         RuntimeError: a tagged cell put out no picture.
@@ -87,11 +88,11 @@ def write_figures(lesson: str, notebook: NotebookNode) -> list[str]:
     for cell in notebook.cells:
         for tag in cell.metadata.get("tags", []):
             if tag.startswith("figure:"):
-                pictures = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
-                if not pictures:
+                found = [(kind, o.data[kind]) for o in cell.outputs for kind in PICTURES if kind in o.get("data", {})]
+                if not found:
                     raise RuntimeError(f"{lesson}: the cell tagged {tag} shows no picture.")
-                name = tag.removeprefix("figure:")
-                write_atomically(LESSONS / lesson / "figures" / f"{name}.png", base64.b64decode(pictures[0]))
+                (kind, content), name = found[0], tag.removeprefix("figure:")
+                write_atomically(LESSONS / lesson / "figures" / f"{name}{PICTURES[kind]}", base64.b64decode(content))
                 names.append(name)
     return names
 

@@ -61,6 +61,30 @@ def magnitude_masks(
     return _masks(weights, sparsity, scope, exclude, allow_empty, magnitude=True)
 
 
+def nm_masks(model: nn.Module, n: int = 2, m: int = 4, *, exclude: Iterable[str] = ()) -> Masks:
+    """Of each `m` neighbouring inputs of a unit the `n` weights of largest magnitude stay (Mishra et al. 2021, 2:4).
+
+    Neighbours lie along a row of the weight laid out as `[units, inputs * height * width]`.
+
+    Raises:
+        ValueError: not 1 <= n < m, an unknown layer in `exclude`, NaN, or a layer whose rows `m` does not divide.
+    """
+    if not all(isinstance(value, int) and not isinstance(value, bool) for value in (n, m)) or not 1 <= n < m:
+        raise ValueError(f"n={n!r}, m={m!r}: of each m weights n stay; give whole numbers, 1 <= n < m.")
+    weights = prunable(model)
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    for name in _included(weights, exclude):
+        rows = weights[name].detach().flatten(1)
+        if rows.shape[1] % m:
+            raise ValueError(f"a row of {name} has {rows.shape[1]} weights, which m={m} does not divide; exclude it.")
+        if rows.isnan().any():
+            raise ValueError(f"the weights of {name} contain NaN; they must be numbers.")
+        largest = rows.reshape(-1, m).abs().argsort(dim=1, descending=True, stable=True)[:, :n]
+        mask = torch.zeros(largest.shape[0], m, dtype=torch.bool, device=rows.device).scatter_(1, largest, True)
+        masks[name] = mask.view_as(weights[name])
+    return masks
+
+
 def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Set pruned weights to zero, in place. The tensors keep their shape: pruned, not removed.
 

@@ -4,6 +4,7 @@ Each function returns a matplotlib Figure; `show(figure, alt)` displays it with 
 reader, a terminal and a page without pictures have one too. Accuracies come in as fractions and are drawn in percent.
 """
 
+import base64
 import html
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -14,6 +15,7 @@ from IPython.display import display
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from utils.data import MEAN, STD
@@ -50,8 +52,35 @@ def show(figure: Figure, alt: str) -> None:
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
     bundle = {"image/png": buffer.getvalue(), "text/plain": f"Figure: {alt}"}
     display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
+    display(_in_words(alt), raw=True)
+
+
+def show_moving(figures: Sequence[Figure], alt: str, *, seconds: float = 0.15) -> None:
+    """Display figures of one size one after another, as a GIF that plays once and stops on the last.
+
+    Raises:
+        ValueError: no figure, or an empty description.
+    """
+    if not figures or not alt.strip():
+        raise ValueError("show_moving needs at least one figure, and a sentence in alt that says what moves.")
+    frames = [_as_image(figure) for figure in figures]
+    buffer = BytesIO()
+    times = [round(1000 * seconds)] * (len(frames) - 1) + [3000]
+    frames[0].save(buffer, format="gif", save_all=True, append_images=frames[1:], duration=times, optimize=True)
+    bundle = {"image/gif": base64.b64encode(buffer.getvalue()).decode(), "text/plain": f"Moving figure: {alt}"}
+    display(bundle, raw=True, metadata={"image/gif": {"alt": alt}})
+    display(_in_words(alt), raw=True)
+
+
+def _as_image(figure: Figure) -> Image.Image:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=80, facecolor="white")
+    return Image.open(buffer).convert("L").quantize(32)
+
+
+def _in_words(alt: str) -> dict[str, str]:
     words = f"<details><summary><small>The figure in words</small></summary>{html.escape(alt)}</details>"
-    display({"text/html": words, "text/plain": ""}, raw=True)
+    return {"text/html": words, "text/plain": ""}
 
 
 def axes(
@@ -235,9 +264,25 @@ def pictures(images: Tensor, captions: Sequence[str], *, title: str, columns: in
     return figure
 
 
+def filters(values: Tensor, captions: Sequence[str], *, title: str, columns: int = 8) -> Figure:
+    """Filters `[n, height, width]` on one grey scale around zero (mid grey), with a caption each."""
+    rows = -(-len(captions) // columns)
+    figure = Figure(figsize=(WIDTH, 0.4 + 1.05 * rows), layout="constrained")
+    most = float(values.abs().max())
+    for ax, value, caption in zip(
+        figure.subplots(rows, columns, squeeze=False).flatten(), values, captions, strict=False
+    ):
+        image = ax.imshow(value.detach().numpy(), cmap="gray", vmin=-most, vmax=most, interpolation="nearest")
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(caption, fontsize=8.5, loc="center", pad=2)
+    figure.colorbar(image, ax=figure.axes, label="weight", shrink=0.9)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
+    return figure
+
+
 def maps(panels: Mapping[str, Tensor], *, title: str, label: str, most: float | None = None) -> Figure:
     """Matrices as pictures side by side, on one grey scale from 0 (white) to the largest value (black)."""
-    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    figure = Figure(figsize=(WIDTH if len(panels) > 1 else 4.2, 2.9), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
     most = most or max(float(panel.max()) for panel in panels.values())
     for ax, (name, panel) in zip(grid, panels.items(), strict=True):

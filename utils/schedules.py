@@ -183,6 +183,7 @@ class SparseFromStart(Schedule):
     fraction: of the kept weights, exchanged at the first update; it falls to zero on half a cosine.
     """
 
+    begin: float = 0.05
     fraction: float = 0.3
 
     def __post_init__(self) -> None:

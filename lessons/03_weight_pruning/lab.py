@@ -473,4 +473,4 @@ quiz("03_weight_pruning")
 finish()
 
 # %% [markdown]
-# **Next:** lab 04 (being written) removes whole neurons and filters: then the tensors themselves get smaller.
+# **Next:** [lab 04](04_neurons_and_filters.ipynb) removes whole neurons and filters: then the tensors themselves get smaller.
