@@ -184,6 +184,28 @@ def test_an_interrupted_study_goes_on_where_it_stopped(done, folder, capsys):
     assert done == [0, 1, 2]
 
 
+def test_an_interruption_before_later_runs_loses_none_of_them(done, folder):
+    """A run in the middle is missing (somebody added a setting): stopping there keeps what comes behind it."""
+    studies.study("small")
+    record = json.loads((folder / "small.json").read_text())
+    second = record["runs"].pop(1)
+    (folder / "small.json").write_text(json.dumps(record))
+    original = studies.STUDIES["small"]
+
+    def stopped():
+        for what, work in original():
+            yield what, (work if what["seed"] != 1 else interrupted)
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    stopped.__doc__ = original.__doc__
+    studies.STUDIES["small"] = stopped
+    with pytest.raises(KeyboardInterrupt):
+        studies.study("small")
+    assert [run["seed"] for run in results.runs("small")] == [0, 2] and second["seed"] == 1
+
+
 def test_runs_that_the_study_no_longer_has_leave_its_file(done, folder):
     studies.study("small")
     record = json.loads((folder / "small.json").read_text())

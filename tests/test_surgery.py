@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 import utils  # repairs the import of torchvision, which must follow  # noqa: F401
 from utils import measure, models, surgery
@@ -524,6 +525,15 @@ class Flipping(nn.Module):
         return self.last(self.first(x).flip(1))
 
 
+class Outer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.first(x).view(-1, 4, 1) * self.first(x)
+
+
 class Scaled(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -539,14 +549,22 @@ def tied_weights() -> nn.Module:
     return network
 
 
+def masked_by_torch() -> nn.Module:
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    prune.l1_unstructured(network[0], "weight", amount=0.5)
+    return network
+
+
 @pytest.mark.parametrize(
     ("network", "reason"),
     [
         (Branching(), r"inner\.1 cannot be traced \(TraceError"),
+        (Outer(), "Outer cannot be followed: it joins tensors with different numbers of axes"),
         (Flipping(), "Flipping cannot be followed: it calls flip"),
         (Scaled(), "Scaled cannot be followed: it uses a bare parameter"),
         (nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2)), "1 cannot be followed: LayerNorm"),
-        (nn.Sequential(nn.Linear(4, 4), nn.Softmax(dim=1)), "1 cannot be followed: Softmax"),
+        (nn.Sequential(nn.Linear(4, 4), nn.Softshrink()), "1 cannot be followed: Softshrink"),
+        (masked_by_torch(), r"0 cannot be followed: its weight is computed.*prune\.remove"),
         (nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Linear(2, 2)), "0 cannot be followed: Unflatten"),
         (tied_weights(), "1 cannot be followed: it shares its weight with 0"),
     ],
@@ -555,6 +573,15 @@ def test_what_cannot_be_followed_is_named(network, reason):
     with pytest.raises(ValueError, match=reason) as caught:
         follow(network, torch.zeros(1, 4))
     assert "executing" not in str(caught.value)
+
+
+@pytest.mark.parametrize("soft", [nn.Softmax(dim=1), nn.LogSoftmax(dim=1)])
+def test_what_a_softmax_sees_stays(soft):
+    network, inputs = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 5), soft, nn.Linear(5, 3), soft), torch.randn(2, 4)
+    small = surgery.shrink(network, inputs[:1], score("l1", network, units=True), 0.5)
+    assert [small[0].out_features, small[1].out_features, small[3].out_features] == [3, 5, 3]
+    with pytest.raises(ValueError, match=r"unit of 1\.weight that cannot leave"):
+        surgery.remove_units(network, inputs[:1], {"1.weight": unit_mask(5, 0)})
 
 
 def test_an_example_that_does_not_fit_is_refused(vgg):

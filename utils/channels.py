@@ -36,6 +36,8 @@ CHANNELWISE = {
     *("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"),
     *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d"),
 }
+MIXING_MODULES = (nn.Softmax, nn.LogSoftmax)  # each output depends on all channels: they stay
+MIXING = {"softmax", "log_softmax"}
 JOINING = {"add", "iadd", "sub", "isub", "mul", "imul", "truediv", "div"}  # element by element
 FLATTENING = {"flatten", "view", "reshape", "squeeze"}
 
@@ -126,7 +128,7 @@ def follow(model: nn.Module, example: Tensor) -> Channels:
         ValueError: the network cannot be traced, or does something to its channels that cannot be followed; names the
             module and says why.
     """
-    _refuse_shared(model)
+    _refuse_odd_weights(model)
     channels = Channels(model)
     with eval_mode(model), torch.no_grad():
         follower = _Follower(model, _trace(model), channels)
@@ -207,6 +209,8 @@ class _Follower(fx.Interpreter):
         name = name.strip("_")
         if name in CHANNELWISE:
             return sources[0]
+        if name in MIXING:
+            return self._pin(sources[0])
         if name in JOINING:
             return self._join(node, sources)
         if name in ("cat", "concat") and _argument(node, 1, "dim", 0) in (1, 1 - value.dim()):
@@ -229,7 +233,13 @@ class _Follower(fx.Interpreter):
             return self._flatten(node, value, source)
         if isinstance(module, CHANNELWISE_MODULES) or (isinstance(module, nn.PReLU) and module.num_parameters == 1):
             return source
+        if isinstance(module, MIXING_MODULES):
+            return self._pin(source)
         return self._stop(node, f"{type(module).__name__} is no layer that surgery knows")
+
+    def _pin(self, source: np.ndarray) -> np.ndarray:
+        self.channels.tie(source, FIXED)
+        return source
 
     def _weighted(self, name: str, module: nn.Module, source: np.ndarray) -> np.ndarray:
         """A linear layer or convolution brings in new numbers; in a grouped one each group is one unit."""
@@ -250,6 +260,8 @@ class _Follower(fx.Interpreter):
         return outputs
 
     def _join(self, node: fx.Node, sources: list[np.ndarray]) -> np.ndarray:
+        if len({self.env[source].dim() for source in node.all_input_nodes if source in self.numbers}) > 1:
+            self._stop(node, "it joins tensors with different numbers of axes")
         widest = max(sources, key=len)
         for source in sources:
             if len(source) == len(widest):
@@ -300,10 +312,15 @@ def is_grouped(module: nn.Module) -> bool:
     return getattr(module, "groups", 1) > 1
 
 
-def _refuse_shared(model: nn.Module) -> None:
-    """Two layers with one tensor would need the same cut."""
+def _refuse_odd_weights(model: nn.Module) -> None:
+    """Two layers with one tensor would need the same cut; a computed weight has no tensor to cut."""
     seen: dict[int, str] = {}
     for name, layer in prunable_layers(model).items():
+        if "weight" not in dict(layer.named_parameters(recurse=False)):
+            raise ValueError(
+                f"{name} cannot be followed: its weight is computed from others. If torch.nn.utils.prune did that, "
+                f"make it permanent with prune.remove."
+            )
         if id(layer.weight) in seen:
             raise ValueError(f"{name} cannot be followed: it shares its weight with {seen[id(layer.weight)]}.")
         seen[id(layer.weight)] = name

@@ -375,7 +375,7 @@ claim("The trace shows six additions, one a block", len(additions), between=(6, 
 # ## One look at the test set
 
 # %%
-drop = training.evaluate(resnet, pictures.test) - training.evaluate(masked["any half"], pictures.test)
+drop = models.baseline_facts("resnet")["test_accuracy"] - training.evaluate(masked["any half"], pictures.test)
 claim(
     "Half of the ResNet's weights go for less than 10 points on the test set, without retraining",
     100 * drop,
