@@ -260,15 +260,43 @@ def test_ones_own_schedule_is_one_method(tiny):
 
 
 def test_pruned_weights_leave_no_trace_in_the_optimizer(tiny):
-    model = small()
-    fit(model, tiny, RECIPE, schedule=RigL(0.9, updates=1, end=0.0), progress=False, after_step=lambda: None)
     twin = small()
-    schedule = RigL(0.9, updates=1, end=0.0)
+    schedule = RigL(0.9)
     schedule.start(twin, 30)
     for weight in prunable(twin).values():
         weight.grad = torch.ones_like(weight)
     schedule.before_step(5)
     assert all(not weight.grad[~schedule.masks[name]].any() for name, weight in prunable(twin).items())
+
+
+@pytest.mark.parametrize("kind", [OneShot, Iterative, Cubic])
+def test_a_sparse_network_gets_sparser_and_no_zero_comes_back(kind, tiny):
+    model = small()
+    fit(model, tiny, RECIPE, schedule=Cubic(0.6), progress=False)
+    gone = model[1].weight.detach() == 0
+    schedule = kind(0.9)
+    _, watched = run(schedule, tiny, model)
+    assert schedule.initial == pytest.approx(0.6, abs=1e-4)
+    assert max(watched.counts) <= TOTAL - round(0.6 * TOTAL)
+    assert watched.counts[-1] == TOTAL - round(0.9 * TOTAL)
+    assert not model[1].weight.detach()[gone].any()
+    assert Cubic(0.9, updates=1).level(0) == 0  # a fresh one begins with everything
+
+
+def test_a_network_that_is_sparser_already_is_refused(tiny):
+    model = small()
+    fit(model, tiny, RECIPE, schedule=Cubic(0.9), progress=False)
+    with pytest.raises(ValueError, match=r"sparsity=0.5 is below that of the model, which is 0\.9"):
+        fit(model, tiny, RECIPE, schedule=Cubic(0.5), progress=False)
+
+
+def test_a_frozen_layer_is_pruned_and_not_trained(tiny):
+    model = small()
+    model[1].weight.requires_grad = False
+    before = model[1].weight.detach().clone()
+    fit(model, tiny, RECIPE, schedule=Cubic(0.5), progress=False)
+    after = model[1].weight.detach()
+    assert torch.equal(after[after != 0], before[after != 0]) and (after == 0).float().mean() > 0.3
 
 
 # --------------------------------------------------------------------------------------------------------- resumption

@@ -408,6 +408,7 @@ def test_a_residual_block_leaves_whole():
     ("names", "reason"),
     [
         (["4.0"], r"4\.0 cannot leave: it turns \[16, 28, 28\] into \[32, 14, 14\]"),
+        (["6"], r"6 cannot leave: it turns \[64, 7, 7\] into \[64, 1, 1\]"),
         (["nothing"], "'nothing', which is no module"),
         ([""], "'', which is no module"),
     ],
@@ -417,7 +418,25 @@ def test_a_block_that_changes_the_shape_stays(names, reason):
         surgery.remove_blocks(models.build("resnet"), EXAMPLE, names)
 
 
+def test_what_takes_no_part_cannot_leave():
+    network = nn.Sequential(nn.Linear(4, 4))
+    network[0].unused = nn.Linear(4, 4)
+    with pytest.raises(ValueError, match=r"0\.unused takes no part"):
+        surgery.remove_blocks(network, torch.zeros(1, 4), ["0.unused"])
+
+
 # ------------------------------------------------------------------------------------------------------------ refusals
+
+
+def test_channels_that_cannot_be_zeroed_are_refused_and_can_be_removed():
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.Flatten()
+    )
+    network.append(nn.Linear(2 * 24 * 24, 3))
+    mask = {"0.weight": unit_mask(4, 1)}
+    with pytest.raises(ValueError, match=r"1 has no weight and bias \(affine=False\)"):
+        surgery.zero_units(network, EXAMPLE, mask)
+    assert surgery.remove_units(network, EXAMPLE, mask)[1].num_features == 3
 
 
 def unit_mask(units: int, *gone: int) -> torch.Tensor:
@@ -559,6 +578,10 @@ def masked_by_torch() -> nn.Module:
     ("network", "reason"),
     [
         (Branching(), r"inner\.1 cannot be traced \(TraceError"),
+        (
+            nn.Sequential(nn.Linear(4, 8), nn.MaxPool1d(3, 1, 1), nn.Linear(8, 2)),
+            "1 cannot be followed: MaxPool1d on 2",
+        ),
         (Outer(), "Outer cannot be followed: it joins tensors with different numbers of axes"),
         (Flipping(), "Flipping cannot be followed: it calls flip"),
         (Scaled(), "Scaled cannot be followed: it uses a bare parameter"),

@@ -9,7 +9,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 
 import torch
@@ -56,7 +56,6 @@ def trained(model: nn.Module, recipe: Recipe, seed: int, schedule: Schedule | No
 DYNAMIC = Recipe(epochs=12)
 METHODS: dict[str, Callable[[float, int], Schedule | None]] = {
     "dense": lambda sparsity, seed: None,
-    "one-shot, then fine-tuning": lambda sparsity, seed: OneShot(sparsity, begin=0.5),
     "cubic": lambda sparsity, seed: Cubic(sparsity),
     "movement": lambda sparsity, seed: Movement(sparsity),
     "random, fixed": lambda sparsity, seed: SET(sparsity, updates=1, begin=1.0, end=1.0, seed=seed),
@@ -70,10 +69,20 @@ def dynamic() -> Iterator[Run]:
     for seed in SEEDS:
         for method, make in METHODS.items():
             what = {"method": method, "sparsity": 0.0 if method == "dense" else 0.95, "seed": seed}
-            yield (
-                what,
-                lambda make=make, seed=seed: trained(models.build("lenet300", seed), DYNAMIC, seed, make(0.95, seed)),
-            )
+            start = models.build("lenet300", seed)
+            yield what, lambda make=make, start=start, seed=seed: trained(start, DYNAMIC, seed, make(0.95, seed))
+        what = {"method": "one-shot, then fine-tuning", "sparsity": 0.95, "seed": seed}
+        yield what, lambda seed=seed: _half_and_half(seed)
+
+
+def _half_and_half(seed: int) -> dict:
+    """Half of the epochs dense, the other half pruned; each half with its own rise and fall of the learning rate."""
+    model, half = models.build("lenet300", seed), replace(DYNAMIC, epochs=DYNAMIC.epochs // 2)
+    first = trained(model, half, seed)
+    second = trained(model, half, seed + 100, OneShot(0.95, begin=0.0))
+    schedule = f"two runs of {half.epochs} epochs; in the second {second['schedule']}"
+    both = {"recipe": asdict(DYNAMIC), "schedule": schedule, "history": first["history"] + second["history"]}
+    return second | both
 
 
 # ------------------------------------------------------------------------------------------ lab 07: getting it back
@@ -83,7 +92,7 @@ SHORT = Recipe(epochs=12, learning_rate=1e-3)
 
 
 def recovery() -> Iterator[Run]:
-    """LeNet-300-100 from the shipped baseline: one-shot, iterative and gradual pruning, fine-tuned equally long."""
+    """LeNet-300-100 from the shipped baseline: one-shot, iterative and gradual pruning, 12 epochs; gradual also 24."""
     for seed in SEEDS:
         for sparsity in SPARSITIES:
             for method, schedule, recipe in [
@@ -102,8 +111,8 @@ def recovery() -> Iterator[Run]:
 
 
 TUNINGS = {
-    "constant, the last rate": lambda epochs: Recipe(epochs=epochs, learning_rate=1e-4, schedule="constant"),
-    "rewound: up and down again": lambda epochs: Recipe(epochs=epochs, learning_rate=3e-3),
+    "small and constant": lambda epochs: Recipe(epochs=epochs, learning_rate=1e-4, schedule="constant"),
+    "rewound": lambda epochs: Recipe(epochs=epochs, learning_rate=3e-3),
 }
 
 
@@ -161,14 +170,10 @@ def _shuffled(sparsity: float, seed: int) -> masks.Masks:
 
 
 def _as_small(sparsity: float) -> nn.Module:
-    """A dense LeNet with about as many weights: both hidden layers thinned by one factor."""
+    """The dense LeNet whose number of weights comes closest, of those with hidden layers about 3 to 1 or flatter."""
     wanted = (1 - sparsity) * 266_200
-    factor = max(f for f in range(1, 100) if _dense_weights(f) <= wanted)
-    return models.lenet300((3 * factor, factor))
-
-
-def _dense_weights(factor: int) -> int:
-    return 784 * 3 * factor + 3 * factor * factor + 10 * factor
+    sizes = {(a, b): 784 * a + a * b + 10 * b for a in range(1, 100) for b in range(a // 3, 2 * a + 1)}
+    return models.lenet300(min(sizes, key=lambda hidden: abs(sizes[hidden] - wanted)))
 
 
 def _small_dense(sparsity: float, seed: int) -> tuple[nn.Module, None]:
@@ -182,7 +187,7 @@ STARTS: dict[str, Callable] = {
     "same mask, new random weights": lambda s, seed: (models.build("lenet300", seed + 100), _winning(s, seed)),
     "mask shuffled in each layer": lambda s, seed: (models.build("lenet300", seed), _shuffled(s, seed)),
     "small dense network": _small_dense,
-    "fine-tuned: trained weights kept": lambda s, seed: (copy.deepcopy(_trained_dense(seed)), _winning(s, seed)),
+    "trained weights kept (24 epochs in all)": lambda s, seed: (copy.deepcopy(_trained_dense(seed)), _winning(s, seed)),
 }
 
 # ------------------------------------------------------------------------------------------- lab 05: kinds of structure
@@ -195,6 +200,7 @@ STRUCTURED = training.Recipe(
 def structured() -> Iterator[Run]:
     """Half of the ResNet's weights, channels or blocks pruned or removed, then two epochs of fine-tuning. One seed."""
     kinds: dict[str, Callable] = {
+        "dense, trained on": lambda net: (net, None),
         "50% of the weights": lambda net: (net, masks.magnitude_masks(net, 0.5)),
         "2:4 pattern": lambda net: (net, masks.nm_masks(net, 2, 4, exclude=["0.weight"])),
         "30% of the channels": lambda net: (surgery.shrink(net, EXAMPLE, score("l1", net, units=True), 0.3), None),

@@ -193,6 +193,8 @@ class _Follower(fx.Interpreter):
                     self.channels.tie(self.numbers[source], FIXED)
         elif isinstance(value, Tensor):
             self.numbers[node] = self._rule(node, value)
+            if node.op != "placeholder" and (value.dim() < 2 or len(self.numbers[node]) != value.shape[1]):
+                self._stop(node, f"it gives {list(value.shape)}, whose axis 1 is not its channels")
         elif isinstance(value, (tuple, list)) and any(isinstance(v, Tensor) for v in value):
             self._stop(node, "it splits its channels, which surgery does not follow")
         return value
@@ -208,13 +210,13 @@ class _Follower(fx.Interpreter):
         name = node.target if isinstance(node.target, str) else node.target.__name__
         name = name.strip("_")
         if name in CHANNELWISE:
-            return sources[0]
+            return self._channelwise(node, name, sources[0])
         if name in MIXING:
             return self._pin(sources[0])
         if name in JOINING:
             return self._join(node, sources)
         if name in ("cat", "concat") and _argument(node, 1, "dim", 0) in (1, 1 - value.dim()):
-            return np.concatenate([self.numbers[source] for source in node.args[0]])
+            return np.concatenate([self.numbers[source] for source in _argument(node, 0, "tensors", ())])
         if name in FLATTENING:
             return self._flatten(node, value, sources[0])
         if name == "mean" and _spatial(_argument(node, 1, "dim", None), self.env[node.all_input_nodes[0]].dim()):
@@ -232,10 +234,17 @@ class _Follower(fx.Interpreter):
         if isinstance(module, nn.Flatten):
             return self._flatten(node, value, source)
         if isinstance(module, CHANNELWISE_MODULES) or (isinstance(module, nn.PReLU) and module.num_parameters == 1):
-            return source
+            return self._channelwise(node, type(module).__name__, source)
         if isinstance(module, MIXING_MODULES):
             return self._pin(source)
         return self._stop(node, f"{type(module).__name__} is no layer that surgery knows")
+
+    def _channelwise(self, node: fx.Node, name: str, source: np.ndarray) -> np.ndarray:
+        """Each channel by itself; but a pooling needs as many axes behind the channels as its name says."""
+        axes = self.env[node.all_input_nodes[0]].dim()
+        if "pool" in name.lower() and axes != 2 + int(name[-2]):  # MaxPool2d, max_pool2d
+            self._stop(node, f"{name} on {axes} axes would mix the channels")
+        return source
 
     def _pin(self, source: np.ndarray) -> np.ndarray:
         self.channels.tie(source, FIXED)

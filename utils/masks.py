@@ -64,24 +64,24 @@ def magnitude_masks(
 def nm_masks(model: nn.Module, n: int = 2, m: int = 4, *, exclude: Iterable[str] = ()) -> Masks:
     """Of each `m` neighbouring inputs of a unit the `n` weights of largest magnitude stay (Mishra et al. 2021, 2:4).
 
-    Neighbours lie along a row of the weight laid out as `[units, inputs * height * width]`.
+    Neighbours are inputs; in a convolution, input channels at one place of the kernel, as graphics processors want it.
 
     Raises:
-        ValueError: not 1 <= n < m, an unknown layer in `exclude`, NaN, or a layer whose rows `m` does not divide.
+        ValueError: not 1 <= n < m, an unknown layer in `exclude`, NaN, or a number of inputs that `m` does not divide.
     """
     if not all(isinstance(value, int) and not isinstance(value, bool) for value in (n, m)) or not 1 <= n < m:
         raise ValueError(f"n={n!r}, m={m!r}: of each m weights n stay; give whole numbers, 1 <= n < m.")
     weights = prunable(model)
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     for name in _included(weights, exclude):
-        rows = weights[name].detach().flatten(1)
-        if rows.shape[1] % m:
-            raise ValueError(f"a row of {name} has {rows.shape[1]} weights, which m={m} does not divide; exclude it.")
-        if rows.isnan().any():
+        last = weights[name].detach().movedim(1, -1)  # [units, ..., inputs]
+        if last.shape[-1] % m:
+            raise ValueError(f"a unit of {name} has {last.shape[-1]} inputs, which m={m} does not divide; exclude it.")
+        if last.isnan().any():
             raise ValueError(f"the weights of {name} contain NaN; they must be numbers.")
-        largest = rows.reshape(-1, m).abs().argsort(dim=1, descending=True, stable=True)[:, :n]
-        mask = torch.zeros(largest.shape[0], m, dtype=torch.bool, device=rows.device).scatter_(1, largest, True)
-        masks[name] = mask.view_as(weights[name])
+        largest = last.reshape(-1, m).abs().argsort(dim=1, descending=True, stable=True)[:, :n]
+        mask = torch.zeros(len(largest), m, dtype=torch.bool, device=last.device).scatter_(1, largest, True)
+        masks[name] = mask.view(last.shape).movedim(-1, 1).contiguous()
     return masks
 
 

@@ -80,11 +80,17 @@ def shrink(
 def zero_units(model: nn.Module, example: Tensor, masks: Mapping[str, Tensor]) -> nn.Module:
     """A copy of the old size in which those units put out zero: weights, biases and BatchNorm's terms are zero.
 
+    It answers as `remove_units` does where zero stays zero on its way to the next layer: through ReLU, SiLU and
+    pooling, but not through a sigmoid, and not where a number is added.
+
     Raises:
-        ValueError: as `remove_units`.
+        ValueError: as `remove_units`; or a BatchNorm without weight and bias, which turns zero into something else.
     """
     channels = follow(model, example)
     keep = _decide(channels, masks)
+    for name, layer in channels.layers.items():
+        if layer.inputs is None and layer.module.weight is None:
+            raise ValueError(f"{name} has no weight and bias (affine=False), so its channels cannot be set to zero.")
     result = copy.deepcopy(model)
     with torch.no_grad():
         for name, layer in channels.layers.items():
@@ -108,7 +114,7 @@ def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn
     shapes: dict[str, tuple] = {}
 
     def note(name: str):
-        return lambda module, inputs, output: shapes.update({name: (inputs[0].shape, output.shape)})
+        return lambda module, inputs, output: shapes.update({name: (_shape(inputs), _shape(output))})
 
     handles = [known[name].register_forward_hook(note(name)) for name in names]
     try:
@@ -117,12 +123,19 @@ def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn
     finally:
         for handle in handles:
             handle.remove()
-    for name, (before, after) in shapes.items():
-        if before != after:
-            raise ValueError(
-                f"{name} cannot leave: it turns {list(before[1:])} into {list(after[1:])}, and what follows needs that."
-            )
+    for name in names:
+        if name not in shapes:
+            raise ValueError(f"{name} takes no part in what the network does in eval mode, so it cannot leave.")
+        before, after = shapes[name]
+        if before != after or before is None:
+            raise ValueError(f"{name} cannot leave: it turns {before} into {after}, and what follows needs that.")
     return copy.deepcopy(model, {id(known[name]): nn.Identity() for name in names})
+
+
+def _shape(values: Tensor | tuple) -> list[int] | None:
+    """The shape of one tensor, without the batch; None where there is not exactly one."""
+    values = values[0] if isinstance(values, tuple) and len(values) == 1 else values
+    return list(values.shape[1:]) if isinstance(values, Tensor) else None
 
 
 # ------------------------------------------------------------------------------------------------------ choosing units

@@ -17,7 +17,7 @@ import torch
 
 from utils import data, masks, measure, models, plots, surgery, training
 from utils.lab import check, claim, finish, predict, quiz
-from utils.scores import score
+from utils.scores import score, unit_random
 
 pictures = data.load()
 picture = pictures.validation.images[:1]
@@ -99,14 +99,15 @@ heard = (sparse.fc2.weight != 0).any(0)
 smaller = surgery.remove_units(sparse, picture, {"fc1.weight": heard})
 with torch.no_grad():
     difference = (sparse(pictures.validation.images) - smaller(pictures.validation.images)).abs().max()
-claim("At 95% more than 20 of the 300 neurons are not heard any more", (~heard).sum(), at_least=20)
+claim("At 95% at least 30 of the 300 neurons are not heard any more", (~heard).sum(), at_least=30)
 claim("They leave, and no answer changes", difference, at_most=1e-3)
 
 # %% [markdown]
 # ## Zeroed against removed
 #
 # Now half of all hidden neurons go, those with the smallest L1 norm, twice: once they are only set to zero, once they leave.
-# `surgery.zero_units` and `surgery.remove_units` do for any network what you just did for two layers.
+# The functions of `surgery` do for whole networks what you just did for two layers. They need a picture beside the network: they
+# send its shape through, to see which layer feeds which.
 
 # %%
 guess_speed = predict(
@@ -144,11 +145,43 @@ plots.show(
 claim("Zeroed neurons save nothing on disk", lenet_bytes["zeroed"] / lenet_bytes["dense"], between=(0.99, 1.01))
 claim("Removed ones make the file less than half as large", lenet_bytes["removed"] / lenet_bytes["dense"], at_most=0.5)
 claim("Zeroed neurons do not make LeNet faster", lenet_times["zeroed"].speedup, between=(0.6, 1.67))
-claim("Removed ones do", lenet_times["removed"].speedup, at_least=1.1)
+claim("Removed ones do", lenet_times["removed"].speedup, at_least=1.02)
+
+# %% tags=["nbval-ignore-output"]
+for timing in lenet_times.values():
+    print(timing)
 
 # %% [markdown]
-# LeNet is so small that much of its time is not arithmetic at all: calling four operations, allocating their outputs. The gain
-# stays below the factor of 2 by which the neurons shrank. A network with more work shows more.
+# LeNet is so small that much of its time is not arithmetic at all: calling six layers, allocating their outputs. A network with
+# more work shows more.
+
+# %% [markdown]
+# ### Was it the score?
+#
+# The control: as many neurons removed, drawn at random, three times.
+
+# %%
+kept = {"smallest L1 norm removed": training.evaluate(removed, pictures.validation)}
+for seed in range(3):
+    by_chance = surgery.unit_masks(lenet, picture, unit_random(lenet, seed=seed), 0.5)
+    at_random = surgery.remove_units(lenet, picture, by_chance)
+    kept[f"random half, draw {seed + 1}"] = training.evaluate(at_random, pictures.validation)
+
+# %% tags=["figure:control"]
+plots.show(
+    plots.bars(
+        {"dense": 100 * training.evaluate(lenet, pictures.validation), **{k: 100 * v for k, v in kept.items()}},
+        title="LeNet without half of its neurons, not retrained",
+        x_label="validation accuracy, %",
+        unit="%",
+        digits=1,
+    ),
+    alt="Bars of accuracy: dense highest, removal by L1 norm a few points below, three random halves lower still.",
+)
+
+# %%
+norm, *chance = kept.values()
+claim("The L1 norm beats each of three random draws", norm - max(chance), at_least=0.01)
 
 # %% [markdown]
 # ## Filters
@@ -209,6 +242,9 @@ without_one = surgery.remove_units(vgg, picture, {"3.weight": one_gone})
 missing = sum(t.numel() for t in vgg.state_dict().values()) - sum(t.numel() for t in without_one.state_dict().values())
 claim("Your count is what surgery removed", missing - leaves_with_a_filter(3, 64, 128), between=(0, 0))
 
+# %% [markdown]
+# `follow` traces the network and knows for each unit what goes with it:
+
 # %%
 from utils.channels import follow
 
@@ -216,7 +252,7 @@ for place, positions in follow(vgg, picture).takes("3", 5).items():
     print(f"layer {place}: {positions}")
 
 # %% [markdown]
-# Layer 3 is the convolution, 4 its BatchNorm, 7 the next convolution. Forget the BatchNorm and the network does not even run.
+# Layer 3 is the convolution, 4 its BatchNorm, 7 the next convolution.
 
 # %% [markdown]
 # ## Half of the VGG's filters
@@ -253,14 +289,13 @@ plots.show(
 # %%
 claim("About a quarter of the work is left", work_left, between=(24, 27))
 claim("Zeroed filters do not make the VGG faster", vgg_times["half zeroed"].speedup, between=(0.6, 1.67))
-claim("Removed ones make it more than 2.5 times as fast", vgg_times["half removed"].speedup, at_least=2.5)
+claim("Removed ones make it more than 1.7 times as fast", vgg_times["half removed"].speedup, at_least=1.7)
 
 # %% [markdown]
 # ## And the accuracy?
 #
-# Fast, but is it any good? Evaluated on the first 1,000 validation pictures, straight after the operation, and after a
-# fine-tuning that took half an hour on one core and is not repeated here: `make checkpoints ARGS=vgg_half` makes it from the
-# same half of the filters.
+# Fast, but is it any good? Evaluated on the first 1,000 validation pictures, straight after the operation, and after twelve epochs
+# of fine-tuning. These take too long for a lab: `make checkpoints ARGS=vgg_half` trains that network, from the same half of the filters.
 
 # %%
 guess_accuracy = predict("Accuracy of the VGG straight after half of its filters left?", 0, 100, unit="%")
@@ -288,7 +323,7 @@ plots.show(
 )
 
 # %%
-claim("Straight after the operation most pictures are wrong", accuracy["half of the filters removed"], at_most=0.5)
+claim("Straight after the operation more than 7 in 10 are wrong", accuracy["half of the filters removed"], at_most=0.3)
 claim(
     "The shipped network has exactly the size of the one we cut",
     measure.parameters(tuned) - measure.parameters(half),
@@ -306,6 +341,11 @@ claim(
 # %%
 recorded = {name: models.baseline_facts(name)["validation_accuracy"] for name in ("vgg", "vgg_half")}
 print(", ".join(f"{name} {value:.2%}" for name, value in recorded.items()))
+claim(
+    "Half of the filters, fine-tuned, cost less than half a point",
+    100 * (recorded["vgg"] - recorded["vgg_half"]),
+    at_most=0.5,
+)
 
 # %% [markdown]
 # ## In production
@@ -329,7 +369,9 @@ claim("But its layer is as large as before", layer.weight.numel() / vgg[3].weigh
 
 # %%
 drop = training.evaluate(lenet, pictures.test) - training.evaluate(removed, pictures.test)
-claim("Half of LeNet's neurons cost less than 6 points on the test set, without any fine-tuning", 100 * drop, at_most=6)
+claim(
+    "Half of LeNet's neurons cost less than 10 points on the test set, without any fine-tuning", 100 * drop, at_most=10
+)
 
 # %% [markdown]
 # ## Take away
