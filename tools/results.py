@@ -170,10 +170,10 @@ def _shuffled(sparsity: float, seed: int) -> masks.Masks:
 
 
 def _as_small(sparsity: float) -> nn.Module:
-    """The dense LeNet whose number of weights comes closest, of those with hidden layers about 3 to 1 or flatter."""
+    """A dense LeNet with about as many weights: the first layer as wide as can be with 10 units behind it."""
     wanted = (1 - sparsity) * 266_200
-    sizes = {(a, b): 784 * a + a * b + 10 * b for a in range(1, 100) for b in range(a // 3, 2 * a + 1)}
-    return models.lenet300(min(sizes, key=lambda hidden: abs(sizes[hidden] - wanted)))
+    first = int((wanted - 100) // (784 + 10))
+    return models.lenet300((first, round((wanted - 784 * first) / (first + 10))))
 
 
 def _small_dense(sparsity: float, seed: int) -> tuple[nn.Module, None]:

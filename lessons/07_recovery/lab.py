@@ -169,6 +169,7 @@ plots.show(
 )
 
 # %%
+print(f"Your guess for 98%: {guess_gradual.value or 'not locked'}")
 lost = {
     s: 100 * (models.baseline_facts("lenet300")["validation_accuracy"] - study[methods[3]][s].mean) for s in sparsities
 }
@@ -310,6 +311,23 @@ plots.show(
     ),
     alt="Ten rows of accuracy with spread for five ways to start at 95 and 98 percent sparsity.",
 )
+
+# %%
+mean = {start: 100 * each.mean for start, each in tickets[0.95].items()}
+ticket_, redrawn, shuffled, small, kept = (mean[start] for start in starts)
+sizes = [run["kept"] for run in results.runs("tickets", sparsity=0.95)]
+claim("All have the same number of weights, within one in a hundred", max(sizes) / min(sizes), at_most=1.01)
+claim("At 95% the ticket beats the same mask with new weights", ticket_ - redrawn, at_least=0.3)
+claim("which beats the shuffled mask", redrawn - shuffled, at_least=0.2)
+claim("The ticket beats the small dense network", ticket_ - small, at_least=0.5)
+claim("Nothing beats the trained weights", kept - max(ticket_, redrawn, shuffled, small), at_least=0.3)
+
+# %% [markdown]
+# So on this network each part did something: where the weights are, how they started, and most of all what they had learned. Each is worth
+# less than a point or little more. Who compares only the best with the worst would have credited one of them with everything.
+
+# %% tags=["nbval-ignore-output"]
+print(f"Ticket against new weights: {ticket_ - redrawn:+.2f} points. Your guess: {guess_ticket.value or 'not locked'}")
 
 # %% [markdown]
 # ## In production
