@@ -304,21 +304,29 @@ plots.show(
         x_label="validation accuracy, %",
         unit="%",
     ),
-    alt="Seven rows of mean accuracy with the spread of three seeds: dense leads; cubic and RigL follow, fixed random masks come last.",
+    alt="Seven rows of mean accuracy with the spread of three seeds: dense leads, cubic follows; SET and RigL lie near fixed random masks.",
 )
 
 # %%
 mean = {name: 100 * each.mean for name, each in study.items()}
 claim("Dense beats every sparse network", mean["dense"] - max(v for k, v in mean.items() if k != "dense"), at_least=0)
-claim("Moving weights beat fixed ones: RigL over random", mean["RigL"] - mean["random, fixed"], at_least=0.2)
-claim("RigL is within 2 points of dense", mean["dense"] - mean["RigL"], at_most=2)
-claim("Cubic beats one-shot at equal cost", mean["cubic"] - mean["one-shot, then fine-tuning"], at_least=0)
+sparse = {name: value for name, value in mean.items() if name not in ("dense", "cubic")}
+claim(
+    "Cubic beats every other sparse network, one-shot at equal cost too",
+    mean["cubic"] - max(sparse.values()),
+    at_least=0.3,
+)
+claim("SET gains something over fixed random masks", mean["SET"] - mean["random, fixed"], at_least=0.2)
+claim("RigL gains less than a point over them", mean["RigL"] - mean["random, fixed"], between=(-0.5, 1))
+claim("Even fixed random masks are within 3 points of dense", mean["dense"] - mean["random, fixed"], at_most=3)
 
 # %% [markdown]
-# Did you lock a guess?
+# So where pruning may start from a dense network, the cubic schedule is the better choice here. What SET and RigL offer is another
+# thing: 5% of the weights at every moment of the training. And most of what they reach, random masks reach, too: it was the control
+# that showed it. In its paper RigL gains much more, on larger networks and pictures; here it crowds its weights into a few neurons.
 
 # %% tags=["nbval-ignore-output"]
-print(f"RigL: {mean['RigL']:.1f}%. Your guess: {guess_rigl.value or 'not locked'}")
+print(f"RigL is {mean['dense'] - mean['RigL']:.1f} points behind. Your guess: {guess_rigl.value or 'not locked'}")
 
 # %% [markdown]
 # ## In production
