@@ -30,15 +30,15 @@ lenet = models.baseline("lenet300")
 # for it: what each of its neurons does with the answer of neuron 7.
 
 # %% tags=["figure:row_and_column"]
-first = torch.zeros(40, 60)
+first = torch.full((40, 60), 0.15)
 first[7] = 1
-second = torch.zeros(24, 40)
+second = torch.full((24, 40), 0.15)
 second[:, 7] = 1
 plots.show(
     plots.maps(
         {"first layer: row 7 makes the neuron": first, "second layer: column 7 uses it": second},
         title="A neuron is a row here and a column there (a sketch of 60, 40 and 24 units)",
-        label="belongs to neuron 7",
+        label="black: belongs to neuron 7",
     ),
     alt="Two matrices: in the first layer's weight row 7 is black, in the second layer's weight column 7 is black.",
 )
@@ -271,25 +271,33 @@ print(f"{work_left:.1f}% of the multiply-accumulates are left. Your guess: {gues
 
 # %%
 vggs = {"dense": vgg, "half zeroed": half_zeroed, "half removed": half}
-vgg_times = measure.latency(vggs, picture, rounds=15)
+one = measure.latency(vggs, picture, rounds=25)
+many = measure.latency(vggs, pictures.validation.images[:32], rounds=7)
 
 # %% tags=["figure:vgg_speed", "nbval-ignore-output"]
+vgg_times = {f"{name}, 1 picture": timing for name, timing in one.items()}
+vgg_times |= {f"{name}, 32 pictures": timing for name, timing in many.items()}
 plots.show(
     plots.bars(
         {name: timing.speedup for name, timing in vgg_times.items()},
-        title="VGG without half of its filters, one picture at a time",
+        title="VGG without half of its filters",
         x_label="times as fast as dense (one thread)",
         unit="x",
         reference=1,
         errors={name: timing.speedup_quartiles for name, timing in vgg_times.items()},
     ),
-    alt="Bars of speed relative to dense: with half of the filters zeroed as fast as dense, removed more than twice as fast.",
+    alt="Bars of speed relative to dense for 1 and for 32 pictures: half zeroed is as fast as dense, half removed more than twice as fast.",
 )
 
 # %%
 claim("About a quarter of the work is left", work_left, between=(24, 27))
-claim("Zeroed filters do not make the VGG faster", vgg_times["half zeroed"].speedup, between=(0.6, 1.67))
-claim("Removed ones make it more than 1.7 times as fast", vgg_times["half removed"].speedup, at_least=1.7)
+claim("Zeroed filters do not make the VGG faster", one["half zeroed"].speedup, between=(0.6, 1.67))
+claim("Removed ones do: more than 1.5 times as fast with one picture", one["half removed"].speedup, at_least=1.5)
+claim("and more than twice as fast with 32", many["half removed"].speedup, at_least=2)
+
+# %% [markdown]
+# A quarter of the work, and yet not four times as fast: BatchNorm, ReLU and pooling shrink only to a half, and with one picture every call
+# costs its share. Lab 05 goes on from here.
 
 # %% [markdown]
 # ## And the accuracy?
