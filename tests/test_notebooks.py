@@ -101,6 +101,14 @@ def test_every_stored_picture_has_a_description_and_text_beside_it(lesson):
                 assert not output.data["text/plain"].startswith("<"), cell.id
 
 
+@pytest.mark.parametrize("lesson", LABS)
+def test_a_cell_with_a_progress_bar_is_not_compared(lesson):
+    """Its bar shows seconds, which differ from run to run."""
+    for cell in built(lesson).cells:
+        if any(output.get("name") == "stderr" for output in cell.get("outputs", [])):
+            assert "nbval-ignore-output" in cell.metadata.get("tags", []), f"{cell.id}: tag it nbval-ignore-output"
+
+
 def test_there_is_no_notebook_without_a_lab():
     assert sorted(path.stem for path in notebooks.NOTEBOOKS.glob("*.ipynb")) == LABS, REBUILD
 

@@ -97,7 +97,7 @@ def watched(schedule, epochs=3):
     return network, history.validation_accuracy[-1], alive
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 mine, mine_accuracy, mine_alive = watched(MyCubic(0.95))
 
 # %%
@@ -158,7 +158,7 @@ class MyRigL(schedules.RigL):
         }
 
 
-# %%
+# %% tags=["nbval-ignore-output"]
 rigl, rigl_accuracy, rigl_alive = watched(MyRigL(0.95))
 
 # %%
@@ -194,7 +194,7 @@ claim("RigL's area is less than a quarter of cubic's", area, at_most=0.25)
 # At the start RigL's weights are strewn evenly over the 784 pixels. Which pixels do they leave? We train once more and take
 # a picture of the first layer's mask after the first and then each sixteenth step.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 import itertools
 
 schedule, frames = schedules.RigL(0.95), []
@@ -206,7 +206,7 @@ def take_picture():
 
 
 step = itertools.count()
-training.fit(
+history = training.fit(
     models.build("lenet300"), pictures.train, training.Recipe(epochs=2), schedule=schedule, after_step=take_picture
 )
 
@@ -232,7 +232,7 @@ claim("The border of 3 pixels loses weights while training goes on", share[-1] /
 #
 # RigL does something else, too. Look at the *neurons*: how many weights has each of the 300? For comparison SET, trained as long.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 random_growth = schedules.SET(0.95)
 watched(random_growth, epochs=2)
 per_neuron = {
@@ -271,8 +271,10 @@ claim(
 # the steps. The method was made for fine-tuning a network that was trained for another task, where large weights are
 # large for old reasons. Here there is no earlier task.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 _, movement_accuracy, movement_alive = watched(schedules.Movement(0.95))
+
+# %%
 claim("Movement ends with exactly 5% of the weights, too", movement_alive[-1] / 266_200, between=(0.05, 0.05))
 claim("and learns: more than 70% right after three epochs", movement_accuracy, at_least=0.7)
 

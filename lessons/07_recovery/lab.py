@@ -93,7 +93,7 @@ claim("1,024 training pictures, and no weight touched, bring back more than 10 p
 #
 # LeNet at 95%, pruned in one shot and trained for two more epochs, twice: with the masks held, and without.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 recipe = training.Recipe(epochs=2, learning_rate=1e-3)
 ninety_five = masks.magnitude_masks(lenet, 0.95)
 tuned = {}
@@ -130,9 +130,12 @@ class NotHeld(schedules.OneShot):
         pass
 
 
+# %% tags=["nbval-ignore-output"]
 warm = copy.deepcopy(lenet)
 sgd = training.Recipe(epochs=1, optimizer="sgd", learning_rate=0.02, weight_decay=5e-4)
-training.fit(warm, pictures.train, sgd, schedule=NotHeld(0.95, begin=0.5))
+history = training.fit(warm, pictures.train, sgd, schedule=NotHeld(0.95, begin=0.5))
+
+# %%
 claim("Warm momentum leaves fewer than one zero in ten", measure.sparsity(warm), at_most=0.1)
 
 # %% [markdown]
@@ -195,11 +198,11 @@ claim(
 # %% [markdown]
 # One of these runs again, live and shorter: 95% gradually, in four epochs.
 
+# %% tags=["nbval-ignore-output"]
+live, gently = copy.deepcopy(lenet), training.Recipe(epochs=4, learning_rate=1e-3)
+history = training.fit(live, pictures.train, gently, schedule=schedules.Cubic(0.95, end=0.6))
+
 # %%
-live = copy.deepcopy(lenet)
-training.fit(
-    live, pictures.train, training.Recipe(epochs=4, learning_rate=1e-3), schedule=schedules.Cubic(0.95, end=0.6)
-)
 claim(
     "Live, in 4 epochs: less than 3 points are lost at 95%",
     100 * (dense - training.evaluate(live, pictures.validation)),
@@ -277,13 +280,13 @@ guess_ticket = predict(
     step=0.1,
 )
 
-# %%
+# %% tags=["nbval-ignore-output"]
 first = models.build("lenet300", seed=7)
 grown = copy.deepcopy(first)
 training.fit(grown, pictures.train, training.Recipe(epochs=3))
 winning = masks.magnitude_masks(grown, 0.95)
 drawn = ticket(grown, first.state_dict(), winning)
-training.fit(drawn, pictures.train, training.Recipe(epochs=3), after_step=masks.hold(drawn, winning))
+history = training.fit(drawn, pictures.train, training.Recipe(epochs=3), after_step=masks.hold(drawn, winning))
 
 # %%
 claim("The drawn ticket is 95% zeros", measure.sparsity(drawn), between=(0.9499, 0.9501))
