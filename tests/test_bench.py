@@ -162,8 +162,6 @@ def test_latency_of_ours_is_relative_to_theirs(bench, small_surgery, monkeypatch
 def few_pictures(bench, course_data, monkeypatch):
     """The part `schedules` with a small network, 20 steps of 8 pictures and two rounds; counts the runs."""
     fit, runs = bench.training.fit, []
-    torch.manual_seed(0)
-    network = models.lenet300((30, 10))
 
     def counted(*given, schedule, **options):
         runs.append(schedule)
@@ -171,7 +169,7 @@ def few_pictures(bench, course_data, monkeypatch):
 
     recipe = bench.training.Recipe(epochs=1, batch_size=8)
     monkeypatch.setattr(data, "load", lambda: Data(course_data.train[:200], *course_data[1:]))
-    monkeypatch.setattr(models, "build", {"lenet300": network}.get)
+    monkeypatch.setattr(models, "build", lambda name: models.lenet300((30, 10)))
     monkeypatch.setattr(bench.training, "Recipe", lambda epochs: recipe)
     monkeypatch.setattr(bench.training, "fit", counted)
     monkeypatch.setattr(bench, "PICTURES", 20 * 8 - 3)  # the last step has fewer

@@ -56,6 +56,12 @@ class Schedule:
 
     def first_masks(self) -> Masks:
         """The masks before the first update: what is zero stays zero."""
+        kept = sum(int(weight.count_nonzero()) for weight in self.weights.values())
+        self.initial = 1 - kept / sum(weight.numel() for weight in self.weights.values())
+        if self.initial > self.sparsity + 1e-6:
+            raise ValueError(
+                f"sparsity={self.sparsity} is below that of the model, which is {self.initial:.4f} already."
+            )
         return {name: weight.detach() != 0 for name, weight in self.weights.items()}
 
     # ------------------------------------------------------------------------------------------ what `fit` calls
@@ -67,12 +73,6 @@ class Schedule:
             ValueError: the model has nothing to prune, or is sparser already.
         """
         self.model, self.weights = model, prunable(model)
-        kept = sum(int(weight.count_nonzero()) for weight in self.weights.values())
-        self.initial = 1 - kept / sum(weight.numel() for weight in self.weights.values())
-        if self.initial > self.sparsity + 1e-6:
-            raise ValueError(
-                f"sparsity={self.sparsity} is below that of the model, which is {self.initial:.4f} already."
-            )
         spacing = (self.end - self.begin) * steps / max(self.updates - 1, 1)
         moments = [max(1, round(self.begin * steps + number * spacing)) for number in range(self.updates)]
         self.due = {step: (number + 1) / self.updates for number, step in enumerate(moments)}  # step -> progress
