@@ -323,11 +323,13 @@ claim("All have the same number of weights, within one in a hundred", max(sizes)
 claim("At 95% the ticket beats the same mask with new weights", ticket_ - redrawn, at_least=0.3)
 claim("which beats the shuffled mask", redrawn - shuffled, at_least=0.2)
 claim("The ticket beats the small dense network", ticket_ - small, at_least=0.5)
+gains = (redrawn - shuffled, ticket_ - redrawn, kept - ticket_)
+claim("Place, first weights, training: none gains more than a point over the step before", max(gains), at_most=1)
 claim("Nothing beats the trained weights", kept - max(ticket_, redrawn, shuffled, small), at_least=0.3)
 
 # %% [markdown]
-# So on this network each part did something: where the weights are, how they started, and most of all what they had learned. Each is worth
-# less than a point or little more. Who compares only the best with the worst would have credited one of them with everything.
+# So on this network each part did something: where the weights are, how they started, and what they had learned (this with twice the
+# training). None is worth more than a point. Who compares only the best with the worst credits one of them with everything.
 
 # %% tags=["nbval-ignore-output"]
 print(f"Ticket against new weights: {ticket_ - redrawn:+.2f} points. Your guess: {guess_ticket.value or 'not locked'}")
