@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functional_call
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from utils.models import eval_mode
@@ -178,9 +178,12 @@ class _Follower(fx.Interpreter):
 
     def call_module(self, target, args, kwargs):
         module = self.modules[target]
-        if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
-            shapes_only = {name: tensor.detach().to("meta") for name, tensor in module.named_parameters()}
-            return functional_call(module, shapes_only, args, kwargs)
+        if isinstance(module, nn.Linear):
+            return F.linear(args[0], module.weight.detach().to("meta"))
+        if isinstance(module, CONVOLUTIONS):
+            convolve = (F.conv1d, F.conv2d, F.conv3d)[module.weight.dim() - 3]
+            weight = module.weight.detach().to("meta")
+            return convolve(args[0], weight, None, module.stride, module.padding, module.dilation, module.groups)
         if isinstance(module, ACTIVATIONS) or module.state_dict():  # BatchNorm and what `_module` refuses
             return args[0]  # the same shape; asking PyTorch would take milliseconds
         return super().call_module(target, args, kwargs)

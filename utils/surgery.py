@@ -5,6 +5,7 @@ tied to what.
 """
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -142,15 +143,16 @@ def _shape(values: Tensor | tuple) -> list[int] | None:
 
 
 def _choose(channels: Channels, scores, ratio, scope: str, exclude: Iterable[str], multiple: int) -> Masks:
-    excluded = _homes(channels, [exclude] if isinstance(exclude, str) else exclude, "exclude")
-    sets = {name: roots for name, roots in channels.sets().items() if name not in excluded}
+    everything = channels.sets()
+    excluded = _homes(channels, everything, [exclude] if isinstance(exclude, str) else exclude, "exclude")
+    sets = {name: roots for name, roots in everything.items() if name not in excluded}
     if not sets:
         raise ValueError("there is no unit to remove: every layer is excluded, or none is free to lose one.")
     if scope not in ("global", "layerwise"):
         raise ValueError(f"scope={scope!r} is not known. Known: global, layerwise.")
     if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
         raise ValueError(f"multiple={multiple!r} must be a whole number, 1 or more.")
-    value = _values(channels, scores)
+    value = _values(channels, scores, everything)
     if isinstance(ratio, Mapping):
         ratios = _ratios_by_name(channels, ratio, sets)
     elif scope == "layerwise":
@@ -170,13 +172,13 @@ def _choose(channels: Channels, scores, ratio, scope: str, exclude: Iterable[str
     }
 
 
-def _homes(channels: Channels, names: Iterable[str], argument: str) -> set[str]:
-    """The sets that these layers have units in."""
+def _homes(channels: Channels, sets: Mapping[str, np.ndarray], names: Iterable[str], argument: str) -> set[str]:
+    """Which of the sets these layers have units in."""
     wanted = [channels.root(channels.layer(name, argument).outputs) for name in names]
-    return {home for home, roots in channels.sets().items() if any(np.isin(roots, each).any() for each in wanted)}
+    return {home for home, roots in sets.items() if any(np.isin(roots, each).any() for each in wanted)}
 
 
-def _values(channels: Channels, scores: Mapping[str, Tensor]) -> np.ndarray:
+def _values(channels: Channels, scores: Mapping[str, Tensor], sets: Mapping[str, np.ndarray]) -> np.ndarray:
     """Mean score of each root, `[numbers]`."""
     total, count = np.zeros(len(channels.parent)), np.zeros(len(channels.parent))
     unreached = prunable_layers(channels.model).keys() - channels.layers.keys()
@@ -193,7 +195,7 @@ def _values(channels: Channels, scores: Mapping[str, Tensor]) -> np.ndarray:
             raise ValueError(f"the scores of {name} contain NaN; they must be numbers.")
         np.add.at(total, channels.root(layer.outputs), values)
         np.add.at(count, channels.root(layer.outputs), 1)
-    free = np.concatenate(list(channels.sets().values()))
+    free = np.concatenate(list(sets.values()))
     if not count[free].all():
         raise ValueError("scores must give a value for every unit that can leave: pass those of all layers.")
     return total / np.maximum(count, 1)
@@ -204,7 +206,7 @@ def _ratios_by_name(channels: Channels, ratio: Mapping[str, float], sets: Mappin
     ratios: dict[str, float] = {}
     for name, value in ratio.items():
         value = check_sparsity(value, f"ratio[{name!r}]")
-        homes = _homes(channels, [name], "ratio") & set(sets)
+        homes = _homes(channels, sets, [name], "ratio")
         if not homes:
             raise ValueError(f"ratio names {name}, whose units cannot leave or are excluded.")
         for home in homes:
@@ -227,10 +229,12 @@ def _global_ratios(value: np.ndarray, sets: Mapping[str, np.ndarray], ratio: flo
 
 def _remove(channels: Channels, masks: Mapping[str, Tensor]) -> nn.Module:
     keep = _decide(channels, masks)
-    smaller: dict[int, Tensor] = {}  # a tensor of the old network -> what takes its place in the copy
+    smaller: dict[int, object] = _no_hooks(
+        channels.model
+    )  # a part of the old network -> what takes its place in the copy
     for layer in channels.layers.values():
-        outputs = keep[channels.root(layer.outputs)]
-        inputs = None if layer.inputs is None else keep[channels.root(layer.inputs)]
+        outputs = _places(keep[channels.root(layer.outputs)])
+        inputs = None if layer.inputs is None else _places(keep[channels.root(layer.inputs)])
         if is_grouped(layer.module):
             inputs = None  # whole groups leave: each filter still sees as many inputs
         for tensor in _tensors(layer.module):
@@ -282,13 +286,24 @@ def _tensors(module: nn.Module) -> list[Tensor]:
     return [tensor for tensor in own if tensor.dim()]
 
 
-def _cut(tensor: Tensor, outputs: np.ndarray, inputs: np.ndarray | None) -> Tensor:
+def _no_hooks(model: nn.Module) -> dict[int, object]:
+    """New empty dicts for the dozen empty ones that each module keeps for hooks; deepcopy is slow at those."""
+    dicts = (value for module in model.modules() for value in vars(module).values() if type(value) is OrderedDict)
+    return {id(each): OrderedDict() for each in dicts if not each}
+
+
+def _places(keep: np.ndarray) -> Tensor | None:
+    """The positions that stay; None when all do."""
+    return None if keep.all() else torch.from_numpy(np.flatnonzero(keep))
+
+
+def _cut(tensor: Tensor, outputs: Tensor | None, inputs: Tensor | None) -> Tensor:
     """The rows (and columns) that stay, as a new tensor of the same kind."""
     result = tensor.detach()
-    for axis, keep in enumerate((outputs, inputs)):
-        if keep is not None and not keep.all():
-            result = result.index_select(axis, torch.from_numpy(np.flatnonzero(keep)).to(tensor.device))
-    result = result.clone() if result.data_ptr() == tensor.data_ptr() else result
+    for axis, places in enumerate((outputs, inputs)):
+        if places is not None:
+            result = result.index_select(axis, places.to(tensor.device))
+    result = result.clone() if outputs is None and inputs is None else result
     return nn.Parameter(result, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else result
 
 
