@@ -196,6 +196,15 @@ def test_a_smaller_network_runs_as_onnx(tmp_path):
         assert relative(small(PICTURES), torch.from_numpy(found)) < 1e-5
 
 
+def test_the_old_network_and_the_new_share_no_memory():
+    """Layers that keep everything are copied too: training one must not move the other."""
+    network = random_network(["residual"], "average", 0)
+    masks = {"0.weight": unit_mask(8, 2)}
+    for new in (surgery.remove_units(network, PICTURES[:1], masks), surgery.zero_units(network, PICTURES[:1], masks)):
+        old = {tensor.data_ptr() for tensor in network.state_dict().values()}
+        assert not old & {tensor.data_ptr() for tensor in new.state_dict().values()}
+
+
 def test_a_smaller_network_trains():
     network = random_network(["residual", "depthwise"], "average", 0)
     small = surgery.shrink(network, PICTURES[:1], score("l2", network, units=True), 0.5).train()
