@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.models import State, eval_mode, to_bytes
+from utils.models import State, eval_mode, to_bytes, watching
 from utils.scores import prunable, prunable_layers
 
 # ------------------------------------------------------------------------------------------------------------ counted
@@ -50,21 +50,14 @@ def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
     """
     prunable(model)
     counts: dict[str, int] = {}
-    handles = []
-    for name, layer in prunable_layers(model).items():
 
-        def count(layer: nn.Module, inputs: tuple, output: Tensor, name: str = name) -> None:
-            channel_dimension = -1 if isinstance(layer, nn.Linear) else 1
-            positions = output.numel() // output.shape[channel_dimension] // len(example)
-            counts[name] = counts.get(name, 0) + positions * layer.weight.numel()
+    def count(name: str, layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+        channel_dimension = -1 if isinstance(layer, nn.Linear) else 1
+        positions = output.numel() // output.shape[channel_dimension] // len(example)
+        counts[name] = counts.get(name, 0) + positions * layer.weight.numel()
 
-        handles.append(layer.register_forward_hook(count))
-    try:
-        with eval_mode(model):
-            model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with eval_mode(model), watching(prunable_layers(model), count):
+        model(example)
     return counts
 
 

@@ -96,6 +96,21 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def watching(modules: Mapping[str, nn.Module], note: Callable[[str, nn.Module, tuple, Tensor], None]) -> Iterator[None]:
+    """For a while, `note(name, module, inputs, output)` is called each time one of these modules has run."""
+
+    def hook(name: str) -> Callable:
+        return lambda module, inputs, output: note(name, module, inputs, output)
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {"lenet300": lenet300, "vgg": vgg, "resnet": resnet}
 SHIPPED = MODELS | {"vgg_half": lambda: vgg(((32, 32), (64, 64), (128,)))}  # the VGG without half its channels, lab 04
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from utils.masks import Masks, check_sparsity, hold, magnitude_masks, masks_from_scores
+from utils.masks import Masks, check_sparsity, hold, magnitude_masks, masks_from_scores, report
 from utils.scores import prunable
 
 
@@ -56,13 +56,13 @@ class Schedule:
 
     def first_masks(self) -> Masks:
         """The masks before the first update: what is zero stays zero."""
-        kept = sum(int(weight.count_nonzero()) for weight in self.weights.values())
-        self.initial = 1 - kept / sum(weight.numel() for weight in self.weights.values())
+        masks = {name: weight.detach() != 0 for name, weight in self.weights.items()}
+        self.initial = report(masks)[-1].sparsity
         if self.initial > self.sparsity + 1e-6:
             raise ValueError(
                 f"sparsity={self.sparsity} is below that of the model, which is {self.initial:.4f} already."
             )
-        return {name: weight.detach() != 0 for name, weight in self.weights.items()}
+        return masks
 
     # ------------------------------------------------------------------------------------------ what `fit` calls
 

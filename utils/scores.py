@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils.data import Split
-from utils.models import eval_mode
+from utils.models import eval_mode, watching
 
 Batches = Sequence[tuple[Tensor, Tensor]]  # pictures [n, 1, 28, 28] and their labels [n]
 
@@ -221,18 +221,13 @@ def _activations(model: nn.Module, batches: Batches, of: Callable[[nn.Module, Te
     names = {weight: name for name, weight in prunable(model).items()}
     total: dict[str, Tensor] = {}
 
-    def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def add(_: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         name, value = names[layer.weight], of(layer, inputs[0], output) / len(batches)
         total[name] = total[name] + value if name in total else value
 
-    handles = [layer.register_forward_hook(add) for layer in prunable_layers(model).values()]
-    try:
-        with eval_mode(model), torch.no_grad():
-            for images, _ in batches:
-                model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with eval_mode(model), torch.no_grad(), watching(prunable_layers(model), add):
+        for images, _ in batches:
+            model(images)
     return Scores({name: total[name] for name in names.values()}, pictures)
 
 

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from utils.channels import FIXED, Channels, follow, is_grouped
 from utils.masks import Masks, check_sparsity
-from utils.models import eval_mode
+from utils.models import eval_mode, watching
 from utils.scores import prunable_layers
 
 
@@ -114,16 +114,11 @@ def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn
             raise ValueError(f"names has {name!r}, which is no module of the network. It has: {', '.join(known)}.")
     shapes: dict[str, tuple] = {}
 
-    def note(name: str):
-        return lambda module, inputs, output: shapes.update({name: (_shape(inputs), _shape(output))})
+    def note(name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        shapes[name] = (_shape(inputs), _shape(output))
 
-    handles = [known[name].register_forward_hook(note(name)) for name in names]
-    try:
-        with eval_mode(model), torch.no_grad():
-            model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with eval_mode(model), torch.no_grad(), watching({name: known[name] for name in names}, note):
+        model(example)
     for name in names:
         if name not in shapes:
             raise ValueError(f"{name} takes no part in what the network does in eval mode, so it cannot leave.")
@@ -229,9 +224,7 @@ def _global_ratios(value: np.ndarray, sets: Mapping[str, np.ndarray], ratio: flo
 
 def _remove(channels: Channels, masks: Mapping[str, Tensor]) -> nn.Module:
     keep = _decide(channels, masks)
-    smaller: dict[int, object] = _no_hooks(
-        channels.model
-    )  # a part of the old network -> what takes its place in the copy
+    smaller = _no_hooks(channels.model)  # id of a part of the old network -> what takes its place in the copy
     for layer in channels.layers.values():
         outputs = _places(keep[channels.root(layer.outputs)])
         inputs = None if layer.inputs is None else _places(keep[channels.root(layer.inputs)])
@@ -249,10 +242,12 @@ def _decide(channels: Channels, masks: Mapping[str, Tensor]) -> np.ndarray:
     """Which roots are kept, `[numbers]`; refuses what cannot be done."""
     kept, removed = (np.zeros(len(channels.parent), dtype=bool) for _ in range(2))
     for name, mask in masks.items():
-        units = len(channels.layer(name, "masks").outputs)
-        if mask.dtype != torch.bool or mask.shape != (units,):
-            raise ValueError(f"the mask of {name} is {mask.dtype} {list(mask.shape)}; it must be torch.bool [{units}].")
-        roots, stays = channels.root(channels.layer(name, "masks").outputs), mask.cpu().numpy()
+        roots = channels.root(channels.layer(name, "masks").outputs)
+        if mask.dtype != torch.bool or mask.shape != roots.shape:
+            raise ValueError(
+                f"the mask of {name} is {mask.dtype} {list(mask.shape)}; it must be torch.bool {list(roots.shape)}."
+            )
+        stays = mask.cpu().numpy()
         kept[roots[stays]] = True
         removed[roots[~stays]] = True
         if removed[FIXED]:

@@ -200,9 +200,10 @@ class _Run:
             self.schedule.before_step(self.step)
         self.optimizer.step()
         self.scheduler.step()
-        for after in (self.schedule and self.schedule.after_step, self.after_step):
-            if after is not None:
-                after()
+        if self.schedule is not None:
+            self.schedule.after_step()
+        if self.after_step is not None:
+            self.after_step()
         return loss.detach()
 
     def keep(self, path: Path) -> None:
