@@ -68,6 +68,34 @@ def batches(tiny) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(tiny.images[:16], tiny.labels[:16]), (tiny.images[16:32], tiny.labels[16:32])]
 
 
+@pytest.fixture(scope="session")
+def noise() -> Data:
+    """Random pictures, `[n, 3, 8, 8]`, of four classes: for networks whose states take the explorer a millisecond."""
+    generator = torch.Generator().manual_seed(0)
+
+    def split(count: int) -> Split:
+        labels = torch.randint(4, (count,), generator=generator)
+        return Split(torch.randn(count, 3, 8, 8, generator=generator) + labels.view(-1, 1, 1, 1), labels)
+
+    return Data(split(256), split(60), split(8))
+
+
+@pytest.fixture
+def small() -> nn.Sequential:
+    """A network for these pictures that allows every kind of pruning; in training mode, as a learner may leave it."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 4),
+    )
+
+
 def everything_about(model: nn.Module) -> dict:
     """What a function that must leave a model alone could change: numbers, gradients, modes, hooks, layout."""
     return {

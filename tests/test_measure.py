@@ -8,11 +8,23 @@ import zlib
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from utils import measure, models
 from utils.masks import apply_masks, magnitude_masks
-from utils.measure import csr_state, energy_estimate, latency, layer_macs, macs, measured_energy
+from utils.measure import (
+    Race,
+    SparseLayer,
+    csr_state,
+    energy_estimate,
+    latency,
+    layer_macs,
+    macs,
+    measured_energy,
+    with_sparse_layers,
+)
 
 PICTURE = torch.zeros(1, 1, 28, 28)
 
@@ -164,6 +176,97 @@ def test_csr_holds_every_number_and_gives_the_weights_back(cnn, layout, every_wa
     assert compressed == {}
 
 
+# ------------------------------------------------------------------------------------------- layers that skip zeros
+
+
+def thinned(layer: nn.Module, kept: float) -> nn.Module:
+    """The layer with a random part of its weights, maybe none."""
+    with torch.no_grad():
+        layer.weight.mul_(torch.rand(layer.weight.shape) < kept)
+    return layer
+
+
+KEPT = st.sampled_from([0.0, 0.05, 0.5, 1.0])
+PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.lists(st.integers(1, 4), min_size=1, max_size=3), KEPT, st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_a_sparse_linear_layer_answers_as_the_dense_one(inputs, outputs, shape, kept, bias):
+    torch.manual_seed(0)
+    layer, x = thinned(nn.Linear(inputs, outputs, bias=bias), kept), torch.randn(*shape, inputs)
+    with torch.no_grad():
+        torch.testing.assert_close(SparseLayer(layer)(x), layer(x), atol=1e-5, rtol=1e-4)
+
+
+@given(PAIRS, PAIRS, PAIRS, PAIRS, KEPT, st.booleans(), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_sparse_convolution_answers_as_the_dense_one(kernel, stride, padding, dilation, kept, bias, last):
+    torch.manual_seed(0)
+    options = dict(stride=stride, padding=padding, dilation=dilation, bias=bias)
+    layer, x = thinned(nn.Conv2d(3, 5, kernel, **options), kept), torch.randn(2, 3, 9, 8)
+    layout = torch.channels_last if last else torch.contiguous_format
+    with torch.no_grad():
+        got = SparseLayer(layer.to(memory_format=layout))(x.contiguous(memory_format=layout))
+        torch.testing.assert_close(got, layer(x), atol=1e-5, rtol=1e-4)
+
+
+def test_a_sparse_layer_holds_no_zero():
+    layer = thinned(nn.Linear(40, 30), 0.1)
+    matrix = SparseLayer(layer).matrix
+    assert matrix.values().numel() == layer.weight.count_nonzero()
+    assert torch.equal(matrix.to_dense(), layer.weight)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_a_network_with_sparse_layers_answers_as_before(name, tiny, every_warning, unchanged):
+    network = models.baseline(name)
+    apply_masks(network, magnitude_masks(network, 0.9))
+    same = unchanged(network)
+    sparse = with_sparse_layers(network)
+    count = sum(isinstance(module, SparseLayer) for module in sparse.modules())
+    assert count == sum(isinstance(module, (nn.Linear, nn.Conv2d)) for module in network.modules())
+    with torch.no_grad():
+        torch.testing.assert_close(sparse(tiny.images[:3]), network(tiny.images[:3]), atol=1e-3, rtol=1e-3)
+    same()
+
+
+def test_what_cannot_skip_zeros_stays_dense(cnn):
+    """Grouped convolutions, other paddings than zeros, padding given by a word, other dimensions."""
+    network = nn.Sequential(
+        nn.Conv2d(4, 4, 3, groups=2),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"),
+        nn.Conv2d(4, 4, 3, padding="same"),
+        nn.Conv2d(4, 6, 3),
+        nn.Flatten(2),
+        nn.Conv1d(6, 6, 3),
+    )
+    x = torch.randn(2, 4, 8, 8)
+    sparse = with_sparse_layers(network)
+    assert [type(module) for module in sparse] == [nn.Conv2d] * 3 + [SparseLayer, nn.Flatten, nn.Conv1d]
+    with torch.no_grad():
+        torch.testing.assert_close(sparse(x), network(x), atol=1e-5, rtol=1e-4)
+
+
+def test_a_lone_layer_becomes_a_sparse_one():
+    assert isinstance(with_sparse_layers(nn.Linear(4, 3)), SparseLayer)
+
+
+@pytest.mark.parametrize("attends", [False, True])
+def test_layers_whose_weights_are_read_by_others_keep_working(attends):
+    """PyTorch's attention reads the weight of its last layer, and its encoder those of all, without calling them."""
+    torch.manual_seed(0)
+    if attends:
+        attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        layer, call = attention, lambda module, x: module(x, x, x)[0]
+    else:
+        layer, call = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), lambda module, x: module(x)
+    layer.eval()
+    x = torch.randn(2, 5, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(call(with_sparse_layers(layer), x), call(layer, x), atol=1e-5, rtol=1e-4)
+
+
 # ------------------------------------------------------------------------------------------------------------ latency
 
 
@@ -203,6 +306,65 @@ def test_medians_and_quartiles_by_hand():
     assert (timing.median, timing.quartiles) == (2.0, (2.0, 4.0))
     assert (timing.speedup, timing.speedup_quartiles) == (2.0, (1.0, 2.0))
     assert measure._timing("x", [2.0], [4.0], 1, 1).quartiles == (2.0, 2.0)
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=9), st.floats(1e-3, 1e3))
+@settings(deadline=None)
+def test_the_relative_time_is_the_inverse_of_the_speedup(seconds, first):
+    timing = measure._timing("x", seconds, [first] * len(seconds), 1, 1)
+    assert timing.relative * timing.speedup == pytest.approx(1)
+    low, high = timing.relative_quartiles
+    assert low <= timing.relative * (1 + 1e-9) and timing.relative <= high * (1 + 1e-9)
+    if len(seconds) % 4 == 1:  # the quartiles are then values of the list
+        ordered = sorted(seconds)
+        quarter = len(seconds) // 4
+        assert timing.relative == pytest.approx(ordered[2 * quarter] / first)
+        assert (low, high) == pytest.approx((ordered[quarter] / first, ordered[3 * quarter] / first))
+
+
+def test_a_race_is_run_a_round_at_a_time():
+    race = Race({"quick": sleeper(0.002), "slow": sleeper(0.006)}, torch.zeros(3, 4))
+    assert race.rounds == 0
+    for rounds in range(1, 6):
+        race.round()
+        assert race.rounds == rounds
+    got = race.timings()
+    assert list(got) == ["quick", "slow"] and got["quick"].relative == 1
+    assert 2 < got["slow"].relative < 4.5
+    assert (got["slow"].batch, got["slow"].threads) == (3, 1)
+    race.round()
+    assert race.rounds == 6 and race.timings()["slow"].relative == pytest.approx(got["slow"].relative, rel=0.5)
+
+
+def test_in_a_race_nobody_always_comes_first():
+    calls = []
+    named = {name: lambda inputs, name=name: (calls.append(name), time.sleep(0.002)) for name in "abc"}
+    race = Race(named, PICTURE, shortest=1e-3)
+    calls.clear()
+    for _ in range(3):
+        race.round()
+    assert "".join(calls) == "abccbaabc"
+
+
+def test_between_two_rounds_everything_is_as_it_was(cnn, unchanged):
+    threads = torch.get_num_threads()
+    cnn.train()
+    same = unchanged(cnn)
+    seen = []
+    race = Race({"a": cnn, "b": lambda inputs: seen.append(torch.get_num_threads())}, PICTURE, threads=threads + 1)
+    for _ in range(3):
+        same()
+        assert torch.get_num_threads() == threads and gc.isenabled() and torch.is_grad_enabled()
+        race.round()
+    assert set(seen) == {threads + 1}
+
+
+@pytest.mark.parametrize(
+    ("models_raced", "threads", "words"), [({}, 1, "needs a model"), ({"a": sleeper(0)}, 0, "threads=0")]
+)
+def test_a_race_that_cannot_be_is_refused(models_raced, threads, words):
+    with pytest.raises(ValueError, match=words):
+        Race(models_raced, PICTURE, threads=threads)
 
 
 def test_what_a_timing_says():

@@ -375,6 +375,46 @@ def test_a_layers_scale_does_not_decide_in_the_global_ranking(vgg):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@given(
+    kinds=st.lists(st.sampled_from(["conv", "strided", "depthwise", "pool", "residual", "gate"]), max_size=3),
+    seed=st.integers(0, 1000),
+    ratio=st.floats(0, 0.999),
+    scope=st.sampled_from(["layerwise", "global"]),
+    least=st.integers(1, 20),
+)
+@settings(max_examples=25, deadline=None)
+def test_at_least_so_many_units_stay_in_each_layer(kinds, seed, ratio, scope, least):
+    network = random_network(kinds, "average", seed)
+    scores = score("random", network, units=True)
+    masks = surgery.unit_masks(network, PICTURES[:1], scores, ratio, scope=scope, least=least)
+    small = surgery.shrink(network, PICTURES[:1], scores, ratio, scope=scope, least=least)
+    assert all(int(mask.sum()) >= min(least, len(mask)) for mask in masks.values())
+    try:
+        without = surgery.unit_masks(network, PICTURES[:1], scores, ratio, scope=scope)
+    except ValueError as error:
+        assert "every unit" in str(error)
+        return
+    for name, mask in masks.items():  # what stays without the limit stays with it
+        assert not (without[name] & ~mask).any() and len(small.get_parameter(name)) == mask.sum()
+        if without[name].sum() >= least:
+            assert torch.equal(mask, without[name]), name
+
+
+def test_of_each_layer_the_best_unit_stays(vgg):
+    scores = score("l1", vgg, units=True)
+    for scope in ("layerwise", "global"):
+        masks = surgery.unit_masks(vgg, EXAMPLE, scores, 0.999, scope=scope, least=1)
+        alone = [name for name, mask in masks.items() if mask.sum() == 1]
+        assert len(alone) >= 4
+        assert all(masks[name][scores[name].argmax()] for name in alone)
+
+
+@pytest.mark.parametrize("least", [-1, 1.5, True, "1"])
+def test_a_limit_that_makes_no_sense_is_refused(vgg, least):
+    with pytest.raises(ValueError, match=f"least={least!r} must be a whole number"):
+        surgery.shrink(vgg, EXAMPLE, score("l1", vgg, units=True), 0.5, least=least)
+
+
 def test_takes_names_everything_that_goes_with_a_filter(vgg):
     channels = follow(vgg, EXAMPLE)
     assert channels.takes("0", 5) == {"0 outputs": [5], "1 outputs": [5], "3 inputs": [5]}
@@ -432,6 +472,79 @@ def test_what_takes_no_part_cannot_leave():
     network[0].unused = nn.Linear(4, 4)
     with pytest.raises(ValueError, match=r"0\.unused takes no part"):
         surgery.remove_blocks(network, torch.zeros(1, 4), ["0.unused"])
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"), [("lenet300", []), ("vgg", ["3", "10"]), ("resnet", ["3.0", "3.1", "4.1", "5.1"])]
+)
+def test_which_blocks_of_the_courses_networks_can_leave(name, blocks):
+    assert surgery.removable_blocks(models.build(name), EXAMPLE) == blocks
+
+
+def test_which_blocks_of_torchvisions_networks_can_leave():
+    example = torch.zeros(1, 3, 64, 64)
+    resnet = torchvision.models.resnet18()
+    assert surgery.removable_blocks(resnet, example) == ["layer1.0", "layer1.1", "layer2.1", "layer3.1", "layer4.1"]
+
+
+def test_a_block_may_keep_its_layers_in_one_sequential():
+    mobile = torchvision.models.mobilenet_v2()
+    wanted = [name for name, module in mobile.named_modules() if getattr(module, "use_res_connect", False)]
+    assert surgery.removable_blocks(mobile, torch.zeros(1, 3, 64, 64)) == wanted
+
+
+class Nested(nn.Module):
+    """A block of blocks; each keeps the shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = Residual(4, 4, 1), Residual(4, 4, 1)
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+def test_of_blocks_inside_blocks_the_outer_one_counts():
+    network = nn.Sequential(nn.Conv2d(2, 4, 1), Nested(), nn.Sequential(Residual(4, 4, 1), Residual(4, 4, 1)))
+    assert surgery.removable_blocks(network, PICTURES[:1]) == ["1", "2.0", "2.1"]  # a Sequential is no block
+
+
+def test_without_blocks_it_is_single_layers_that_can_leave():
+    network = nn.Sequential(nn.Conv2d(2, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()))
+    network.append(nn.BatchNorm2d(4))  # keeps the shape, but has no weights to save
+    assert surgery.removable_blocks(network, PICTURES[:1]) == ["1.0"]
+
+
+@given(kinds=st.lists(st.sampled_from(STAGES), max_size=4), seed=st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_all_blocks_that_are_named_can_leave_together(kinds, seed):
+    network = random_network(kinds, "average", seed)
+    names = surgery.removable_blocks(network, PICTURES[:1])
+    small = surgery.remove_blocks(network, PICTURES[:1], names)
+    with torch.no_grad():
+        assert small(PICTURES).shape == network(PICTURES).shape
+    if names:
+        assert measure.parameters(small) < measure.parameters(network)
+    assert ("residual" in kinds) <= bool(names)
+
+
+def test_the_loss_without_each_block_is_measured(batches, unchanged):
+    network = models.baseline("resnet").train()
+    same = unchanged(network)
+    found = surgery.block_losses(network, ["3.1", "5.1"], batches)
+    same()
+    network.eval()
+    pictures, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    with torch.no_grad():
+        dense = F.cross_entropy(network(pictures), labels)
+        stages = {
+            "3.1": [*network[:3], network[3][0], *network[4:]],
+            "5.1": [*network[:5], network[5][0], *network[6:]],
+        }
+        for name, layers in stages.items():
+            wanted = F.cross_entropy(nn.Sequential(*layers)(pictures), labels) - dense
+            assert found[name] == pytest.approx(wanted.item(), abs=1e-5)
+    assert list(found) == ["3.1", "5.1"]
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals

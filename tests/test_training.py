@@ -13,7 +13,7 @@ from torch import nn
 from utils import models, training
 from utils.data import BLACK, Split
 from utils.models import lenet300, resnet
-from utils.training import OPTIMIZERS, RECIPES, Recipe, augment, evaluate, fit, predict_logits
+from utils.training import OPTIMIZERS, RECIPES, Recipe, augment, evaluate, fit, fit_in_steps, predict_logits
 
 SHORT = Recipe(epochs=2, batch_size=100)
 
@@ -216,6 +216,87 @@ def test_bf16_is_used_only_where_it_is_native(network, tiny, monkeypatch):
     assert used == [torch.float32, torch.bfloat16]
     assert all(p.dtype == torch.float32 for p in network.parameters())
     assert isinstance(training.bf16_is_native(), bool)
+
+
+# ----------------------------------------------------------------------------------------------------- step by step
+
+
+def history_of(steps) -> tuple[list[float], training.History]:
+    """What the steps give, and what they return at last."""
+    fractions = []
+    while True:
+        try:
+            fractions.append(next(steps))
+        except StopIteration as end:
+            return fractions, end.value
+
+
+def test_a_run_in_steps_is_the_same_run(small_resnet, tiny):
+    recipe = Recipe(epochs=2, batch_size=40, shift=1)
+    whole, sliced = copy.deepcopy(small_resnet), small_resnet
+    wanted = fit(whole, tiny[:100], recipe, validation=tiny[100:140], seed=3, progress=False)
+    torch.rand(1)
+    fractions, history = history_of(fit_in_steps(sliced, tiny[:100], recipe, validation=tiny[100:140], seed=3))
+    assert fractions == pytest.approx([step / 6 for step in range(1, 7)])
+    assert history.train_loss == wanted.train_loss and history.validation_accuracy == wanted.validation_accuracy
+    assert torch.equal(weights(whole), weights(sliced))
+    assert all(torch.equal(a, b) for a, b in zip(whole.buffers(), sliced.buffers(), strict=True))
+    assert not any(module.training for module in sliced.modules())
+    assert all(p.is_contiguous() for p in sliced.parameters())
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_a_run_that_is_closed_keeps_what_it_learned(small_resnet, tiny, steps):
+    before = weights(small_resnet)
+    run = fit_in_steps(small_resnet, tiny[:120], Recipe(epochs=2, batch_size=40))
+    for _ in range(steps):
+        next(run)
+        assert small_resnet.training
+    learned = weights(small_resnet)
+    run.close()
+    assert torch.equal(weights(small_resnet), learned) and not torch.equal(learned, before)
+    assert not any(module.training for module in small_resnet.modules())
+    assert all(p.is_contiguous() for p in small_resnet.parameters())
+
+
+def test_a_run_that_never_began_changes_nothing(network, tiny, unchanged):
+    network.train()
+    check = unchanged(network)
+    fit_in_steps(network, tiny, SHORT).close()
+    check()
+
+
+def test_after_step_is_called_before_each_pause(network, tiny):
+    calls = []
+    for step, _ in enumerate(fit_in_steps(network, tiny, SHORT, after_step=lambda: calls.append(1)), 1):
+        assert len(calls) == step
+
+
+def test_two_runs_in_turn_do_not_disturb_each_other(network, tiny):
+    recipe = Recipe(epochs=1, batch_size=100, shift=1)
+    alone, first, second = (copy.deepcopy(network) for _ in range(3))
+    fit(alone, tiny, recipe, seed=1, progress=False)
+    runs = fit_in_steps(first, tiny, recipe, seed=1), fit_in_steps(second, tiny, recipe, seed=2)
+    for _ in itertools.zip_longest(*runs):
+        pass
+    assert torch.equal(weights(first), weights(alone)) and not torch.equal(weights(second), weights(alone))
+
+
+def test_a_run_in_steps_goes_on_from_its_checkpoint(network, tiny, tmp_path):
+    whole = copy.deepcopy(network)
+    fit(whole, tiny, SHORT, progress=False)
+    run = fit_in_steps(copy.deepcopy(network), tiny, SHORT, checkpoint=tmp_path / "run.pt")
+    for _ in range(8):  # an epoch has six steps
+        next(run)
+    run.close()
+    fractions, history = history_of(fit_in_steps(network, tiny, SHORT, checkpoint=tmp_path / "run.pt"))
+    assert fractions == pytest.approx([step / 12 for step in range(7, 13)])
+    assert torch.equal(weights(network), weights(whole)) and len(history.train_loss) == 2
+
+
+def test_steps_are_silent(network, tiny, capfd):
+    history_of(fit_in_steps(network, tiny, SHORT))
+    assert capfd.readouterr() == ("", "")
 
 
 # ------------------------------------------------------------------------------------------------------------- recipe

@@ -1,8 +1,9 @@
 """How fast are the helpers, against what one would use otherwise and against what the machine can do? `make bench`.
 
-Some parts only: `python tools/bench.py pruning surgery training schedules evaluation loading`. Every comparison
-alternates between its sides within one run, so that other work on the machine slows both alike: trust the ratios, not
-the seconds. Figures are medians with (lowest-highest) of the rounds.
+Some parts only: `python tools/bench.py pruning explorer` (of pruning, surgery, training, schedules, evaluation,
+loading, explorer). Every comparison but the explorer's alternates between its sides within one run, so that other work
+on the machine slows both alike: trust the ratios, not the seconds. Figures are medians with (lowest-highest) of the
+rounds.
 """
 
 import argparse
@@ -419,6 +420,33 @@ def load_seconds(cache: str) -> float:
     return float(done.stdout)
 
 
+# ------------------------------------------------------------------------------------------------------------ explorer
+
+
+def answering(threads: int) -> Iterator[Row]:
+    """Key press to repaint in JupyterLab in a Chromium; the explorer beside `interact` with `plt.show`."""
+    from tools import browser, responsiveness
+
+    with browser.chromium() as chromium, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        if chromium is None:
+            return
+        folders = (Path(folder) / str(number) for number in range(99))
+        plain = responsiveness.interact(chromium, next(folders))
+        wanted = {"lenet300": "75 ms, p95 100 ms", "resnet": "150 ms", "vgg": "150 ms"}
+        for network, goal in wanted.items():
+            for score in ("magnitude", "taylor"):
+                found = responsiveness.explorer(chromium, next(folders), network, score)
+                remarks = (
+                    f"p95 {1000 * found.p95:.0f} ms (interact {1000 * plain.p95:.0f}); key held: settles in "
+                    f"{spread([1000 * s for s in found.settled])} ms; all 5,000 pictures in {spread(found.full)} s"
+                )
+                yield Row(f"key press, {network}, {score}", found.repaint, "interact", plain.repaint, goal, (), remarks)
+        grown = responsiveness.growth(chromium, next(folders))
+        kernel = "not known" if grown.kernel_bytes is None else f"{grown.kernel_bytes / 1e6:+.1f} MB"
+        remarks = f"memory after 1,000 moves: kernel {kernel}, page {grown.page_bytes / 1e6:+.1f} MB"
+        yield Row("1,000 moves without a pause", grown.repaint, goal="no growth", remarks=remarks)
+
+
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "pruning": pruning,
     "surgery": cutting,
@@ -426,6 +454,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "schedules": scheduled_steps,
     "evaluation": evaluation,
     "loading": loading,
+    "explorer": answering,
 }
 
 

@@ -387,15 +387,57 @@ def lab(options: argparse.Namespace, rest: list[str]) -> int:
     wanted = options.port or os.environ.get("PORT", "")
     port = choose_port(wanted)
     ensure(ROOT, "lab")
-    workspace = Path(os.environ.get("PRUNING_WORKSPACE") or ROOT / "workspace").expanduser().resolve()
+    workspace = workspace_folder()
     for line in lay_notebooks(Path(options.notebooks), workspace):
         print(line)
     if not (workspace / FIRST_NOTEBOOK).exists():
         raise Problem(f"{FIRST_NOTEBOOK} is missing in {options.notebooks}: build it with make notebooks.")
     print(f"Your notebooks are in {workspace}. Stop with Ctrl+C.", flush=True)
-    browser = not (options.no_browser or os.environ.get("BROWSER") in ("off", "none"))
-    command = lab_command(venv_python(ROOT), workspace, port, 0 if wanted else 20, browser)
+    command = lab_command(venv_python(ROOT), workspace, port, 0 if wanted else 20, wants_browser(options))
     return become([*command, *rest])
+
+
+EXPLORER = """%cd -q {folder}
+from utils.explorer import Explorer
+
+Explorer()"""
+
+
+def explorer_notebook(workspace: Path) -> Path:
+    """The notebook behind `make explorer`, in .venv; what is kept from the panel goes to the workspace."""
+    title = {"cell_type": "markdown", "id": "title", "metadata": {}, "source": "# The pruning explorer"}
+    code = {"cell_type": "code", "id": "panel", "metadata": {}, "execution_count": None, "outputs": []}
+    code["source"] = EXPLORER.format(folder=workspace)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    path = ROOT / ".venv" / "explorer" / "explorer.ipynb"
+    write_json(path, {"cells": [title, code], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5})
+    return path
+
+
+def explorer(options: argparse.Namespace, rest: list[str]) -> int:
+    """Install, serve the explorer as one page: this machine only, token on, no code in sight."""
+    port = choose_port(options.port or os.environ.get("PORT", ""))
+    ensure(ROOT, "lab")
+    workspace = workspace_folder()
+    workspace.mkdir(parents=True, exist_ok=True)
+    command = [str(venv_python(ROOT)), "-P", "-m", "voila", str(explorer_notebook(workspace))]
+    command += ["--Voila.ip=127.0.0.1", f"--port={port}", "--token"]
+    if not wants_browser(options):
+        command.append("--no-browser")
+    print(
+        "The page opens in your browser; what you keep from it goes to", f"{workspace}. Stop with Ctrl+C.", flush=True
+    )
+    return become([*command, *rest])
+
+
+def workspace_folder() -> Path:
+    """Where the learner's notebooks are."""
+    return Path(os.environ.get("PRUNING_WORKSPACE") or ROOT / "workspace").expanduser().resolve()
+
+
+def wants_browser(options: argparse.Namespace) -> bool:
+    """Whether to open a browser window."""
+    return not (options.no_browser or os.environ.get("BROWSER") in ("off", "none"))
 
 
 def become(command: list[str]) -> int:
@@ -488,10 +530,12 @@ def tool(options: argparse.Namespace, rest: list[str]) -> int:
 
 COMMANDS = {
     "lab": (lab, "open the course in JupyterLab"),
+    "explorer": (explorer, "the pruning explorer by itself, for a lecture"),
     "test": (test, "prove that everything works: unit tests, notebooks, browser"),
     "notebooks": (tool, "build notebooks/ from lessons/"),
     "checkpoints": (tool, "train the baselines again"),
     "results": (tool, "run the long studies that the labs quote, again"),
+    "predictions": (tool, "record what pruned networks answer, for the explorer"),
     "lint": (lint, "check the code's style"),
     "bench": (tool, "measure the speed of the package"),
 }
@@ -502,8 +546,9 @@ def read_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]
     parser = argparse.ArgumentParser(prog="course.py", description="The pruning course.")
     commands = parser.add_subparsers(dest="command", required=True)
     parsers = {name: commands.add_parser(name, help=text, description=text) for name, (_, text) in COMMANDS.items()}
-    parsers["lab"].add_argument("--port", default="", help="port of the server (also: PORT); default: a free one")
-    parsers["lab"].add_argument("--no-browser", action="store_true", help="print the address only (also: BROWSER=off)")
+    for server in (parsers["lab"], parsers["explorer"]):
+        server.add_argument("--port", default="", help="port of the server (also: PORT); default: a free one")
+        server.add_argument("--no-browser", action="store_true", help="print the address only (also: BROWSER=off)")
     parsers["lab"].add_argument("--notebooks", default=str(ROOT / "notebooks"), help="lay the notebooks of this folder")
     parsers["test"].add_argument("--only", choices=list(PARTS), help="run one part")
     options, rest = parser.parse_known_args(arguments)

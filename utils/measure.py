@@ -4,9 +4,11 @@ Counted things are exact. Latency is measured, as ratios within one run. Energy 
 a counter that can be read, and every object here says which.
 """
 
+import copy
 import gc
 import statistics
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -99,6 +101,63 @@ def csr_state(model: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
+class SparseLayer(nn.Module):
+    """A linear or convolutional layer that multiplies by its weight in compressed sparse rows: it skips zeros.
+
+    A convolution is unfolded: each place of the picture becomes a column. Same outputs as the dense layer's, but for
+    rounding.
+    """
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
+        super().__init__()
+        self.layer = layer
+        units = len(layer.weight)
+        self.start = torch.zeros(units, 1) if layer.bias is None else layer.bias.detach().view(units, 1)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            matrix = layer.weight.detach().flatten(1).to_sparse_csr()  # [units, inputs]
+            rows, columns = matrix.crow_indices().int(), matrix.col_indices().int()  # 32 bits: faster
+            self.matrix = torch.sparse_csr_tensor(rows, columns, matrix.values(), matrix.shape, check_invariants=False)
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The dense weight, for modules that read it without calling the layer."""
+        return self.layer.weight
+
+    @property
+    def bias(self) -> nn.Parameter | None:
+        """The dense layer's bias."""
+        return self.layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[n, ...]` -> `[n, ...]`, as the dense layer."""
+        layer = self.layer
+        if isinstance(layer, nn.Linear):
+            flat = x.reshape(-1, x.shape[-1])
+            return torch.addmm(self.start, self.matrix, flat.T).T.reshape(*x.shape[:-1], -1)
+        columns = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # [n, inputs, places]
+        product = torch.addmm(self.start, self.matrix, columns.transpose(0, 1).flatten(1))  # [units, n * places]
+        sides = zip(x.shape[2:], layer.padding, layer.dilation, layer.kernel_size, layer.stride, strict=True)
+        size = [
+            (side + 2 * pad - dilation * (kernel - 1) - 1) // step + 1 for side, pad, dilation, kernel, step in sides
+        ]
+        return product.unflatten(1, (len(x), *size)).transpose(0, 1)  # [n, units, height, width]
+
+
+def with_sparse_layers(model: nn.Module) -> nn.Module:
+    """A copy whose linear and plain convolutional layers skip zeros (`SparseLayer`); grouped ones, convolutions with
+    another padding than zeros and layers of derived classes stay dense."""
+    result = copy.deepcopy(model)
+    for name, layer in prunable_layers(result).items():
+        plain = type(layer) is nn.Conv2d and layer.groups == 1 and not isinstance(layer.padding, str)
+        if type(layer) is nn.Linear or (plain and layer.padding_mode == "zeros"):
+            if not name:
+                return SparseLayer(layer)
+            parent, _, own = name.rpartition(".")
+            setattr(result.get_submodule(parent), own, SparseLayer(layer))
+    return result
+
+
 # ----------------------------------------------------------------------------------------------------------- measured
 
 
@@ -114,6 +173,17 @@ class Timing:
     batch: int
     threads: int
 
+    @property
+    def relative(self) -> float:
+        """Time over the first model's time: the inverse of the speedup."""
+        return 1 / self.speedup
+
+    @property
+    def relative_quartiles(self) -> tuple[float, float]:
+        """Its quartiles, the lower one first."""
+        low, high = self.speedup_quartiles
+        return 1 / high, 1 / low
+
     def __str__(self) -> str:
         low, high = (1e6 * q for q in self.quartiles)
         return (
@@ -122,7 +192,6 @@ class Timing:
         )
 
 
-@torch.no_grad()
 def latency(
     models: Mapping[str, Callable[[Tensor], Tensor]],
     inputs: Tensor,
@@ -145,28 +214,64 @@ def latency(
     Raises:
         ValueError: no models, or fewer than one round or thread.
     """
-    if not models or rounds < 1 or threads < 1:
-        raise ValueError(f"latency needs a model, rounds={rounds} and threads={threads} must be at least 1.")
-    with _steady(models, threads):
-        calls = {name: _warm_up(model, inputs, shortest) for name, model in models.items()}
-        times: dict[str, list[float]] = {name: [] for name in models}
-        for number in range(rounds):
-            turn = list(models) if number % 2 == 0 else list(reversed(models))  # nobody always comes first
-            for name in turn:
-                times[name].append(_time(models[name], inputs, calls[name]))
-    first = next(iter(times.values()))
-    return {name: _timing(name, seconds, first, len(inputs), threads) for name, seconds in times.items()}
+    if rounds < 1:
+        raise ValueError(f"rounds={rounds!r} must be at least 1.")
+    race = Race(models, inputs, threads=threads, shortest=shortest)
+    for _ in range(rounds):
+        race.round()
+    return race.timings()
+
+
+class Race:
+    """What `latency` does, a round at a time, for whoever has other things to do in between.
+
+    Raises:
+        ValueError: no models, or fewer than one thread.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Callable[[Tensor], Tensor]],
+        inputs: Tensor,
+        *,
+        threads: int = 1,
+        shortest: float = 1e-3,
+    ) -> None:
+        if not models or threads < 1:
+            raise ValueError(f"latency needs a model, and threads={threads!r} must be at least 1.")
+        self.models, self.inputs, self.threads = models, inputs, threads
+        self.seconds: dict[str, list[float]] = {name: [] for name in models}
+        with _steady(models, threads):
+            self.calls = {name: _warm_up(model, inputs, shortest) for name, model in models.items()}
+
+    @property
+    def rounds(self) -> int:
+        """Rounds run so far."""
+        return len(next(iter(self.seconds.values())))
+
+    def round(self) -> None:
+        """Time every model once, in turn."""
+        names = list(self.models) if self.rounds % 2 == 0 else list(reversed(self.models))  # nobody always comes first
+        with _steady(self.models, self.threads):
+            for name in names:
+                self.seconds[name].append(_time(self.models[name], self.inputs, self.calls[name]))
+
+    def timings(self) -> dict[str, Timing]:
+        """The timings of all rounds so far, by model."""
+        first = next(iter(self.seconds.values()))
+        return {n: _timing(n, each, first, len(self.inputs), self.threads) for n, each in self.seconds.items()}
 
 
 @contextmanager
 def _steady(models: Mapping[str, Callable], threads: int) -> Iterator[None]:
-    """Pinned threads, eval mode and no garbage collection; all restored afterwards."""
+    """Pinned threads, eval mode, no gradients and no garbage collection; all restored afterwards."""
     threads_before, collecting = torch.get_num_threads(), gc.isenabled()
     modules = [m for m in models.values() if isinstance(m, nn.Module)]
     modes = ExitStack()
     try:
         torch.set_num_threads(threads)
         gc.disable()
+        modes.enter_context(torch.no_grad())
         for module in modules:
             modes.enter_context(eval_mode(module))
         yield

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from utils.channels import FIXED, Channels, follow, is_grouped
@@ -28,6 +29,7 @@ def unit_masks(
     scope: str = "layerwise",
     exclude: Iterable[str] = (),
     multiple: int = 1,
+    least: int = 0,
 ) -> Masks:
     """Unit masks `[units]` by parameter name, True = kept, which agree wherever channels are tied.
 
@@ -41,11 +43,12 @@ def unit_masks(
             score divided by its set's mean (sums over more weights would otherwise always win).
         exclude: layers (parameter names) that keep all their units.
         multiple: round the number of units kept in each set up to a multiple of this.
+        least: units that each set keeps at least, however low they score.
     Raises:
         ValueError: a ratio outside [0, 1), an unknown scope or name, NaN among the scores, an emptied layer, or a
             network that cannot be followed.
     """
-    return _choose(follow(model, example), scores, ratio, scope, exclude, multiple)
+    return _choose(follow(model, example), scores, ratio, scope, exclude, multiple, least)
 
 
 def remove_units(model: nn.Module, example: Tensor, masks: Mapping[str, Tensor]) -> nn.Module:
@@ -72,10 +75,11 @@ def shrink(
     scope: str = "layerwise",
     exclude: Iterable[str] = (),
     multiple: int = 1,
+    least: int = 0,
 ) -> nn.Module:
     """`remove_units` with the `unit_masks` of these arguments: a smaller copy without the units of lowest score."""
     channels = follow(model, example)
-    return _remove(channels, _choose(channels, scores, ratio, scope, exclude, multiple))
+    return _remove(channels, _choose(channels, scores, ratio, scope, exclude, multiple, least))
 
 
 def zero_units(model: nn.Module, example: Tensor, masks: Mapping[str, Tensor]) -> nn.Module:
@@ -128,6 +132,40 @@ def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn
     return copy.deepcopy(model, {id(known[name]): nn.Identity() for name in names})
 
 
+def removable_blocks(model: nn.Module, example: Tensor) -> list[str]:
+    """Names of the modules that `remove_blocks` can take out one by one: blocks of several layers (no `Sequential`);
+    in a network without such blocks, single layers. All have weights and put out the shape that they get.
+    """
+    shapes: dict[str, tuple] = {}
+    parts = {name: module for name, module in model.named_modules() if name and _has_layers(module)}
+
+    def note(name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        shapes[name] = (_shape(inputs), _shape(output))
+
+    with eval_mode(model), torch.no_grad(), watching(parts, note):
+        model(example)
+    fitting = [name for name, (before, after) in shapes.items() if before == after and before is not None]
+    blocks = [n for n in fitting if len(prunable_layers(parts[n])) > 1 and not isinstance(parts[n], nn.Sequential)]
+    chosen = blocks or [name for name in fitting if not list(parts[name].children())]
+    inside = {name for name in chosen for outer in chosen if name.startswith(f"{outer}.")}
+    return [name for name in parts if name in chosen and name not in inside]
+
+
+def block_losses(model: nn.Module, names: Sequence[str], batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """How much the mean loss on these batches rises when each of the modules leaves alone: the truth, one by one."""
+
+    def loss(network: nn.Module) -> float:
+        with eval_mode(network), torch.no_grad():
+            return sum(F.cross_entropy(network(images), labels).item() for images, labels in batches) / len(batches)
+
+    dense = loss(model)
+    return {name: loss(remove_blocks(model, batches[0][0][:1], [name])) - dense for name in names}
+
+
+def _has_layers(module: nn.Module) -> bool:
+    return bool(prunable_layers(module))
+
+
 def _shape(values: Tensor | tuple) -> list[int] | None:
     """The shape of one tensor, without the batch; None where there is not exactly one."""
     values = values[0] if isinstance(values, tuple) and len(values) == 1 else values
@@ -137,7 +175,7 @@ def _shape(values: Tensor | tuple) -> list[int] | None:
 # ------------------------------------------------------------------------------------------------------ choosing units
 
 
-def _choose(channels: Channels, scores, ratio, scope: str, exclude: Iterable[str], multiple: int) -> Masks:
+def _choose(channels: Channels, scores, ratio, scope: str, exclude: Iterable[str], multiple: int, least: int) -> Masks:
     everything = channels.sets()
     excluded = _homes(channels, everything, [exclude] if isinstance(exclude, str) else exclude, "exclude")
     sets = {name: roots for name, roots in everything.items() if name not in excluded}
@@ -147,6 +185,8 @@ def _choose(channels: Channels, scores, ratio, scope: str, exclude: Iterable[str
         raise ValueError(f"scope={scope!r} is not known. Known: global, layerwise.")
     if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
         raise ValueError(f"multiple={multiple!r} must be a whole number, 1 or more.")
+    if isinstance(least, bool) or not isinstance(least, int) or least < 0:
+        raise ValueError(f"least={least!r} must be a whole number, 0 or more.")
     value = _values(channels, scores, everything)
     if isinstance(ratio, Mapping):
         ratios = _ratios_by_name(channels, ratio, sets)
@@ -157,7 +197,7 @@ def _choose(channels: Channels, scores, ratio, scope: str, exclude: Iterable[str
     keep = np.ones(len(channels.parent), dtype=bool)
     for name, roots in sets.items():
         kept = len(roots) - round(ratios.get(name, 0.0) * len(roots))
-        kept = min(len(roots), -(-kept // multiple) * multiple)
+        kept = min(len(roots), max(least, -(-kept // multiple) * multiple))
         keep[roots[np.argsort(-value[roots], kind="stable")[kept:]]] = False
     _refuse_empty(channels, keep, f"ratio={ratio!r}")
     return {

@@ -6,7 +6,7 @@ whole batch at once. `make bench` prints what that gains.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -98,6 +98,7 @@ def fit(
     seed: int = 0,
     after_step: Callable[[], None] | None = None,
     schedule: "PruningSchedule | None" = None,
+    loss: "Loss | None" = None,
     checkpoint: Path | None = None,
     progress: bool = True,
 ) -> History:
@@ -108,17 +109,55 @@ def fit(
         seed: of the order of the pictures and of their flips and shifts; same seed, same machine, same result.
         after_step: called after each optimizer step; `masks.hold` gives one that keeps pruned weights at zero.
         schedule: prunes while training (`utils.schedules`).
+        loss: what a step makes smaller, by default the cross-entropy; `distillation.Teacher` is another.
         checkpoint: a file that keeps the run after each epoch. Where it is there already the run goes on from it, to
             the same result as if it had never been interrupted; a finished run is only read.
         progress: show a bar.
     Raises:
         ValueError: an empty training set, a loss that is not finite, or a checkpoint of another run.
     """
+    steps = fit_in_steps(
+        model,
+        train,
+        recipe,
+        validation=validation,
+        seed=seed,
+        after_step=after_step,
+        schedule=schedule,
+        loss=loss,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def fit_in_steps(
+    model: nn.Module,
+    train: Split,
+    recipe: Recipe,
+    *,
+    validation: Split | None = None,
+    seed: int = 0,
+    after_step: Callable[[], None] | None = None,
+    schedule: "PruningSchedule | None" = None,
+    loss: "Loss | None" = None,
+    checkpoint: Path | None = None,
+    progress: bool = False,
+) -> Generator[float, None, History]:
+    """`fit`, a step at a time: gives the fraction done after each step, and returns the history.
+
+    Closing the generator stops the run; the model keeps what it has learned, in eval mode. Between two steps it is in
+    training mode.
+    """
     if len(train) == 0:
         raise ValueError("train is empty; it must hold at least one picture.")
     layout = _layout(model)
     model.to(memory_format=layout)  # undone at the end
-    run = _Run(model, train, recipe, seed, schedule, after_step, layout)
+    run = _Run(model, train, recipe, seed, schedule, after_step, loss or CrossEntropy(), layout)
     if checkpoint is not None:
         run.resume(Path(checkpoint))
     bar = tqdm(total=recipe.epochs * run.steps, initial=run.step, disable=not progress, unit="step", ncols=80)
@@ -126,7 +165,9 @@ def fit(
     try:
         for epoch in range(len(run.history.seconds), recipe.epochs):
             bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
-            run.history.train_loss.append(run.epoch(bar))
+            for _ in run.epoch():
+                bar.update()
+                yield run.step / (recipe.epochs * run.steps)
             if validation is not None:
                 run.history.validation_accuracy.append(evaluate(model, validation))
             run.history.seconds.append(time.perf_counter() - started)
@@ -136,6 +177,22 @@ def fit(
         bar.close()
         model.to(memory_format=torch.contiguous_format).eval()
     return run.history
+
+
+class Loss(Protocol):
+    """What `fit` needs of a loss. Its `repr` is part of what a checkpoint is recognised by."""
+
+    def __call__(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        """The mean loss of a batch: outputs `[n, classes]`, labels `[n]`, and the pictures as the network saw them."""
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """The loss of the labels alone."""
+
+    def __call__(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        """Mean cross-entropy of the batch."""
+        return F.cross_entropy(logits, labels)
 
 
 class PruningSchedule(Protocol):
@@ -160,8 +217,8 @@ class PruningSchedule(Protocol):
 class _Run:
     """What a run carries from step to step, and what its checkpoint holds."""
 
-    def __init__(self, model, train, recipe, seed, schedule, after_step, layout) -> None:
-        self.model, self.train, self.recipe, self.layout = model, train, recipe, layout
+    def __init__(self, model, train, recipe, seed, schedule, after_step, loss, layout) -> None:
+        self.model, self.train, self.recipe, self.loss, self.layout = model, train, recipe, loss, layout
         self.schedule, self.after_step = schedule, after_step
         self.generator = torch.Generator().manual_seed(seed)
         self.steps, self.step = -(-len(train) // recipe.batch_size), 0  # steps an epoch, and steps taken
@@ -171,28 +228,30 @@ class _Run:
         self.scheduler = _scheduler(self.optimizer, recipe, recipe.epochs * self.steps)
         self.history = History()
         self.kind = {"recipe": asdict(recipe), "seed": seed, "pictures": len(train), "schedule": repr(schedule)}
+        self.kind["loss"] = repr(loss)
         if schedule is not None:
             schedule.start(model, recipe.epochs * self.steps)
 
-    def epoch(self, bar: tqdm) -> float:
-        """Train for one epoch; the mean loss."""
+    def epoch(self) -> Iterator[None]:
+        """Train for one epoch, a step at a time; note its mean loss."""
         self.model.train()
         total = torch.zeros(())
         for index in torch.randperm(len(self.train), generator=self.generator).split(self.recipe.batch_size):
             total += self.one_step(index) * len(index)
-            bar.update()
+            yield
         mean = float(total) / len(self.train)
         if mean != mean or mean == float("inf"):
             raise ValueError(f"the training loss is {mean}: learning_rate={self.recipe.learning_rate} is too large.")
-        return mean
+        self.history.train_loss.append(mean)
 
     def one_step(self, index: Tensor) -> Tensor:
         """One step on these pictures; their loss."""
         recipe = self.recipe
         images = augment(self.train.images[index], self.generator, flip=recipe.flip, shift=recipe.shift)
+        images = images.contiguous(memory_format=self.layout)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16 and bf16_is_native()):
-            logits = self.model(images.contiguous(memory_format=self.layout))
-        loss = F.cross_entropy(logits.float(), self.train.labels[index])
+            logits = self.model(images)
+        loss = self.loss(logits.float(), self.train.labels[index], images)
         self.optimizer.zero_grad()
         loss.backward()
         self.step += 1

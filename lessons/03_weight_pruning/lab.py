@@ -433,6 +433,36 @@ whole = measure.latency({"dense": network, "masked": pruned}, pictures.validatio
 claim("A masked network is as fast as the dense one", whole["masked"].speedup, between=(0.6, 1.67))
 
 # %% [markdown]
+# ## All of it in one panel
+#
+# Set to 98%, layerwise. Three things to find out with it:
+#
+# 1. Switch the scope to global. Which layer gets more weights, and what does accuracy say?
+# 2. Watch the two times while you slide. The dense kernel does not care; from which sparsity on is the CSR kernel ahead, here?
+# 3. Choose the VGG, and compare again: is a network with convolutions as easily helped by CSR?
+#
+# A network of your own goes in, too: `Explorer(model=my_network)`; with other pictures than Fashion-MNIST,
+# `Explorer(model=my_network, data=my_data)`.
+
+# %% tags=["figure:explorer", "nbval-ignore-output"]
+from utils.explorer import Explorer
+
+panel = Explorer("lenet300", sparsity=0.98, scope="layerwise")
+panel
+
+# %%
+layerwise_98 = panel.state(panel.controls)
+panel.scope.value = "global"
+global_98 = panel.state(panel.controls)
+fc3 = [next(row for row in state.layers if row.name == "fc3.weight").sparsity for state in (layerwise_98, global_98)]
+claim("At 98% layerwise leaves the output layer less than global does", fc3[0] - fc3[1], at_least=0.04)
+claim(
+    "The panel counts the same zeros as you did: 2% of the weights are left",
+    global_98.weights,
+    between=(0.0199, 0.0201),
+)
+
+# %% [markdown]
 # ## In production
 #
 # You have met `torch.nn.utils.prune` already. Its masks and ours are the same; `prune.remove` makes the zeros permanent and the

@@ -335,6 +335,28 @@ claim("Nothing beats the trained weights", kept - max(ticket_, redrawn, shuffled
 print(f"Ticket against new weights: {ticket_ - redrawn:+.2f} points. Your guess: {guess_ticket.value or 'not locked'}")
 
 # %% [markdown]
+# ## Recovery, live
+#
+# LeNet at 95%, one-shot. Press "Fine-tune": one epoch with the masks held, and a star above the fallen dot. Press it again: the
+# training goes on from there. Then slide to 98% and do the same; or choose another network, or remove channels instead.
+
+# %% tags=["nbval-ignore-output"]
+from utils.explorer import Explorer
+
+panel = Explorer("lenet300", sparsity=0.95)
+fallen = panel.state(panel.controls)
+panel.tune.click()
+panel.settle()
+
+# %% tags=["figure:explorer", "nbval-ignore-output"]
+panel
+
+# %%
+recovered = panel.shown
+claim("One epoch brings back more than 30 points", 100 * (recovered.accuracy - fallen.accuracy), at_least=30)
+claim("and 95% of the weights are still zero", 1 - recovered.weights, between=(0.9499, 0.9501))
+
+# %% [markdown]
 # ## In production
 #
 # PyTorch's `update_bn`, made for averaged weights, re-estimates BatchNorm as ours does.

@@ -13,15 +13,16 @@ pytestmark = pytest.mark.timeout(600)
 PANEL = """
 import ipywidgets as widgets
 from IPython.display import display
+from utils.explorer.slider import StopSlider
 
 def draw(change=None):
     if slider.value == BROKEN:
         raise ValueError("a callback that fails")
     panel.value = f'<svg width="200" height="40"><rect width="{2 * slider.value}" height="40"/></svg>'
 
-slider = widgets.SelectionSlider(options=[(f"{s} %", s) for s in range(0, 100, 10)], description="Sparsity")
+slider = StopSlider("Sparsity", [f"{s}%" for s in range(0, 100, 10)], range(0, 100, 10))
 panel = widgets.HTML()
-slider.observe(draw, "value")
+slider.observe(draw, "index")
 draw()
 display(widgets.VBox([slider, panel]))
 """
@@ -43,7 +44,7 @@ def test_a_panel_that_works(open_lab, tmp_path):
     lab = open_lab(write_notebook(tmp_path / "notebooks", "BROKEN = None", PANEL, "done = True"))
     lab.run_all()
     first = lab.figure()
-    figures = lab.press(lab.slider("sparsity"), "ArrowRight", times=5)
+    figures = lab.press(lab.slider("Sparsity"), "ArrowRight", times=5)
     assert len({first, *figures}) == 6
     assert lab.error_badge() == ""
     assert lab.screenshot("moved").stat().st_size > 10_000

@@ -13,7 +13,7 @@ def test_the_slider_moves_the_figure_and_nothing_fails(open_lab):
     lab = open_lab(ROOT / "notebooks")
     lab.run_all()
     assert lab.error_badge() == ""
-    handle = lab.slider("sparsity")
+    handle = lab.slider()
     first = lab.figure()
     handle.scroll_into_view_if_needed()
     lab.screenshot("before")

@@ -1,0 +1,16 @@
+"""The pruning explorer: slide the sparsity, and see what changes and what does not.
+
+    subject   a network with its data, and what can be counted and evaluated of it
+    kinds     what "prune it" means: weights, N:M, channels, blocks
+    drawing   the picture, as SVG
+    findings  the table of what the learner kept, and its Pareto front
+    slider    the slider, a native one with an accessible name
+    panel     the widgets around all this, and the work done while nobody presses a key
+
+Everything is computed from the real network. Counted numbers and measured ones are marked as such.
+"""
+
+from utils.explorer.panel import Explorer
+from utils.explorer.subject import Controls, State
+
+__all__ = ["Controls", "Explorer", "State"]
