@@ -1,0 +1,63 @@
+"""A trained network teaches a smaller one (Hinton, Vinyals, Dean 2015). Built in lessons/09_distillation.
+
+A label says "Shirt". A teacher says "Shirt 0.7, T-shirt 0.2, Coat 0.08": which mistakes are near, too. The student
+learns from both.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def soft_targets(logits: Tensor, temperature: float) -> Tensor:
+    """Probabilities of softened outputs, `[n, classes]`: `softmax(logits / temperature)`; above 1, less certain.
+
+    Raises:
+        ValueError: a temperature that is not a positive number.
+    """
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature={temperature!r} must be greater than 0, and finite.")
+    return F.softmax(logits / temperature, dim=1)
+
+
+def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """Kullback-Leibler divergence from the teacher's soft targets to the student's, times `temperature ** 2`.
+
+    The factor keeps the gradient's size when the temperature changes (Hinton et al. 2015, sec. 2.1).
+    """
+    targets = soft_targets(teacher_logits, temperature)
+    student = F.log_softmax(logits / temperature, dim=1)
+    return F.kl_div(student, targets, reduction="batchmean") * temperature**2
+
+
+class Teacher:
+    """A loss for `fit(..., loss=Teacher(network))`: partly the labels', partly the teacher's.
+
+    The teacher sees each picture as the student does, flipped and shifted. Its copy is never trained.
+
+    Args:
+        temperature: of the soft targets, above 0.
+        weight: of the soft loss, 0..1; the labels' cross-entropy has the rest.
+    Raises:
+        ValueError: a temperature or a weight outside these.
+    """
+
+    def __init__(self, network: nn.Module, *, temperature: float = 4.0, weight: float = 0.9) -> None:
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"temperature={temperature!r} must be greater than 0, and finite.")
+        if not 0 <= weight <= 1:
+            raise ValueError(f"weight={weight!r} must be from 0 (labels only) to 1 (teacher only).")
+        self.network = copy.deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.temperature, self.weight = temperature, weight
+
+    def __call__(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        """The mean loss of a batch."""
+        with torch.no_grad():
+            teacher_logits = self.network(images)
+        soft = soft_loss(logits, teacher_logits, self.temperature)
+        return self.weight * soft + (1 - self.weight) * F.cross_entropy(logits, labels)
+
+    def __repr__(self) -> str:
+        return f"Teacher({type(self.network).__name__}, temperature={self.temperature}, weight={self.weight})"
