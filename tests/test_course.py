@@ -474,3 +474,25 @@ def test_the_launcher_imports_nothing_but_the_standard_library():
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+# ------------------------------------------------------------------------------------------------- the explorer's page
+
+
+def test_the_explorer_is_served_to_this_machine_only_with_a_token(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setenv("PRUNING_WORKSPACE", str(tmp_path / "my work"))
+    monkeypatch.setattr(course, "ROOT", tmp_path)
+    monkeypatch.setattr(course, "ensure", lambda root, level: None)
+    monkeypatch.setattr(course, "become", lambda command: started.append(command) or 0)
+    assert course.main(["explorer", "--no-browser"]) == 0
+    command = started[0]
+    assert "voila" in command and "--Voila.ip=127.0.0.1" in command and "--token" in command
+    assert "--no-browser" in command and not any(
+        "strip_sources" in word or "show_tracebacks" in word for word in command
+    )
+    path = Path(next(word for word in command if word.endswith(".ipynb")))
+    cells = json.loads(path.read_text())["cells"]
+    assert [cell["cell_type"] for cell in cells] == ["markdown", "code"]
+    assert f"os.chdir({str(tmp_path / 'my work')!r})" in cells[1]["source"] and (tmp_path / "my work").is_dir()
+    assert path.is_relative_to(tmp_path / ".venv"), "derived: not among the learner's notebooks"

@@ -397,9 +397,11 @@ def lab(options: argparse.Namespace, rest: list[str]) -> int:
     return become([*command, *rest])
 
 
-EXPLORER = """%cd -q {folder}
+EXPLORER = """import os
+
 from utils.explorer import Explorer
 
+os.chdir({folder!r})
 Explorer()"""
 
 
@@ -407,7 +409,7 @@ def explorer_notebook(workspace: Path) -> Path:
     """The notebook behind `make explorer`, in .venv; what is kept from the panel goes to the workspace."""
     title = {"cell_type": "markdown", "id": "title", "metadata": {}, "source": "# The pruning explorer"}
     code = {"cell_type": "code", "id": "panel", "metadata": {}, "execution_count": None, "outputs": []}
-    code["source"] = EXPLORER.format(folder=workspace)
+    code["source"] = EXPLORER.format(folder=str(workspace))
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     path = ROOT / ".venv" / "explorer" / "explorer.ipynb"
     write_json(path, {"cells": [title, code], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5})
