@@ -151,8 +151,7 @@ def test_a_thousand_moves_leave_no_memory_behind(noise):
     assert memory_after - memory < 4e6  # 1,000 pictures would be 30 MB
 
 
-def test_the_threads_lock_is_the_panels(quick):
-    """Slow work and callbacks never touch the panel at once: while a slice runs, a callback waits."""
+def test_while_a_slice_runs_a_callback_waits(quick):
     quick.refresh()
     order = []
 
@@ -167,6 +166,25 @@ def test_the_threads_lock_is_the_panels(quick):
         order.append("slice ended")
     thread.join()
     assert order == ["slice ended", "moved"] and quick.shown.controls.sparsity == STOPS[3]
+
+
+def test_while_a_callback_draws_no_slice_runs(quick, monkeypatch):
+    taken, parts = [], quick.parts
+
+    def take() -> None:
+        taken.append(quick._lock.acquire(blocking=False))
+
+    def look(*arguments):
+        thread = threading.Thread(target=take)
+        thread.start()
+        thread.join()
+        return parts(*arguments)
+
+    monkeypatch.setattr(quick, "parts", look)
+    quick.sparsity.index = 3
+    quick.kind.value = "channels"
+    quick.reset.click()
+    assert len(taken) == 3 and not any(taken) and quick.problems == []
 
 
 def test_an_error_in_the_slow_work_is_shown_too(small, noise, monkeypatch):
@@ -323,6 +341,19 @@ def test_cancelling_after_any_number_of_slices_leaves_everything_as_before(lenet
     panel.tune.click()
     panel.settle()
     assert panel.shown.tuned == 600 and panel.problems == []
+
+
+def test_cancelling_a_second_run_keeps_the_first(lenet):
+    panel = lenet(sparsity=0.95)
+    panel.tune.click()
+    panel.settle()
+    state, before = panel.shown, copy.deepcopy(network_of(panel).state_dict())
+    panel.tune.click()
+    drive(panel, 2)
+    panel.cancel.click()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network_of(panel).state_dict().items())
+    panel.refresh()
+    assert counted(panel.shown) == counted(state) and panel.shown.tuned == 600
 
 
 def test_cancelling_in_the_event_loop(lenet):

@@ -18,6 +18,7 @@ from torch import nn
 
 from utils.data import CLASSES, MEAN, STD, Data, Split
 from utils.explorer import Controls, Explorer, State, drawing
+from utils.explorer import panel as explorer_panel
 from utils.explorer import subject as subject_module
 from utils.explorer.drawing import HEIGHT, WIDTH, Part
 from utils.explorer.kinds import KINDS, STOPS
@@ -478,3 +479,15 @@ def test_the_marks_of_the_first_layer_are_those_of_this_network(quick):
         words = quick.parts(state, model)[3].words
         zeros = float((weight[:, 0] == 0).float().mean())
         assert f"{len(weight)} of 8, {zeros:.0%}" in words
+
+
+def test_the_panel_is_displayed_with_its_words_to_unfold(quick, monkeypatch):
+    shown = []
+    monkeypatch.setattr(explorer_panel, "display", lambda bundle, **options: shown.append((bundle, options)))
+    quick._ipython_display_()
+    quick.still()
+    (live, _), (words, _), (still, _), (again, _) = shown
+    assert set(live) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
+    assert set(still) == {"image/png", "text/plain"}
+    for each in (words, again):
+        assert "<details>" in each["text/html"] and "validation pictures, weights left" in each["text/html"]

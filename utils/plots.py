@@ -52,7 +52,7 @@ def show(figure: Figure, alt: str) -> None:
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
     bundle = {"image/png": buffer.getvalue(), "text/plain": f"Figure: {alt}"}
     display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
-    display(_in_words(alt), raw=True)
+    display(in_words(alt), raw=True)
 
 
 def show_moving(figures: Sequence[Figure], alt: str, *, seconds: float = 0.15) -> None:
@@ -69,7 +69,7 @@ def show_moving(figures: Sequence[Figure], alt: str, *, seconds: float = 0.15) -
     frames[0].save(buffer, format="gif", save_all=True, append_images=frames[1:], duration=times, optimize=True)
     bundle = {"image/gif": base64.b64encode(buffer.getvalue()).decode(), "text/plain": f"Moving figure: {alt}"}
     display(bundle, raw=True, metadata={"image/gif": {"alt": alt}})
-    display(_in_words(alt), raw=True)
+    display(in_words(alt), raw=True)
 
 
 def _as_image(figure: Figure) -> Image.Image:
@@ -78,7 +78,8 @@ def _as_image(figure: Figure) -> Image.Image:
     return Image.open(buffer).convert("L").quantize(32)
 
 
-def _in_words(alt: str) -> dict[str, str]:
+def in_words(alt: str) -> dict[str, str]:
+    """What a figure shows, to unfold: for `display(..., raw=True)` below it."""
     words = f"<details><summary><small>The figure in words</small></summary>{html.escape(alt)}</details>"
     return {"text/html": words, "text/plain": ""}
 

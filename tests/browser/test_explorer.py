@@ -168,7 +168,7 @@ def test_the_panel_is_readable_without_some_colours(open_app):
     assert words.count("counted") == 4 and words.count("measured") == 2
 
 
-def test_lab_03_and_a_tab_closed_in_the_middle(open_lab):
+def test_lab_03_and_a_tab_closed_and_a_kernel_restarted_in_the_middle(open_lab):
     lab = open_lab(ROOT / "notebooks", notebook="03_weight_pruning.ipynb")
     lab.run_all()
     assert lab.error_badge() == ""
@@ -182,6 +182,12 @@ def test_lab_03_and_a_tab_closed_in_the_middle(open_lab):
     lab.page.wait_for_selector(".jp-Notebook .jp-Cell")
     lab.run_all()
     lab.press(lab.slider(), "ArrowRight", times=1)
+    lab.page.get_by_role("button", name="Fine-tune").first.click()
+    says(lab, "s left")
+    lab.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    lab.run_all()
+    lab.press(lab.slider(), "ArrowRight", times=1)
+    says(lab, "time for one picture [0-9]+%")
     assert lab.cell_errors() == []
     assert lab.error_badge() == ""
 

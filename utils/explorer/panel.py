@@ -27,6 +27,7 @@ from utils.explorer.kinds import KINDS
 from utils.explorer.slider import StopSlider
 from utils.explorer.subject import OWN, Controls, State, Subject, networks
 from utils.lab import record_problem
+from utils.plots import in_words
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 REST = 0.2  # seconds without a key press after which the slow work begins
@@ -434,8 +435,16 @@ class Explorer:
     def still(self) -> None:
         """Display a picture of the panel as it stands, which does not move with it."""
         self._finish_shown()
-        bundle, metadata = self._picture(f"The pruning explorer. {self.describe(self.shown)}")
+        words = f"The pruning explorer. {self.describe(self.shown)}"
+        bundle, metadata = self._picture(words)
         display(bundle, metadata=metadata, raw=True)
+        display(in_words(words), raw=True)
+
+    def _ipython_display_(self) -> None:
+        """The panel, and below it, for where there is no kernel, what it shows in words."""
+        bundle, metadata = self._repr_mimebundle_()
+        display(bundle, metadata=metadata, raw=True)
+        display(in_words(bundle["text/plain"]), raw=True)
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:
         """The live panel; beside it a picture and a description for where there is no kernel."""
