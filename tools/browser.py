@@ -143,7 +143,7 @@ class Panel:
         self.page.keyboard.press(key)
         full = f"window.shown(document.querySelector('{FIGURE}').closest('.widget-html'))"
         self.page.wait_for_function(
-            f"{full} && !document.querySelector('{FIGURE}').textContent.includes('first estimate')", timeout=60_000
+            f"{full} && !document.querySelector('{FIGURE}').textContent.includes('first estimate, ')", timeout=60_000
         )
         return 1000 * (time.monotonic() - started)
 
