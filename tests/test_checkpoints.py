@@ -76,11 +76,20 @@ def test_a_name_that_is_no_network_writes_nothing(folder):
 
 
 def test_the_half_vgg_starts_as_the_trained_one_without_its_smallest_filters():
-    start, wide = checkpoints.start("vgg_half", seed=0), baseline("vgg")
+    start, wide = checkpoints.start("vgg_half"), baseline("vgg")
     assert {k: v.shape for k, v in start.state_dict().items()} == {
         k: v.shape for k, v in build("vgg_half").state_dict().items()
     }
     norms = wide[0].weight.detach().abs().flatten(1).sum(1)
     kept = norms.topk(32).indices.sort().values
     assert torch.equal(start[0].weight, wide[0].weight[kept])
-    assert torch.equal(checkpoints.start("lenet300", seed=3).fc1.weight, build("lenet300", 3).fc1.weight)
+    assert torch.equal(checkpoints.start("lenet300").fc1.weight, build("lenet300", 0).fc1.weight)
+
+
+def test_the_thin_vgg_starts_as_the_half_one_without_its_smallest_filters():
+    start, half = checkpoints.start("vgg_thin_1"), baseline("vgg_half")
+    assert {k: v.shape for k, v in start.state_dict().items()} == {
+        k: v.shape for k, v in build("vgg_thin_1").state_dict().items()
+    }
+    kept = half[0].weight.detach().abs().flatten(1).sum(1).topk(8).indices.sort().values
+    assert torch.equal(start[0].weight, half[0].weight[kept])

@@ -15,8 +15,11 @@ from utils.models import SHIPPED, baseline, baseline_facts, build, keep_baseline
 from utils.training import RECIPES, evaluate
 
 PARAMETERS = {"lenet300": 266_610, "vgg": 557_386, "resnet": 174_970, "vgg_half": 140_458}
+THIN = [name for name in SHIPPED if name.startswith("vgg_thin")]
+PARAMETERS |= dict.fromkeys(THIN, 48_290)
 # The goal for the VGG is 0.935; the shipped one falls 0.09 points short of it.
 REQUIRED_TEST_ACCURACY = {"lenet300": 0.895, "vgg": 0.934, "resnet": 0.925, "vgg_half": 0.925}
+REQUIRED_TEST_ACCURACY |= dict.fromkeys(THIN, 0.934 - 0.005)
 
 
 def same_weights(a: nn.Module, b: nn.Module) -> bool:

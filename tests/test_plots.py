@@ -51,6 +51,13 @@ FIGURES = {
     "bars of nothing": lambda: plots.bars({"a": 0, "b": 0.0}, title="Title", x_label="x"),
     "scatter": lambda: plots.scatter({"a": ([1, 2], [3, 4]), "b": ([1, 2], [4, 3])}, **LABELS, notes={"a": "r = 1"}),
     "one scatter": lambda: plots.scatter({"a": ([1, 2], [3, 4])}, **LABELS),
+    "waterfall": lambda: plots.waterfall(
+        ["start", "cut", "slower"], {"speed": [1, 4, 3.2], "file": [1, 2, 2]}, {"accuracy": [94, 93, 93.2]}, title="T"
+    ),
+    "pareto": lambda: plots.pareto({"a": (1, 2), "b": (2, 1)}, ["a"], **LABELS),
+    "pareto with everything": lambda: plots.pareto(
+        {"a": (1, 2), "b": (20, 3), "c": (20, 1)}, ["a", "b"], **LABELS, log=True, box=(5, 1.5)
+    ),
     "histogram": lambda: plots.histogram({"a": torch.randn(50), "b": torch.randn(9)}, title="T", x_label="x"),
     "histogram, cut": lambda: plots.histogram({"a": torch.randn(5, 5)}, title="T", x_label="x", threshold=0.5, bins=5),
     "pictures": lambda: plots.pictures(torch.randn(3, 1, 28, 28), ["a", "b", "c"], title="Title"),
@@ -184,6 +191,24 @@ def test_bars_begin_at_zero_and_are_labelled_and_all_in_view():
     assert ax.get_xlim()[0] == 0 and ax.get_xlim()[1] > 120
     assert [text.get_text() for text in ax.texts] == ["90%", "20%"]
     assert plots.bars({"a": 1}, title="T", x_label="x", guess=locked(42)).axes[0].get_xlim()[1] > 42
+
+
+def test_a_waterfall_goes_on_where_the_step_before_ended_and_marks_a_loss():
+    figure = plots.waterfall(["start", "cut", "slower"], {"speed": [1, 4, 3]}, {"right": [94, 93, 92]}, title="T")
+    speed, right = figure.axes
+    _, cut, slower = speed.patches
+    assert (cut.get_x(), cut.get_width()) == (1, 3) and (slower.get_x(), slower.get_width()) == (4, -1)
+    assert not cut.get_hatch() and slower.get_hatch()  # a second cue beside the colour
+    assert speed.get_xscale() == "log" and [text.get_text() for text in speed.texts] == ["1x", "4x", "3x"]
+    assert list(right.lines[0].get_xdata()) == [94, 93, 92]
+
+
+def test_what_is_on_the_front_differs_by_shape_and_filling():
+    figure = plots.pareto({"a": (1, 2), "b": (2, 3), "c": (2, 1)}, ["b", "a"], **LABELS)
+    line, *points = figure.axes[0].lines
+    assert list(line.get_xdata()) == [1, 2]
+    assert [point.get_marker() for point in points] == ["o", "o", "s"]
+    assert points[2].get_markerfacecolor() == "white" != points[0].get_markerfacecolor()
 
 
 def test_the_threshold_is_drawn_on_both_sides():

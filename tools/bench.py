@@ -1,9 +1,9 @@
 """How fast are the helpers, against what one would use otherwise and against what the machine can do? `make bench`.
 
 Some parts only: `python tools/bench.py pruning explorer` (of pruning, surgery, training, schedules, evaluation,
-loading, explorer). Every comparison but the explorer's alternates between its sides within one run, so that other work
-on the machine slows both alike: trust the ratios, not the seconds. Figures are medians with (lowest-highest) of the
-rounds.
+loading, deployment, explorer). Every comparison but the explorer's alternates between its sides within one run, so
+that other work on the machine slows both alike: trust the ratios, not the seconds. Figures are medians with
+(lowest-highest) of the rounds.
 """
 
 import argparse
@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 import utils  # repairs the import of torchvision, which must follow  # noqa: F401
-from utils import data, files, masks, measure, models, schedules, surgery, training
-from utils.scores import prunable, prunable_layers, score
+from utils import data, deploy, files, masks, measure, models, schedules, surgery, training
+from utils.scores import prunable, prunable_layers, sample_batches, score
 
 SPARSITY = 0.9
 ROUNDS = {"ResNet-18": 3, "ResNet-50": 3, "VGG-16": 1}  # torch needs about a minute for VGG-16
@@ -447,6 +447,33 @@ def answering(threads: int) -> Iterator[Row]:
         yield Row("1,000 moves without a pause", grown.repaint, goal="no growth", remarks=remarks)
 
 
+# ---------------------------------------------------------------------------------------------------------- deployment
+
+DEPLOYED = ("vgg_thin", "vgg_thin_1", "vgg_thin_2")  # three seeds
+
+
+def deployment(threads: int) -> Iterator[Row]:
+    """The thin VGGs as int8 in ONNX Runtime, against the dense VGG in PyTorch, at batch 1 and 256."""
+    pictures, dense = data.load(), models.baseline("vgg")
+    batches = sample_batches(pictures.train, count=4)
+    sessions, bytes_ = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in DEPLOYED:
+            path = Path(folder) / "network.onnx"
+            deploy.to_onnx(models.baseline(name), pictures.test.images[:1], path)
+            bytes_[name] = deploy.to_int8(path, batches, path)
+            sessions[name] = deploy.Session(path, threads=threads)
+    for batch, rounds, goal in ((1, 25, "15x"), (256, 5, "30x")):
+        race = measure.Race({"dense": dense} | sessions, pictures.test.images[:batch], threads=threads, shortest=0.03)
+        for _ in range(rounds):
+            race.round()
+        for name in DEPLOYED:
+            smaller = measure.file_bytes(dense) / bytes_[name]
+            remarks = f"{bytes_[name]:,} bytes, {smaller:.1f} times smaller than the dense weights"
+            what = f"{name}, int8, batch {batch}"
+            yield Row(what, race.seconds[name], "VGG in PyTorch", race.seconds["dense"], goal, remarks=remarks)
+
+
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "pruning": pruning,
     "surgery": cutting,
@@ -454,6 +481,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "schedules": scheduled_steps,
     "evaluation": evaluation,
     "loading": loading,
+    "deployment": deployment,
     "explorer": answering,
 }
 

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from utils import data, files, models, surgery, training
-from utils.scores import score
+from utils.distillation import Teacher
+from utils.scores import prunable, score
 
 
-def train(name: str, threads: int, seed: int = 0, first_stage: int = 0) -> None:
+def train(name: str, threads: int, first_stage: int = 0) -> None:
     """Train one network and write data/baselines/<name>.safetensors and its entry in baselines.json.
 
     Args:
@@ -23,10 +24,11 @@ def train(name: str, threads: int, seed: int = 0, first_stage: int = 0) -> None:
     """
     torch.set_num_threads(threads)
     pictures = data.load()
-    model = models.baseline(name) if first_stage else start(name, seed)
+    model = models.baseline(name) if first_stage else start(name)
     stages = models.baseline_facts(name)["stages"][:first_stage] if first_stage else []
     for number, recipe in enumerate(training.RECIPES[name][first_stage:], first_stage):
-        stages.append(_train_stage(model, pictures, recipe, threads, seed + number))
+        loss = Teacher(models.baseline(TAUGHT[name]), temperature=TEMPERATURES[number]) if name in TAUGHT else None
+        stages.append(_train_stage(model, pictures, recipe, threads, SEED.get(name, 0) + number, loss))
     content = models.to_bytes(model)
     folder = files.data_folder() / "baselines"
     files.write_atomically(folder / f"{name}.safetensors", content)
@@ -44,19 +46,36 @@ def train(name: str, threads: int, seed: int = 0, first_stage: int = 0) -> None:
     print(f"{name}: test {facts['test_accuracy']:.2%}, validation {facts['validation_accuracy']:.2%}, {seconds} s")
 
 
-def start(name: str, seed: int) -> nn.Module:
-    """Where training begins: random weights; for vgg_half, the trained VGG without the filters of smallest L1 norm."""
-    if name != "vgg_half":
-        return models.build(name, seed)
-    wide = models.baseline("vgg")
-    return surgery.shrink(wide, torch.zeros(1, 1, 28, 28), score("l1", wide, units=True), 0.5)
+WIDER = {"vgg_half": "vgg"} | {name: "vgg_half" for name in models.SHIPPED if name.startswith("vgg_thin")}
+TAUGHT = {"vgg_thin": "vgg_half", "vgg_thin_1": "vgg_half", "vgg_thin_2": "vgg_half"}  # student: teacher
+TEMPERATURES = (4.0, 4.0, 1.0)  # of the teacher, in each stage
+SEED = {"vgg_thin_1": 1, "vgg_thin_2": 2}  # 0 for all others
 
 
-def _train_stage(model: nn.Module, pictures: data.Data, recipe: training.Recipe, threads: int, seed: int) -> dict:
+def start(name: str) -> nn.Module:
+    """Where training begins: random weights, or a trained wider network without the filters of smallest L1 norm."""
+    target = models.build(name, SEED.get(name, 0))
+    if name not in WIDER:
+        return target
+    wide = models.baseline(WIDER[name])
+    layers = zip(prunable(wide).items(), prunable(target).values(), strict=True)
+    ratio = {weight: 1 - len(small) / len(large) for (weight, large), small in layers if len(small) < len(large)}
+    return surgery.shrink(wide, torch.zeros(1, 1, 28, 28), score("l1", wide, units=True), ratio)
+
+
+def _train_stage(
+    model: nn.Module,
+    pictures: data.Data,
+    recipe: training.Recipe,
+    threads: int,
+    seed: int,
+    loss: training.Loss | None,
+) -> dict:
     started = time.perf_counter()
-    history = training.fit(model, pictures.train, recipe, validation=pictures.validation, seed=seed)
+    history = training.fit(model, pictures.train, recipe, validation=pictures.validation, seed=seed, loss=loss)
     return {
         "recipe": asdict(recipe),
+        "loss": repr(loss or training.CrossEntropy()),
         "seed": seed,
         "threads": threads,
         "seconds": round(time.perf_counter() - started),

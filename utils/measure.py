@@ -312,6 +312,7 @@ def _median(values: list[float]) -> tuple[float, tuple[float, float]]:
 
 # Horowitz 2014, "Computing's energy problem (and what we can do about it)", fig. 1.1.9: 45 nm, 0.9 V.
 PJ_FP32_MAC = 3.7 + 0.9  # picojoules: one 32-bit floating-point multiplication and one addition
+PJ_INT8_MAC = 0.2 + 0.1  # one 8-bit integer multiplication and one 32-bit integer addition
 PJ_CACHE_BYTE = 100 / 8  # 64 bits from a 1 MB on-chip cache: 100 pJ
 PJ_DRAM_BYTE = 1300 / 8  # 64 bits from DRAM: 1.3 to 2.6 nJ; the lower end
 
@@ -337,21 +338,27 @@ class EnergyEstimate:
 
 
 @torch.no_grad()
-def energy_estimate(model: nn.Module, inputs: Tensor, *, skip_zeros: bool = False) -> EnergyEstimate:
+def energy_estimate(
+    model: nn.Module, inputs: Tensor, *, skip_zeros: bool = False, int8: bool = False
+) -> EnergyEstimate:
     """Energy of one batch, estimated with the constants of Horowitz 2014 (a 45 nm chip: compare, do not quote).
 
     Assumes that every weight is read from DRAM once a batch, and that every activation is written to and read from an
     on-chip cache once. With `skip_zeros`: what hardware would need that neither computes with nor stores zeros (each
-    remaining weight then carries a 4-byte index). Ordinary processors do not skip them.
+    remaining weight then carries a 4-byte index). Ordinary processors do not skip them. With `int8`: as if weights and
+    activations were 8-bit integers, multiplied and added as such.
     """
     weights = prunable(model).values()
-    stored = sum(w.numel() * w.element_size() for w in weights)
+    size, per_mac = (1, PJ_INT8_MAC) if int8 else (4, PJ_FP32_MAC)  # bytes of an activation, picojoules
+    sizes = [1 if int8 else w.element_size() for w in weights]
+    stored = sum(w.numel() * each for w, each in zip(weights, sizes, strict=True))
     if skip_zeros:
-        stored = min(stored, sum(int(w.count_nonzero()) * (w.element_size() + 4) for w in weights))
+        with_index = sum(int(w.count_nonzero()) * (each + 4) for w, each in zip(weights, sizes, strict=True))
+        stored = min(stored, with_index)
     used = len(inputs) * macs(model, inputs[:1], nonzero=skip_zeros)
-    moved = 2 * 4 * (inputs.numel() + len(inputs) * _activation_count(model, inputs[:1]))
+    moved = 2 * size * (inputs.numel() + len(inputs) * _activation_count(model, inputs[:1]))
     pj = 1e-12
-    return EnergyEstimate(used * PJ_FP32_MAC * pj, stored * PJ_DRAM_BYTE * pj, moved * PJ_CACHE_BYTE * pj)
+    return EnergyEstimate(used * per_mac * pj, stored * PJ_DRAM_BYTE * pj, moved * PJ_CACHE_BYTE * pj)
 
 
 def _activation_count(model: nn.Module, example: Tensor) -> int:

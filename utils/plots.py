@@ -15,6 +15,7 @@ from IPython.display import display
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 from torch import Tensor
 
@@ -227,6 +228,101 @@ def scatter(
         ax.set(title=f"{name}: {notes[name]}" if notes and name in notes else name, xlabel=x_label)
     grid[0].set_ylabel(y_label)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
+    return figure
+
+
+def waterfall(
+    steps: Sequence[str],
+    factors: Mapping[str, Sequence[float]],
+    levels: Mapping[str, Sequence[float]],
+    *,
+    title: str,
+    unit: str = "%",
+) -> Figure:
+    """What each step multiplies: a bar from the factor before it to the factor after it, on a logarithmic axis, so
+    that the length of a bar is the step's share. Small panels side by side, one row a step.
+
+    Args:
+        steps: names of the rows, `[rows]`; the first is where it starts, factor 1.
+        factors: for each panel the factor reached after each step, `[rows]`.
+        levels: panels of plain values beside them, `[rows]`, as dots; near values, so their axes do not start at zero.
+    """
+    panels = len(factors) + len(levels)
+    figure = Figure(figsize=(1.9 + 2.1 * panels, 1.2 + 0.42 * len(steps)), layout="constrained")
+    grid = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+    rows = range(len(steps))
+    for ax, (name, reached) in zip(grid, factors.items(), strict=False):
+        before = [1.0, *reached[:-1]]
+        gains = [after >= start for start, after in zip(before, reached, strict=True)]
+        for row, start, after, gain in zip(rows, before, reached, gains, strict=True):
+            ax.barh(
+                row, after - start, left=start, height=0.6, color=PALETTE[0 if gain else 1], hatch="" if gain else "//"
+            )
+            ax.text(max(start, after) * 1.06, row, f"{after:.3g}x", va="center", fontsize=9.5)
+        ax.set(xscale="log", xlim=(min(0.9, 0.9 * min(reached)), 2.6 * max(reached)), title=name)
+        ax.set_xticks([1, 3, 10, 30][: 2 + (max(reached) > 5) + (max(reached) > 15)], minor=False)
+        ax.set_xticks([], minor=True)
+        ax.xaxis.set_major_formatter("{x:g}x")
+    for ax, (name, values) in zip(grid[len(factors) :], levels.items(), strict=True):
+        ax.plot(values, rows, color=PALETTE[0], marker="o", linestyle=":", linewidth=1)
+        for row, value in zip(rows, values, strict=True):
+            ax.annotate(
+                f"{value:.1f}{unit}", (value, row), (7, 0), textcoords="offset points", va="center", fontsize=9.5
+            )
+        margin = max(max(values) - min(values), 0.5)
+        ax.set(title=name, xlim=(min(values) - 0.4 * margin, max(values) + 1.1 * margin))
+        ax.xaxis.set_major_formatter("{x:g}" + unit)
+        ax.locator_params(axis="x", nbins=3)
+    grid[0].set_yticks(rows, steps)
+    grid[0].invert_yaxis()
+    for ax in grid:
+        ax.grid(axis="y", visible=False)
+        ax.title.set_fontsize(10.5)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
+    return figure
+
+
+def pareto(
+    points: Mapping[str, tuple[float, float]],
+    front: Sequence[str],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    log: bool = False,
+    box: tuple[float, float] | None = None,
+) -> Figure:
+    """Named points, those on the front filled and joined, the others hollow.
+
+    Args:
+        points: x and y by name.  front: names of the points that no other one beats.
+        log: a logarithmic x axis.  box: the budget, an x and a y, as dashed lines.
+    """
+    figure, ax = axes(title, x_label, y_label, height=4.2)
+    joined = sorted(points[name] for name in front)
+    ax.plot(*zip(*joined, strict=True), color=PALETTE[0], linewidth=1.2, label="front: beaten by none")
+    for name, (x, y) in points.items():
+        filled = name in front
+        face = PALETTE[0] if filled else "white"
+        ax.plot(
+            x,
+            y,
+            marker="o" if filled else "s",
+            markersize=8,
+            markerfacecolor=face,
+            markeredgecolor=PALETTE[0 if filled else 1],
+        )
+        ax.annotate(name, (x, y), (7, 7 if filled else -13), textcoords="offset points", fontsize=9)
+    if box:
+        ax.axvline(box[0], color="#555555", linestyle=(0, (4, 3)), linewidth=1)
+        ax.axhline(box[1], color="#555555", linestyle=(0, (4, 3)), linewidth=1, label="budget")
+    if log:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_locator(NullLocator())
+    ax.margins(x=0.18, y=0.12)
+    ax.legend(loc="lower right")
     return figure
 
 

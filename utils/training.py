@@ -69,11 +69,18 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 _CONVOLUTIONAL = Recipe(
     epochs=10, batch_size=64, optimizer="sgd", learning_rate=0.05, weight_decay=5e-4, shift=2, bf16=True
 )
+_LONG = replace(_CONVOLUTIONAL, epochs=20, learning_rate=0.1, weight_decay=2e-4, shift=1)
+_AGAIN = replace(_LONG, epochs=4, learning_rate=0.03)
+_THIN = [_LONG, _AGAIN, replace(_AGAIN, shift=0)]  # the last on pictures as they will come: not shifted
 RECIPES: dict[str, list[Recipe]] = {  # how `make checkpoints` trains each network: the stages, one after another
     "lenet300": [Recipe(epochs=20, learning_rate=3e-3)],
     "vgg": [_CONVOLUTIONAL, replace(_CONVOLUTIONAL, epochs=4, learning_rate=0.02)],
     "resnet": [replace(_CONVOLUTIONAL, epochs=12)],
     "vgg_half": [replace(_CONVOLUTIONAL, epochs=12)],
+    "vgg_thin": _THIN,
+    "vgg_thin_1": _THIN,
+    "vgg_thin_2": _THIN,
+    "vgg_thin_labels": [_LONG],
 }
 
 

@@ -1,0 +1,246 @@
+"""From PyTorch to a file that runs without it: ONNX, ONNX Runtime, int8, a budget. Built in lessons/10_deployment.
+
+ONNX is a file format for networks: a graph of standard operations and their weights. ONNX Runtime runs it, and fuses
+what stands next to each other. For int8 its static quantization writes QuantizeLinear and DequantizeLinear pairs into
+the graph (QDQ), which the runtime then turns into integer arithmetic.
+"""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from google.protobuf.message import Message
+from onnxruntime import quantization
+from torch import Tensor, nn
+
+from utils.files import DamagedFileError, write_atomically
+from utils.models import eval_mode
+from utils.scores import Batches
+from utils.training import predict_logits
+
+INPUT, OUTPUT = "pictures", "outputs"  # names in the file
+LARGEST = 50_000_000  # bytes of a file that is opened
+
+
+def to_onnx(model: nn.Module, example: Tensor, path: Path | str) -> int:
+    """Write the network as ONNX, for batches of any size; return the file's size in bytes.
+
+    BatchNorm is folded into the convolutions. Names and notes that nothing needs are left out: they would take bytes,
+    and would tell where on your disk the code lies.
+
+    Args:
+        example: one input of the shape the network takes, `[1, ...]`.
+    """
+    batch = torch.cat([example, example])  # two: an exporter may take 1 for a constant
+    with eval_mode(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own insides
+        program = torch.onnx.export(
+            model,
+            (batch,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            external_data=False,
+            verbose=False,
+        )
+    return _write(program.model_proto, path)
+
+
+def to_int8(source: Path | str, batches: Batches, path: Path | str, *, weight_bits: int = 7) -> int:
+    """Quantize an ONNX file to int8; return the size of the new file in bytes.
+
+    Weights: integers with a sign, one scale a unit. Activations: 8 bits without a sign, one scale and zero point each,
+    from the range they had on these batches (calibration).
+
+    Args:
+        weight_bits: 7, so that the file gives the same answers everywhere. With 8 it may not: processors without
+            VNNI add two products of an activation and a weight in 16 bits, and the sum saturates where both are large
+            (255 * 127 * 2 is more than 32,767). Here that cost a VGG 3 points of accuracy.
+    Raises:
+        ValueError: no batches, or other weight_bits.  DamagedFileError: the source is missing, or is no ONNX file.
+    """
+    if not batches:
+        raise ValueError("batches is empty; calibration needs at least one.")
+    if weight_bits not in (7, 8):
+        raise ValueError(f"weight_bits={weight_bits!r} must be 7 or 8.")
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        inner = Path(folder) / "int8.onnx"
+        model = read_onnx(source)
+        for number, node in enumerate(model.graph.node):
+            node.name = f"n{number}"  # so that layers with equal biases, stored once, get one each: scales differ
+        quantization.quantize_static(
+            model,
+            inner,
+            _Calibration(batches),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+            reduce_range=weight_bits == 7,
+        )
+        return _write(onnx.load(inner), path)
+
+
+class Session(nn.Module):
+    """An ONNX file, loaded and ready: a module without parameters, so that `evaluate` and `latency` take it.
+
+    It has threads of its own, which do not spin while they wait: spinning ones would slow whatever is timed beside it.
+
+    Raises:
+        DamagedFileError: the file is missing, or cannot be run.
+    """
+
+    def __init__(self, path: Path | str, *, threads: int = 1) -> None:
+        super().__init__()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4  # errors are raised, and need not be printed too
+        content = read_onnx(path).SerializeToString()
+        try:
+            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has a type of its own for each kind of damage
+            raise DamagedFileError(f"{path} cannot be run: {_first_line(error)}. Repair: export it again.") from None
+        self.input = self.session.get_inputs()[0].name
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`[n, 1, 28, 28]` -> `[n, classes]`, float32."""
+        return torch.from_numpy(self.session.run(None, {self.input: images.contiguous().numpy()})[0])
+
+
+def read_onnx(path: Path | str) -> onnx.ModelProto:
+    """An ONNX file, checked: complete in itself, every tensor as large as it says.
+
+    Raises:
+        DamagedFileError: missing, over 50 MB, not ONNX, or with weights in other files.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > LARGEST:
+            raise DamagedFileError(f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST:,} are opened.")
+        model = onnx.load_model_from_string(path.read_bytes())
+        for tensor in _tensors(model):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                raise DamagedFileError(f"{path} keeps {tensor.name} in another file. Repair: export it into one file.")
+        onnx.checker.check_model(model)
+        for tensor in _tensors(model):
+            onnx.numpy_helper.to_array(tensor)  # fails where there are more or fewer numbers than its shape says
+    except DamagedFileError:
+        raise
+    except FileNotFoundError:
+        raise DamagedFileError(f"{path} is missing. Repair: write it with to_onnx.") from None
+    except Exception as error:  # protobuf's and onnx's own types
+        raise DamagedFileError(
+            f"{path} is no sound ONNX file: {_first_line(error)}. Repair: export it again."
+        ) from None
+    return model
+
+
+def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """All tensors of a model: its initializers, and those in the attributes of its nodes, functions and subgraphs."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if isinstance(value, Message) else value:
+                yield from _tensors(part)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far two networks agree: the largest difference of an output, and the fraction of pictures with one class."""
+
+    difference: float
+    agreement: float
+
+
+def parity(one: nn.Module, other: nn.Module, images: Tensor) -> Parity:
+    """Compare the outputs of two networks for `[n, 1, 28, 28]` pictures."""
+    first, second = predict_logits(one, images), predict_logits(other, images)
+    same = (first.argmax(1) == second.argmax(1)).float().mean().item()
+    return Parity((first - second).abs().max().item(), same)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a deployed network costs and gives: bytes of its file, how much faster than the dense network in PyTorch
+    at batch 1, accuracy 0..1."""
+
+    bytes: int
+    speedup: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What it may cost at most, and must give at least; the same three numbers."""
+
+    bytes: int
+    speedup: float
+    accuracy: float
+
+    def report(self, cost: Cost) -> dict[str, tuple[float, float, bool]]:
+        """By entry: what it is, what was asked, and whether that is met."""
+        return {
+            "bytes": (cost.bytes, self.bytes, cost.bytes <= self.bytes),
+            "speedup": (cost.speedup, self.speedup, cost.speedup >= self.speedup),
+            "accuracy": (cost.accuracy, self.accuracy, cost.accuracy >= self.accuracy),
+        }
+
+    def met(self, cost: Cost) -> bool:
+        """Whether all three are."""
+        return all(met for _, _, met in self.report(cost).values())
+
+
+class _Calibration(quantization.CalibrationDataReader):
+    def __init__(self, batches: Batches) -> None:
+        self.batches = iter(batches)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        images, _ = next(self.batches, (None, None))
+        return None if images is None else {INPUT: images.numpy()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the quantizer's advice to run steps that the exporter has run already."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _write(model: onnx.ModelProto, path: Path | str) -> int:
+    """Write the model without its notes and with short names; the size in bytes."""
+    graph = model.graph
+    del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:], model.functions[:]
+    names: dict[str, str] = {each.name: each.name for each in (*graph.input, *graph.output)} | {"": ""}
+    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for tensor in graph.initializer:
+        tensor.name = names.setdefault(tensor.name, f"t{len(names)}")
+    for node in graph.node:
+        node.name = ""
+        node.input[:] = [names.setdefault(name, f"t{len(names)}") for name in node.input]
+        node.output[:] = [names.setdefault(name, f"t{len(names)}") for name in node.output]
+    onnx.checker.check_model(model)
+    content = model.SerializeToString()
+    write_atomically(Path(path), content)
+    return len(content)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
