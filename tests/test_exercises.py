@@ -2,13 +2,17 @@
 
 import ast
 import copy
+import itertools
 import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper, numpy_helper
 from torch import nn
+from torch.nn import functional as F
 
 from utils.exercises import EXERCISES
 from utils.lab import LESSONS, WrongAnswer, check, is_untouched
@@ -375,7 +379,130 @@ ALL_BUT_CHANNELS = (0, 2, 3)
 
 right_ones = lambda logits, labels: logits.argmax(dim=1) == labels  # noqa: E731
 
+BATCH = "batchmean"
+
+
+def log_soft(logits, temperature):
+    return (logits / temperature).log_softmax(1)
+
+
+def mixture(
+    logits, teacher, labels, temperature, weight, soft=None, hard=None, factor=lambda temperature: temperature**2
+):
+    """The distillation loss, but for the part that is given."""
+    if soft is None:
+        soft = F.kl_div(log_soft(logits, temperature), log_soft(teacher, temperature).exp(), reduction=BATCH)
+    if hard is None:
+        hard = F.cross_entropy(logits, labels)
+    return weight * factor(temperature) * soft + (1 - weight) * hard
+
+
+def grid_of(low, high, steps=255, stretch=True):
+    """Scale and zero point, with parts left out."""
+    low, high = (min(low, 0), max(high, 0)) if stretch else (low, high)
+    scale = (high - low) / steps
+    return scale, round(-low / scale)
+
+
+def wide(tensor):
+    return tensor.to(torch.int32)
+
+
+def zero_point_off_in_place(inputs, zero_point, weight):
+    inputs -= zero_point
+    return wide(inputs) @ wide(weight).T
+
+
+def groups_of(weights, values):
+    """The weights nearest to each value."""
+    nearest = (weights[:, None] - values).abs().argmin(1)
+    return [weights[nearest == number] for number in range(len(values))]
+
+
+def values_moved_in_place(weights, values):
+    for number, group in enumerate(groups_of(weights, values)):
+        values[number] = group.mean()
+    return values
+
+
 # mistake -> (the answer that makes it, words that only the message about this mistake has)
+def others(generator):
+    """Another class for each of so many labels."""
+    return lambda old, count: (old + torch.randint(1, 10, (count,), generator=generator)) % 10
+
+
+def noised(labels, fraction, generator, draw, *, chosen=None, copied=True, among=None):
+    """Labels, a fraction of them as `draw` says."""
+    count = round(fraction * len(labels))
+    if chosen is None:
+        chosen = torch.randperm(len(labels), generator=generator)
+        chosen = (chosen if among is None else chosen[among[chosen]])[:count]
+    noisy = labels.clone() if copied else labels
+    noisy[chosen] = draw(labels[chosen], count)
+    return noisy
+
+
+def sorted_in_place(dense_predictions, pruned_predictions):
+    dense_predictions.copy_(dense_predictions.sort(0).values)
+    return dense_predictions.mode(0).values != pruned_predictions.mode(0).values
+
+
+def agreeing(a, b):
+    return (a.argmax(1) == b.argmax(1)).float().mean().item()
+
+
+def eaten(seconds):
+    factors = []
+    while len(seconds) > 1:
+        factors.append(seconds.pop(0) / seconds[0])
+    return factors
+
+
+def front(candidates, beats):
+    """Names that no other one beats, where `beats(a, b)` compares two triples (bytes, speedup, accuracy)."""
+    others = {name: [c for other, c in candidates.items() if other != name] for name in candidates}
+    return [name for name, b in candidates.items() if not any(beats(a, b) for a in others[name])]
+
+
+def no_worse(a, b):
+    return a[0] <= b[0] and a[1] >= b[1] and a[2] >= b[2]
+
+
+def first_of_equals(candidates):
+    kept = front(candidates, lambda a, b: no_worse(a, b) and a != b)
+    return list({candidates[name]: name for name in reversed(kept)}.values())
+
+
+def emptied(candidates):
+    names = list(candidates)
+    candidates.clear()
+    return names
+
+
+def onnx_file(path, *nodes, batch="n", classes=10, elsewhere=False):
+    """A linear network as an ONNX file: pictures -> flat -> scores, from there nodes (operation, inputs, outputs)."""
+    made = [("Flatten", ["pictures"], ["flat"]), ("MatMul", ["flat", "weight"], ["scores"]), *nodes]
+    weight = numpy_helper.from_array(torch.randn(784, classes).numpy(), "weight")
+    if elsewhere:
+        onnx.external_data_helper.set_external_data(weight, "weights.bin")
+    ends = [("pictures", [batch, 1, 28, 28]), ("outputs" if nodes else "scores", [batch, classes])]
+    ends = [[helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)] for name, shape in ends]
+    graph = helper.make_graph([helper.make_node(*each) for each in made], "graph", *ends, [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def pictures_changed(train, validation, path):
+    train.images.mul_(2)
+    return onnx_file(path)
+
+
+def weights_alone(train, validation, path):
+    torch.save(nn.Linear(784, 10).state_dict(), path)
+    return path
+
+
 WRONG = {
     "largest_safe_sparsity": {
         "position": (lambda s, a, d: max(i for i, x in enumerate(a) if x >= a[0] - d), "the position in the list"),
@@ -649,6 +776,39 @@ WRONG = {
         "flat": (lambda w, g, m, c: dropped(w, m, c).flatten(), "it returns [10]"),
         "missing return": (lambda w, g, m, c: print(end=""), "`return` missing"),
     },
+    "compare": {
+        "sign forgotten": (lambda a, b: ((a - b).max().item(), agreeing(a, b)), "comes out as 0.5"),
+        "mean difference": (lambda a, b: ((a - b).abs().mean().item(), agreeing(a, b)), "is the mean one"),
+        "squared": (lambda a, b: (4 * ((a - b) ** 2).max().item(), agreeing(a, b)), "one output differs by 1"),
+        "outputs": (lambda a, b: ((a - b).abs().max().item(), (a == b).float().mean().item()), "it compares outputs"),
+        "count": (
+            lambda a, b: ((a - b).abs().max().item(), (a.argmax(1) == b.argmax(1)).sum().item()),
+            "3 of 4 is 0.75",
+        ),
+        "those that differ": (
+            lambda a, b: ((a - b).abs().max().item(), 1 - agreeing(a, b)),
+            "the fraction that differs",
+        ),
+        "along the pictures": (
+            lambda a, b: ((a - b).abs().max().item(), (a.argmax(0) == b.argmax(0)).float().mean().item()),
+            "compares along the pictures",
+        ),
+        "one number": (lambda a, b: (a - b).abs().max().item(), "two numbers are wanted"),
+        "missing return": (lambda a, b: print(end=""), "`return` missing"),
+    },
+    "step_factors": {
+        "against the first": (lambda s: [s[0] / each for each in s[1:]], "compared with the first time"),
+        "upside down": (lambda s: [b / a for a, b in itertools.pairwise(s)], "upside down"),
+        "differences": (lambda s: [a - b for a, b in itertools.pairwise(s)], "seconds saved"),
+        "fractions": (lambda s: [1 - b / a for a, b in itertools.pairwise(s)], "fractions of the time saved"),
+        "one too many": (
+            lambda s: [1.0, *(a / b for a, b in itertools.pairwise(s))],
+            "it returns 4 numbers; there are 3 steps",
+        ),
+        "rounded": (lambda s: [round(a / b) for a, b in itertools.pairwise(s)], "it returns 3, 2, 1; right is"),
+        "list changed": (eaten, "changed the list"),
+        "missing return": (lambda s: print(end=""), "`return` missing"),
+    },
     "ticket": {
         "the model itself": (loses_the_model, "it returns the model itself"),
         "shallow copy": (shallow_copy, "its weight [0, 0] was 1.5 and is now 1"),
@@ -703,6 +863,336 @@ WRONG = {
         "only the mean": (lambda a: a.mean(dim=ALL_BUT_CHANNELS), "return two tensors"),
         "activations changed": (centred_in_place, "changed the activations"),
         "missing return": (lambda a: print(end=""), "`return` missing"),
+    },
+    "choose_grid": {
+        "256 steps": (lambda a, b: grid_of(a, b, steps=256), "divides by 256"),
+        "254 steps": (lambda a, b: grid_of(a, b, steps=254), "divides by 254"),
+        "not stretched": (lambda a, b: grid_of(a, b, stretch=False), "`low = min(low, 0)`"),
+        "stretched downwards only": (lambda a, b: grid_of(min(a, 0), b, stretch=False), "`high = max(high, 0)`"),
+        "not rounded": (lambda a, b: (grid_of(a, b)[0], -min(a, 0) / grid_of(a, b)[0]), "is 72.99, not rounded"),
+        "cut off": (lambda a, b: (grid_of(a, b)[0], int(1e-6 - min(a, 0) / grid_of(a, b)[0])), "is 72.00, cut off"),
+        "swapped": (lambda a, b: grid_of(a, b)[::-1], "the scale comes first"),
+        "high only": (lambda a, b: (max(b, 0) / 255, 85), "`high / 255`"),
+        "symmetric": (lambda a, b: (max(-a, b) / 127, 0), "the symmetric grid of a weight"),
+        "steps per unit": (lambda a, b: (255 / (b - a), 85), "units per step"),
+        "sign": (lambda a, b: (grid_of(a, b)[0], -grid_of(a, b)[1]), "the sign is wrong"),
+        "no zero point": (lambda a, b: (grid_of(a, b)[0], 0), "the zero point is missing"),
+        "other end": (lambda a, b: (grid_of(a, b)[0], round(b / grid_of(a, b)[0])), "from the wrong end"),
+        "low itself": (lambda a, b: (grid_of(a, b)[0], a), "the zero point is `low`"),
+        "minus low": (lambda a, b: (grid_of(a, b)[0], -a), "the zero point is `-low`"),
+        "middle": (lambda a, b: (grid_of(a, b)[0], 128), "the middle of the integers"),
+        "written in": (lambda a, b: grid_of(a, b) if abs(b) != 6 else (0.01, 0), "from 0 to 6 it returns 0.01000"),
+        "one number": (lambda a, b: grid_of(a, b)[0], "it returns float; return two numbers"),
+        "missing return": (lambda a, b: print(end=""), "`return` missing"),
+    },
+    "integer_product": {
+        "int8 sums": (lambda x, z, w: ((wide(x) - z) @ wide(w).T).to(torch.int8), "wrapped around. Widen *before*"),
+        "uint8 sums": (lambda x, z, w: ((wide(x) - z) @ wide(w).T).to(torch.uint8), "have no sign there"),
+        "int16 sums": (lambda x, z, w: (x.to(torch.int16) - z) @ w.to(torch.int16).T, "do not fit in 16 bits"),
+        "cut off at 8": (lambda x, z, w: ((wide(x) - z) @ wide(w).T).clamp(-128, 127), "cut off at 8 bits"),
+        "cut off at 16": (lambda x, z, w: ((wide(x) - z) @ wide(w).T).clamp(-(2**15), 2**15 - 1), "cut off at 16 bits"),
+        "no zero point": (lambda x, z, w: wide(x) @ wide(w).T, "the zero point is forgotten"),
+        "zero point off the sum": (lambda x, z, w: wide(x) @ wide(w).T - z, "is taken off the *sum*"),
+        "zero point added": (lambda x, z, w: (wide(x) + z) @ wide(w).T, "was added; take it off"),
+        "zero point off the weights": (lambda x, z, w: wide(x) @ (wide(w) - z).T, "taken off the weights"),
+        "wrapped inputs": (lambda x, z, w: wide(x - z) @ wide(w).T, "3 - 10 is 249"),
+        "int8 inputs": (lambda x, z, w: wide((wide(x) - z).to(torch.int8)) @ wide(w).T, "190 is -66"),
+        "in place": (zero_point_off_in_place, "changed the integers"),
+        "transposed": (lambda x, z, w: wide(w) @ (wide(x) - z).T, "its shape is [3, 2], one row a unit"),
+        "one number": (lambda x, z, w: ((wide(x) - z) @ wide(w).T).sum(), "its shape is []"),
+        "float": (lambda x, z, w: (x.float() - z) @ w.float().T, "it returns torch.float32"),
+        "10 written in": (lambda x, z, w: (wide(x) - 10) @ wide(w).T, "not for 784 with zero point 0"),
+        "a list": (lambda x, z, w: ((wide(x) - z) @ wide(w).T).tolist(), "it returns list; return a tensor"),
+        "missing return": (lambda x, z, w: print(end=""), "`return` missing"),
+    },
+    "shared_step": {
+        "nothing moved": (lambda w, v: v.clone(), "nothing has moved"),
+        "medians": (lambda w, v: torch.stack([g.median() for g in groups_of(w, v)]), "takes means"),
+        "sums": (lambda w, v: torch.stack([g.sum() for g in groups_of(w, v)]), "those are sums"),
+        "by all": (lambda w, v: torch.stack([g.sum() / len(w) for g in groups_of(w, v)]), "number of *all* weights"),
+        "one mean": (lambda w, v: w.mean().expand(len(v)), "one mean of all weights"),
+        "nearest weight": (lambda w, v: w[(w[:, None] - v).abs().argmin(0)], "went to the nearest weight"),
+        "half-way": (lambda w, v: torch.stack([g.mean() for g in groups_of(w, v)]).add(v) / 2, "half of the way"),
+        "empty": (lambda w, v: torch.stack([g.mean() for g in groups_of(w, v)]), "No weight is nearest to 5"),
+        "in place": (values_moved_in_place, "changed the tensors"),
+        "weights": (lambda w, v: v[(w[:, None] - v).abs().argmin(1)], "one number a *weight*"),
+        "one value": (lambda w, v: w.mean(), "for 3 values its shape is []"),
+        "list": (lambda w, v: [float(g.mean()) for g in groups_of(w, v)], "it returns list"),
+        "missing return": (lambda w, v: print(end=""), "`return` missing"),
+    },
+    "softened": {
+        "multiplied": (lambda z, t: (z * t).softmax(1), "divide by it, do not multiply"),
+        "no temperature": (lambda z, t: z.softmax(1), "the temperature is missing"),
+        "probabilities divided": (lambda z, t: z.softmax(1) / t, "not the probabilities"),
+        "over the pictures": (lambda z, t: (z / t).softmax(0), "its columns add up to 1"),
+        "over everything": (lambda z, t: (z / t).flatten().softmax(0).view_as(z), "all six numbers together"),
+        "logarithms": (lambda z, t: (z / t).log_softmax(1), "those are logarithms"),
+        "not normalised": (lambda z, t: (z / t).exp(), "its rows do not add up to 1"),
+        "sigmoid": (lambda z, t: (z / t).sigmoid(), "the classes must share 1"),
+        "softmax first": (lambda z, t: (z.softmax(1) / t).softmax(1), "give it the outputs as they are"),
+        "softmax twice": (lambda z, t: (z / t).softmax(1).softmax(1), "one is enough"),
+        "divided twice": (lambda z, t: (z / t**2).softmax(1), "divided once too often"),
+        "root": (lambda z, t: z.softmax(1) ** (1 / t), "for outputs 2, 1, -1 at temperature 2 it returns 0.840, "),
+        "2 written in": (lambda z, t: (z / 2).softmax(1), "not for [4, 10] outputs at 0.5"),
+        "overflow": (lambda z, t: (z / t).exp() / (z / t).exp().sum(1, keepdim=True), "`exp(1000)` is infinite"),
+        "in place": (lambda z, t: z.div_(t).softmax(1), "changed the `logits`"),
+        "a row": (lambda z, t: (z / t).softmax(1)[0], "it returns shape [3]; it must be [2, 3]"),
+        "a list": (lambda z, t: (z / t).softmax(1).tolist(), "it returns list"),
+        "missing return": (lambda z, t: print(end=""), "`return` missing"),
+    },
+    "distillation_loss": {
+        "no T squared": (lambda *a: mixture(*a, factor=lambda t: 1), "the factor T**2 is missing"),
+        "T": (lambda *a: mixture(*a, factor=lambda t: t), "has the factor T; it must be T**2"),
+        "by T squared": (lambda *a: mixture(*a, factor=lambda t: t**-2), "divided by T**2; multiply"),
+        "T squared on both": (
+            lambda *a: a[3] ** 2 * mixture(*a, factor=lambda t: 1),
+            "T**2 belongs to the teacher's part only",
+        ),
+        "weights swapped": (lambda z, v, y, t, w: mixture(z, v, y, t, 1 - w), "the weights are swapped: `weight`"),
+        "weights swapped, no T squared": (
+            lambda z, v, y, t, w: mixture(z, v, y, t, 1 - w, factor=lambda t: 1),
+            "swapped, and T**2 is missing",
+        ),
+        "not weighted": (lambda z, v, y, t, w: 2 * mixture(z, v, y, t, 0.5), "both parts are there in full"),
+        "no labels": (
+            lambda z, v, y, t, w: w * mixture(z, v, y, t, 1),
+            "the labels' part is missing",
+        ),
+        "no teacher": (lambda z, v, y, t, w: (1 - w) * F.cross_entropy(z, y), "the teacher's part is missing"),
+        "soft labels' part": (
+            lambda *a: mixture(*a, hard=F.cross_entropy(a[0] / a[3], a[2])),
+            "the labels' part has no temperature",
+        ),
+        "softmax before cross-entropy": (
+            lambda *a: mixture(*a, hard=F.cross_entropy(a[0].softmax(1), a[2])),
+            "takes the outputs, not probabilities",
+        ),
+        "wrong way round": (
+            lambda *a: mixture(*a, soft=F.kl_div(log_soft(a[1], a[3]), log_soft(a[0], a[3]).exp(), reduction=BATCH)),
+            "The teacher's is the target.",
+        ),
+        "wrong way round, no T squared": (
+            lambda *a: mixture(
+                *a,
+                soft=F.kl_div(log_soft(a[1], a[3]), log_soft(a[0], a[3]).exp(), reduction=BATCH),
+                factor=lambda t: 1,
+            ),
+            "The teacher's is the target; and T**2 is missing",
+        ),
+        "over classes too": (
+            lambda *a: mixture(
+                *a, soft=F.kl_div(log_soft(a[0], a[3]), log_soft(a[1], a[3]).exp(), reduction="sum") / a[0].numel()
+            ),
+            'reduction="batchmean"`, not "mean"',
+        ),
+        "sum": (
+            lambda *a: mixture(*a, soft=F.kl_div(log_soft(a[0], a[3]), log_soft(a[1], a[3]).exp(), reduction="sum")),
+            'reduction="batchmean"`, not "sum"',
+        ),
+        "cross-entropy": (
+            lambda *a: mixture(*a, soft=F.cross_entropy(a[0] / a[3], (a[1] / a[3]).softmax(1))),
+            "the same gradient, but is not 0",
+        ),
+        "student without log": (
+            lambda *a: mixture(*a, soft=F.kl_div((a[0] / a[3]).softmax(1), (a[1] / a[3]).softmax(1), reduction=BATCH)),
+            "takes the student's *log*-probabilities: `F.log_softmax`",
+        ),
+        "teacher with log": (
+            lambda *a: mixture(*a, soft=F.kl_div(log_soft(a[0], a[3]), log_soft(a[1], a[3]), reduction=BATCH)),
+            "it returns nan",
+        ),
+        "times T": (
+            lambda *a: mixture(
+                *a, soft=F.kl_div(log_soft(a[0] * a[3], 1), log_soft(a[1] * a[3], 1).exp(), reduction=BATCH)
+            ),
+            "divided by T, not multiplied",
+        ),
+        "no temperature": (
+            lambda *a: mixture(*a, soft=F.kl_div(log_soft(a[0], 1), log_soft(a[1], 1).exp(), reduction=BATCH)),
+            "the outputs are not divided",
+        ),
+        "only the teacher softened": (
+            lambda *a: mixture(*a, soft=F.kl_div(log_soft(a[0], 1), log_soft(a[1], a[3]).exp(), reduction=BATCH)),
+            "only the teacher's outputs",
+        ),
+        "only the student softened": (
+            lambda *a: mixture(*a, soft=F.kl_div(log_soft(a[0], a[3]), log_soft(a[1], 1).exp(), reduction=BATCH)),
+            "only the student's outputs",
+        ),
+        "over the pictures": (
+            lambda *a: mixture(
+                *a,
+                soft=F.kl_div((a[0] / a[3]).log_softmax(0), (a[1] / a[3]).softmax(0), reduction=BATCH),
+            ),
+            "the softmax is over the pictures",
+        ),
+        "squares": (
+            lambda *a: mixture(*a, soft=F.mse_loss(a[0], a[1]), factor=lambda t: 1),
+            "squared difference, no divergence",
+        ),
+        "halved": (lambda *a: mixture(*a) / 2, "; it must be 3.0260."),
+        "3 written in": (lambda z, v, y, t, w: mixture(z, v, y, 3.0, w), "not for 6 pictures of 10 classes"),
+        "teacher changed": (
+            lambda z, v, y, t, w: mixture(z, v.div_(t).mul(t), y, t, w),
+            "changed the `teacher_logits`",
+        ),
+        "detached": (lambda *a: mixture(*a).detach(), "no gradient can flow back"),
+        "a float": (lambda *a: mixture(*a).item(), "it returns float"),
+        "each picture": (lambda *a: mixture(*a) + a[0].sum(1), "it returns shape [4]"),
+        "missing return": (lambda *a: print(end=""), "`return` missing"),
+    },
+    "noisy_labels": {
+        "all classes": (
+            lambda y, f, g: noised(y, f, g, lambda old, n: torch.randint(10, (n,), generator=g)),
+            "the old one again in one of ten cases",
+        ),
+        "in place": (lambda y, f, g: noised(y, f, g, others(g), copied=False), "the right ones are lost"),
+        "probability": (
+            lambda y, f, g: torch.where(torch.rand(len(y), generator=g) < f, others(g)(y, len(y)), y),
+            "each label by itself with a probability",
+        ),
+        "with replacement": (
+            lambda y, f, g: noised(y, f, g, others(g), chosen=torch.randint(len(y), (round(f * len(y)),), generator=g)),
+            "some pictures were drawn twice",
+        ),
+        "the others": (lambda y, f, g: noised(y, 1 - f, g, others(g)), "the part that should stay"),
+        "nothing": (lambda y, f, g: y.clone(), "it changes no label"),
+        "one further": (lambda y, f, g: noised(y, f, g, lambda old, n: (old + 1) % 10), "is 1 further than the right"),
+        "one class for all": (
+            lambda y, f, g: noised(y, f, g, lambda old, n: torch.full((n,), 3), among=(y != 3)),
+            "every wrong label is 3",
+        ),
+        "up to 8 further": (
+            lambda y, f, g: noised(y, f, g, lambda old, n: (old + torch.randint(1, 9, (n,), generator=g)) % 10),
+            "0 move by 9; about 300 should",
+        ),
+        "beyond 9": (
+            lambda y, f, g: noised(y, f, g, lambda old, n: old + torch.randint(1, 10, (n,), generator=g)),
+            "classes are 0 to 9",
+        ),
+        "the first ones": (
+            lambda y, f, g: noised(y, f, g, others(g), chosen=torch.arange(round(f * len(y)))),
+            "always changes the same pictures",
+        ),
+        "own randomness": (lambda y, f, g: noised(y, f, None, others(None)), "`generator=generator` is missing"),
+        "classes that occur": (
+            lambda y, f, g: noised(
+                y, f, g, lambda old, n: (old + torch.randint(1, 10, (n,), generator=g)) % (y.max() + 1)
+            ),
+            "there are ten classes, also where not all occur",
+        ),
+        "cut": (lambda y, f, g: noised(y, int(f * len(y)) / len(y), g, others(g)), "0.29 * 100 is 28.999"),
+        "0.3 written in": (lambda y, f, g: noised(y, 0.3, g, others(g)), "100 labels at fraction 0.29: it changes 30"),
+        "numbers": (lambda y, f, g: noised(y, f, g, others(g)).float(), "torch.float32; labels are whole"),
+        "only the wrong ones": (
+            lambda y, f, g: noised(y, f, g, others(g))[: round(f * len(y))],
+            "it returns shape [2700]",
+        ),
+        "a list": (lambda y, f, g: y.tolist(), "it returns list"),
+        "missing return": (lambda y, f, g: print(end=""), "`return` missing"),
+    },
+    "forgotten": {
+        "any": (lambda d, p: (d.mode(0).values != p).any(0), "one network that differs is enough"),
+        "all": (lambda d, p: (d.mode(0).values != p).all(0), "that *every* pruned network differs"),
+        "the first": (lambda d, p: d[0] != p[0], "the first network of each alone"),
+        "last dimension": (lambda d, p: d.mode().values != p.mode().values, "takes the last dimension unless told"),
+        "median": (lambda d, p: d.median(0).values != p.median(0).values, "classes have no order"),
+        "mean": (lambda d, p: d.float().mean(0).round() != p.float().mean(0).round(), "that is the mean"),
+        "indices": (lambda d, p: d.mode(0).indices != p.mode(0).indices, "take `.values`"),
+        "upside down": (lambda d, p: d.mode(0).values == p.mode(0).values, "upside down"),
+        "positions": (
+            lambda d, p: (d.mode(0).values != p.mode(0).values).nonzero().flatten(),
+            "torch.int64; it must be boolean",
+        ),
+        "how many": (lambda d, p: (d.mode(0).values != p.mode(0).values).sum().item(), "it returns int"),
+        "each network": (lambda d, p: d != p, "it returns shape [5, 9]"),
+        "as many networks": (
+            lambda d, p: torch.stack([d, p]).mode(1).values.diff(dim=0)[0] != 0,
+            "There need not be equally many",
+        ),
+        "five written in": (lambda d, p: p.mode(0).values != d[-1], "right for five networks of each"),
+        "nothing": (lambda d, p: torch.zeros(d.shape[1], dtype=torch.bool), "it finds none; it must find 2, 4, 7, 8"),
+        "changed": (sorted_in_place, "has changed the predictions"),
+        "missing return": (lambda d, p: print(end=""), "`return` missing"),
+    },
+    "pareto": {
+        "strictly better in all": (
+            lambda c: front(c, lambda a, b: a[0] < b[0] and a[1] > b[1] and a[2] > b[2]),
+            "`fast` is as small and as fast as `nearly fast`",
+        ),
+        "equal ones remove each other": (lambda c: front(c, no_worse), "are equal, and have removed each other"),
+        "one of two equals": (first_of_equals, "neither beats the other, so both stay"),
+        "with itself": (
+            lambda c: [n for n in c if not any(no_worse(a, c[n]) for a in c.values())],
+            "as good as itself: that must not remove it",
+        ),
+        "slower is better": (
+            lambda c: front(c, lambda a, b: a != b and a[0] <= b[0] and a[1] <= b[1] and a[2] >= b[2]),
+            "the speedup is turned round",
+        ),
+        "larger is better": (
+            lambda c: front(c, lambda a, b: a != b and a[0] >= b[0] and a[1] >= b[1] and a[2] >= b[2]),
+            "the bytes are turned round",
+        ),
+        "no speedup": (
+            lambda c: front(c, lambda a, b: a[::2] != b[::2] and a[0] <= b[0] and a[2] >= b[2]),
+            "the speedup is left out",
+        ),
+        "no accuracy": (
+            lambda c: front(c, lambda a, b: a[:2] != b[:2] and a[0] <= b[0] and a[1] >= b[1]),
+            "the accuracy is left out",
+        ),
+        "no bytes": (
+            lambda c: front(c, lambda a, b: a[1:] != b[1:] and a[1] >= b[1] and a[2] >= b[2]),
+            "the bytes are left out",
+        ),
+        "the beaten ones": (
+            lambda c: [n for n in c if n not in front(c, lambda a, b: a != b and no_worse(a, b))],
+            "those are the ones that are beaten",
+        ),
+        "everything": (lambda c: [*c], "everything is left"),
+        "the smallest": (lambda c: [min(c, key=lambda n: c[n][0])], "that is the smallest"),
+        "the fastest": (lambda c: [max(c, key=lambda n: c[n][1])], "that is the fastest"),
+        "the most accurate": (lambda c: [max(c, key=lambda n: c[n][2])], "that is the most accurate"),
+        "best of each": (
+            lambda c: {min(c, key=lambda n: c[n][0]), *(max(c, key=lambda n, i=i: c[n][i]) for i in (1, 2))},
+            "that is the best in each number",
+        ),
+        "these names": (
+            lambda c: [n for n in c if "below" not in n and "nearly" not in n],
+            "it keeps (",
+        ),
+        "True and False": (lambda c: [True for _ in c], "it returns True and False"),
+        "the numbers": (lambda c: list(c.values()), "it returns the numbers"),
+        "positions": (lambda c: [0, 2], "it returns positions"),
+        "one name": (lambda c: "small", "it returns str"),
+        "candidates changed": (emptied, "it has changed the candidates"),
+        "missing return": (lambda c: print(end=""), "Is a `return` missing"),
+    },
+    "my_pipeline": {
+        "the network": (lambda train, validation, path: nn.Linear(784, 10), "it returns a network"),
+        "the bytes": (lambda train, validation, path: onnx_file(path).stat().st_size, "the bytes, which to_onnx"),
+        "content": (lambda train, validation, path: onnx_file(path).read_bytes(), "it returns bytes; return the path"),
+        "another place": (lambda train, validation, path: Path("mine.onnx"), "write to the `path` that it is given"),
+        "no file": (lambda train, validation, path: path, "but there is no file"),
+        "weights of PyTorch": (weights_alone, "is no sound ONNX file"),
+        "weights elsewhere": (lambda train, validation, path: onnx_file(path, elsewhere=True), "in another file"),
+        "one picture at a time": (
+            lambda train, validation, path: onnx_file(path, batch=1),
+            "its file takes batches of one size only",
+        ),
+        "no head": (lambda train, validation, path: onnx_file(path, classes=64), "wanted are ten finite numbers"),
+        "BatchNorm in training mode": (
+            lambda train, validation, path: onnx_file(
+                path,
+                ("Transpose", ["scores"], ["turned"]),
+                ("Softmax", ["turned"], ["shares"]),  # over the pictures of the batch
+                ("Transpose", ["shares"], ["outputs"]),
+            ),
+            "got another answer alone than among others",
+        ),
+        "pictures changed": (pictures_changed, "it has changed the pictures in `train`"),
+        "missing return": (lambda train, validation, path: print(end=""), "Is `return path` missing"),
     },
 }
 MISTAKES = [(name, mistake) for name in NAMES for mistake in WRONG[name]]
@@ -1089,6 +1579,33 @@ def exchange(weight, gradient, mask, count):
     stay = mask & (ranks(torch.where(mask, weight.abs(), torch.inf)) >= count)
     return stay | (ranks(torch.where(stay, torch.inf, -gradient.abs())) < count)""",
     },
+    "compare": {
+        "numpy": """
+def compare(ours, theirs):
+    a, b = ours.numpy(), theirs.numpy()
+    return float(np.abs(a - b).max()), float(np.mean(a.argmax(1) == b.argmax(1)))""",
+        "loop": """
+def compare(ours, theirs):
+    worst = max(abs(float(a) - float(b)) for a, b in zip(ours.flatten(), theirs.flatten()))
+    same = sum(int(a.argmax() == b.argmax()) for a, b in zip(ours, theirs))
+    return worst, same / len(ours)""",
+        "tensors": """
+def compare(ours, theirs):
+    return (ours - theirs).abs().max(), (ours.argmax(1) == theirs.argmax(1)).float().mean()""",
+    },
+    "step_factors": {
+        "index": """
+def step_factors(seconds):
+    return [seconds[i] / seconds[i + 1] for i in range(len(seconds) - 1)]""",
+        "numpy": """
+def step_factors(seconds):
+    times = np.array(seconds)
+    return list(times[:-1] / times[1:])""",
+        "array": """
+def step_factors(seconds):
+    times = np.array(seconds)
+    return times[:-1] / times[1:]""",
+    },
     "ticket": {
         "masked_fill": """
 def ticket(model, first_weights, masks):
@@ -1155,6 +1672,200 @@ def channel_statistics(activations):
 def channel_statistics(activations):
     values = activations.numpy()
     return torch.from_numpy(values.mean(axis=(0, 2, 3))), torch.from_numpy(values.var(axis=(0, 2, 3)))""",
+    },
+    "choose_grid": {
+        "as hinted": """
+def choose_grid(low, high):
+    low, high = min(low, 0), max(high, 0)
+    scale = (high - low) / 255
+    return scale, round(-low / scale)""",
+        "numpy": """
+def choose_grid(low, high):
+    ends = np.array([low, 0.0, high])
+    scale = np.ptp(ends) / 255
+    return scale, np.rint(-ends.min() / scale)""",
+        "torch, a list": """
+def choose_grid(low, high):
+    low, high = torch.tensor(low).clamp(max=0), torch.tensor(high).clamp(min=0)
+    scale = (high - low) / 255
+    return [scale, (255 - high / scale).round().int()]""",
+    },
+    "integer_product": {
+        "as hinted": """
+def integer_product(inputs, zero_point, weight):
+    return (inputs.to(torch.int32) - zero_point) @ weight.to(torch.int32).T""",
+        "corrected afterwards": """
+def integer_product(inputs, zero_point, weight):
+    sums = inputs.int() @ weight.int().T
+    return sums - zero_point * weight.int().sum(dim=1)""",
+        "int64": """
+def integer_product(inputs, zero_point, weight):
+    return torch.einsum("ni,ui->nu", inputs.long() - zero_point, weight.long())""",
+        "numpy": """
+def integer_product(inputs, zero_point, weight):
+    return torch.from_numpy((inputs.numpy().astype(np.int32) - zero_point) @ weight.numpy().astype(np.int32).T)""",
+        "loop": """
+def integer_product(inputs, zero_point, weight):
+    rows = [[int(((x.int() - zero_point) * w.int()).sum()) for w in weight] for x in inputs]
+    return torch.tensor(rows, dtype=torch.int32)""",
+    },
+    "shared_step": {
+        "as hinted": """
+def shared_step(weights, values):
+    nearest = (weights[:, None] - values).abs().argmin(dim=1)
+    new = values.clone()
+    for number in range(len(values)):
+        if (nearest == number).any():
+            new[number] = weights[nearest == number].mean()
+    return new""",
+        "numpy": """
+def shared_step(weights, values):
+    near = np.abs(weights.numpy()[:, None] - values.numpy()).argmin(1)
+    counts = np.bincount(near, minlength=len(values))
+    sums = np.bincount(near, weights.numpy(), minlength=len(values))
+    return torch.from_numpy(np.where(counts > 0, sums / np.maximum(counts, 1), values.numpy()))""",
+        "one-hot": """
+def shared_step(weights, values):
+    mine = torch.nn.functional.one_hot(torch.cdist(weights[:, None], values[:, None]).argmin(1), len(values)).float()
+    means = (mine.T @ weights) / mine.sum(0).clamp(min=1)
+    return torch.where(mine.sum(0) > 0, means, values)""",
+    },
+    "softened": {
+        "functional": """
+def softened(logits, temperature):
+    return torch.nn.functional.softmax(logits / temperature, dim=-1)""",
+        "log first": """
+def softened(logits, temperature):
+    return torch.softmax(torch.log_softmax(logits, dim=1) / temperature, dim=1)""",
+        "by hand": """
+def softened(logits, temperature):
+    scaled = logits / temperature
+    powers = (scaled - scaled.max(dim=1, keepdim=True).values).exp()
+    return powers / powers.sum(dim=1, keepdim=True)""",
+        "powers": """
+def softened(logits, temperature):
+    powers = logits.softmax(1) ** (1 / temperature)
+    return powers / powers.sum(1, keepdim=True)""",
+    },
+    "distillation_loss": {
+        "kl_div": """
+def distillation_loss(logits, teacher_logits, labels, temperature, weight):
+    from torch.nn import functional as F
+    soft = F.kl_div(
+        F.log_softmax(logits / temperature, 1), F.softmax(teacher_logits / temperature, 1), reduction="batchmean"
+    )
+    return weight * temperature**2 * soft + (1 - weight) * F.cross_entropy(logits, labels)""",
+        "log_target": """
+def distillation_loss(logits, teacher_logits, labels, temperature, weight):
+    student, teacher = (torch.log_softmax(z / temperature, 1) for z in (logits, teacher_logits))
+    soft = torch.nn.KLDivLoss(reduction="batchmean", log_target=True)(student, teacher)
+    return weight * soft * temperature * temperature + (1 - weight) * torch.nn.CrossEntropyLoss()(logits, labels)""",
+        "by hand": """
+def distillation_loss(logits, teacher_logits, labels, temperature, weight):
+    p, q = (torch.softmax(z / temperature, dim=1) for z in (teacher_logits, logits))
+    soft = (p * (p.log() - q.log())).sum(dim=1).mean()
+    hard = -torch.log_softmax(logits, dim=1)[torch.arange(len(labels)), labels].mean()
+    return weight * temperature**2 * soft + (1 - weight) * hard""",
+        "cross-entropy less entropy": """
+def distillation_loss(logits, teacher_logits, labels, temperature, weight):
+    from torch.nn.functional import cross_entropy
+    p = (teacher_logits / temperature).softmax(1)
+    soft = cross_entropy(logits / temperature, p) - torch.special.entr(p).sum(1).mean()
+    return weight * temperature**2 * soft + (1 - weight) * cross_entropy(logits, labels)""",
+        "the course's": """
+def distillation_loss(logits, teacher_logits, labels, temperature, weight):
+    from torch.nn import functional as F
+    from utils.distillation import soft_loss
+    return weight * soft_loss(logits, teacher_logits, temperature) + (1 - weight) * F.cross_entropy(logits, labels)""",
+    },
+    "noisy_labels": {
+        "as hinted": """
+def noisy_labels(labels, fraction, generator):
+    chosen = torch.randperm(len(labels), generator=generator)[: round(fraction * len(labels))]
+    noisy = labels.clone()
+    noisy[chosen] = (labels[chosen] + torch.randint(1, 10, (len(chosen),), generator=generator)) % 10
+    return noisy""",
+        "rand": """
+def noisy_labels(labels, fraction, generator):
+    chosen = torch.rand(len(labels), generator=generator).argsort() < round(fraction * len(labels))
+    steps = torch.randint(9, labels.shape, generator=generator) + 1
+    return torch.where(chosen, labels + steps, labels) % 10""",
+        "among the nine": """
+def noisy_labels(labels, fraction, generator):
+    noisy = labels.clone()
+    for i in torch.randperm(len(labels), generator=generator)[: round(fraction * len(labels))].tolist():
+        others = [c for c in range(10) if c != labels[i]]
+        noisy[i] = others[torch.randint(9, (1,), generator=generator)]
+    return noisy""",
+        "multinomial": """
+def noisy_labels(labels, fraction, generator):
+    wrong = torch.ones(len(labels), 10).scatter_(1, labels[:, None], 0).multinomial(1, generator=generator)[:, 0]
+    order = torch.randperm(len(labels), generator=generator)
+    return torch.where(order < round(fraction * len(labels)), wrong, labels)""",
+    },
+    "forgotten": {
+        "as hinted": """
+def forgotten(dense_predictions, pruned_predictions):
+    return dense_predictions.mode(dim=0).values != pruned_predictions.mode(dim=0).values""",
+        "counts": """
+def forgotten(dense_predictions, pruned_predictions):
+    def usual(predictions):
+        return torch.nn.functional.one_hot(predictions, 10).sum(0).argmax(1)
+    return usual(dense_predictions) != usual(pruned_predictions)""",
+        "loop, other ties": """
+def forgotten(dense_predictions, pruned_predictions):
+    from collections import Counter
+    def usual(predictions):
+        return [Counter(column).most_common(1)[0][0] for column in zip(*predictions.tolist())]
+    return torch.tensor([a != b for a, b in zip(usual(dense_predictions), usual(pruned_predictions))])""",
+        "transposed": """
+def forgotten(dense_predictions, pruned_predictions):
+    dense, _ = torch.mode(dense_predictions.T)
+    pruned, _ = torch.mode(pruned_predictions.T)
+    return ~torch.eq(dense, pruned)""",
+    },
+    "pareto": {
+        "as hinted": """
+def pareto(candidates):
+    def beats(a, b):
+        return a[0] <= b[0] and a[1] >= b[1] and a[2] >= b[2] and a != b
+    return [n for n, b in candidates.items() if not any(beats(a, b) for a in candidates.values())]""",
+        "numpy": """
+def pareto(candidates):
+    table = np.array([*candidates.values()]) * [-1, 1, 1]
+    as_good = (table[:, None] >= table).all(2)
+    beaten = (as_good & ~as_good.T).any(0)
+    return np.array([*candidates])[~beaten]""",
+        "loops": """
+def pareto(candidates):
+    front = set(candidates)
+    for name, (size, speedup, accuracy) in candidates.items():
+        for other, (b, s, a) in candidates.items():
+            as_good = b <= size and s >= speedup and a >= accuracy
+            better = b < size or s > speedup or a > accuracy
+            if as_good and better:
+                front.discard(name)
+    return front""",
+    },
+    "my_pipeline": {
+        "exported": """
+def my_pipeline(train, validation, path):
+    from utils import deploy
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    deploy.to_onnx(network, train.images[:1], path)
+    return str(path)""",
+        "by hand": """
+def my_pipeline(train, validation, path):
+    from onnx import TensorProto, helper, numpy_helper
+    means = torch.stack([train.images[train.labels == c].mean(0).flatten() for c in range(10)], 1)
+    shapes = {"x": ["n", 1, 28, 28], "y": ["n", 10]}
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "means"], ["y"])]
+    stored = [numpy_helper.from_array(means.numpy(), "means")]
+    graph = helper.make_graph(nodes, "means", ends[:1], ends[1:], stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return path""",
     },
 }
 ANSWERS = [(name, way) for name in NAMES for way in RIGHT[name]]

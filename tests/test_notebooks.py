@@ -145,7 +145,10 @@ def test_a_tagged_picture_is_written_and_a_missing_one_is_an_error(lesson_folder
     assert (lesson_folder / "05_x" / "figures" / "one.gif").read_bytes() == b"hello"
 
 
-def test_times_are_merged_and_written_into_the_syllabus(lesson_folder):
+def test_times_are_merged_and_written_into_the_syllabus_and_the_front_page(lesson_folder, monkeypatch):
+    front = lesson_folder / "FRONT.md"
+    front.write_text("| | lesson | cells run in |\n| 05 | [x](y) | - |\n| 06 | [z](y) | 7 s |\n", encoding="utf-8")
+    monkeypatch.setattr(notebooks, "FRONT_PAGE", front)
     page = lesson_folder / "README.md"
     page.write_text(f"before\n{notebooks.BEGIN}\nold\n{notebooks.END}\nafter\n", encoding="utf-8")
     (lesson_folder / "timings.json").write_text('{"05_x": [9], "gone": [1]}')
@@ -155,6 +158,8 @@ def test_times_are_merged_and_written_into_the_syllabus(lesson_folder):
         text = page.read_text(encoding="utf-8")
         assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
         assert "| 05_x | 2 | 5 s | 3 s |" in text
+        rows = front.read_text(encoding="utf-8").splitlines()
+        assert rows[1:] == ["| 05 | [x](y) | 5 s |", "| 06 | [z](y) | 7 s |"]
 
 
 # ------------------------------------------------------------------------------------------------- times and sizes

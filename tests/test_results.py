@@ -260,8 +260,10 @@ def test_a_committed_study_is_complete(name):
     assert len(record["runs"]) == len(due)
     assert (record["about"], record["command"]) == (studies.STUDIES[name].__doc__, f"make results ARGS={name}")
     for run in record["runs"]:
-        assert run["history"][-1] == run["validation_accuracy"]
-        assert len(run["history"]) == Recipe(**run["recipe"]).epochs
+        assert ("history" in run) == (name != "deployment")  # which trains nothing
+        if "history" in run:
+            assert run["history"][-1] == run["validation_accuracy"]
+            assert len(run["history"]) == Recipe(**run["recipe"]).epochs
         assert 0.1 <= run["validation_accuracy"] < 1
 
 

@@ -7,6 +7,7 @@ tests/test_notebooks.py fails when a committed notebook differs from its lab.py.
 import argparse
 import base64
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +24,7 @@ from utils.files import write_atomically  # noqa: E402
 
 LESSONS, NOTEBOOKS = ROOT / "lessons", ROOT / "notebooks"
 TIMES = LESSONS / "timings.json"
+FRONT_PAGE = LESSONS.parent / "README.md"
 BEGIN, END = "<!-- times: written by `make notebooks` -->", "<!-- end of times -->"
 PICTURES = {"image/png": ".png", "image/gif": ".gif"}
 LAB_BUDGET, CELL_BUDGET = 90, 30  # seconds on two cores
@@ -98,7 +100,7 @@ def write_figures(lesson: str, notebook: NotebookNode) -> list[str]:
 
 
 def write_times(measured: dict[str, list[float]]) -> None:
-    """Merge the cells' seconds into timings.json and write the table in the syllabus anew."""
+    """Merge the cells' seconds into timings.json; write the table in the syllabus and the column in README.md anew."""
     times = json.loads(TIMES.read_text()) if TIMES.is_file() else {}
     times.update(measured)
     times = {lesson: times[lesson] for lesson in lessons() if lesson in times}
@@ -111,6 +113,10 @@ def write_times(measured: dict[str, list[float]]) -> None:
     after = rest.split(END)[1]
     text = f"{before}{BEGIN}\n\n" + "\n".join(rows) + f"\n\n{END}{after}"
     write_atomically(syllabus, text.encode())
+    front = FRONT_PAGE.read_text(encoding="utf-8")
+    for lesson, seconds in times.items():  # the last column of the lesson's row
+        front = re.sub(rf"(?m)^(\| {lesson[:2]} \|.*\|)[^|]*\|$", rf"\g<1> {sum(seconds):.0f} s |", front)
+    write_atomically(FRONT_PAGE, front.encode())
 
 
 def build(lesson: str) -> list[float]:

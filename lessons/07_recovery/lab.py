@@ -392,4 +392,4 @@ quiz("07_recovery")
 finish()
 
 # %% [markdown]
-# **Next:** lab 08 (being written) makes each remaining number smaller: quantization.
+# **Next:** lab 08 makes each remaining number smaller: quantization.

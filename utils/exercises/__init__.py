@@ -4,8 +4,8 @@ One module a lab. A check calls the learner's function on small inputs and raise
 shows what is wrong, for the mistakes people really make.
 """
 
-from utils.exercises import lab00, lab01, lab02, lab03, lab04, lab05, lab06, lab07
+from utils.exercises import lab00, lab01, lab02, lab03, lab04, lab05, lab06, lab07, lab08, lab09, lab10, lab11, lab12
 from utils.exercises.exercise import Exercise
 
-LABS = (lab00, lab01, lab02, lab03, lab04, lab05, lab06, lab07)
+LABS = (lab00, lab01, lab02, lab03, lab04, lab05, lab06, lab07, lab08, lab09, lab10, lab11, lab12)
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for module in LABS for exercise in module.EXERCISES}
