@@ -9,7 +9,7 @@ import torch
 from tools import checkpoints
 from utils import data, training
 from utils.data import Data
-from utils.models import baseline, build
+from utils.models import SHIPPED, baseline, baseline_facts, build
 from utils.training import Recipe, evaluate
 
 
@@ -93,3 +93,15 @@ def test_the_thin_vgg_starts_as_the_half_one_without_its_smallest_filters():
     }
     kept = half[0].weight.detach().abs().flatten(1).sum(1).topk(8).indices.sort().values
     assert torch.equal(start[0].weight, half[0].weight[kept])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_is_recorded_of_a_shipped_network_is_what_the_recipe_says(name):
+    recorded = baseline_facts(name)["stages"]
+    assert [Recipe(**stage["recipe"]) for stage in recorded] == training.RECIPES[name]
+    temperatures = checkpoints.TEMPERATURES.get(name, [None] * len(recorded))
+    for number, (stage, temperature) in enumerate(zip(recorded, temperatures, strict=True)):
+        assert stage["seed"] == checkpoints.SEED.get(name, 0) + number
+        loss = f"temperature={temperature}" if temperature else "CrossEntropy()"
+        assert loss in stage.get("loss", "CrossEntropy()")
+        assert len(stage["history"]["validation_accuracy"]) == stage["recipe"]["epochs"]

@@ -418,9 +418,18 @@ def bad_shared(good):
     yield good | {"0.weight": SharedWeight(first.codebook, first.indices.int() - 2)}, r"must be 0\.\.4"
     yield good | {"0.weight": SharedWeight(first.codebook / 0, first.indices)}, "finite"
     yield good | {"0.weight": SharedWeight(torch.rand(257), first.indices)}, "at most 256"
+    yield good | {"0.weight": SharedWeight(first.codebook[:, None], first.indices)}, r"codebook of 0\.weight.*\[4, 1\]"
+    yield good | {"0.weight": SharedWeight(first.codebook.clone().requires_grad_(), first.indices)}, "without gradient"
+    yield (
+        good | {"0.weight": SharedWeight(first.codebook, first.indices.float())},
+        "float32; it must be .*whole numbers",
+    )
+    yield good | {"0.weight": SharedWeight(first.codebook, None)}, r"shared\['0\.weight'\].*of two tensors"
+    yield good | {"0.weight": 3}, r"shared\['0\.weight'\] \(int\) must be a SharedWeight"
+    yield list(good), r"shared \(list\) must be what share_weights gives"
 
 
-@pytest.mark.parametrize("case", range(7))
+@pytest.mark.parametrize("case", range(13))
 @pytest.mark.parametrize("function", [apply_shared, hold_shared, "save"])
 def test_shared_that_does_not_fit_is_refused_and_nothing_is_changed(cnn, unchanged, function, case, tmp_path):
     check = unchanged(cnn)
@@ -429,6 +438,16 @@ def test_shared_that_does_not_fit_is_refused_and_nothing_is_changed(cnn, unchang
         save_compressed(cnn, tmp_path / "x", shared=wrong) if function == "save" else function(cnn, wrong)
     check()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_shared_value_must_be_finite_in_the_weight_s_type(tmp_path):
+    layer = nn.Linear(4, 4).half()
+    before, shared = layer.weight.detach().clone(), share_weights(layer, 2)
+    shared["weight"].codebook[0] = 1e30  # infinite in float16
+    for use in (apply_shared, hold_shared, lambda model, each: save_compressed(model, tmp_path / "net", shared=each)):
+        with pytest.raises(ValueError, match=r"codebook of weight .* finite numbers, also as torch\.float16"):
+            use(layer, shared)
+    assert torch.equal(layer.weight, before) and not list(tmp_path.iterdir())
 
 
 def distinct(weight: torch.Tensor) -> int:
@@ -729,6 +748,67 @@ def test_a_layer_that_is_used_twice_comes_back_shared(tmp_path):
     save_compressed(network, tmp_path / "net", shared=shared)
     load_compressed(tmp_path / "net", network)
     assert torch.equal(layer.weight, shared["0.weight"].dense())
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (6, 4)])
+def test_weights_tied_by_transposition_keep_each_its_order(tmp_path, shape):
+    """Square ones lie in one place and have one shape; only their strides differ."""
+    encoder, decoder = nn.Linear(*shape, bias=False), nn.Linear(*shape[::-1], bias=False)
+    decoder.weight = nn.Parameter(encoder.weight.detach().t())
+    network = nn.Sequential(encoder, decoder)
+    shared = share_weights(network, 8)
+    save_compressed(network, tmp_path / "net", shared=shared)
+    back = read_compressed(tmp_path / "net")
+    assert torch.equal(back["0.weight"], encoder.weight) and torch.equal(back["1.weight"], encoder.weight.t())
+    load_compressed(tmp_path / "net", network)
+    assert torch.equal(encoder.weight, back["0.weight"]) and torch.equal(decoder.weight, back["1.weight"])
+
+
+def test_a_buffer_that_reads_a_weight_as_whole_numbers_is_no_weight(tmp_path):
+    network = Weights(sparse(4, 4))
+    network.register_buffer("bits", network.layers[0].weight.detach().view(torch.int32))
+    save_compressed(network, tmp_path / "net", bits=1)
+    assert torch.equal(read_compressed(tmp_path / "net")["bits"], network.bits)
+
+
+class Extra(nn.Linear):
+    def get_extra_state(self):
+        return {"a": 1}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def expanded() -> nn.Module:
+    network = Weights(sparse(4, 4))
+    network.register_buffer("wide", torch.ones(1).expand(5))
+    return network
+
+
+UNFIT = {
+    "extra state": (lambda: Extra(4, 4), r"_extra_state \(dict\)"),
+    "lazy": (lambda: nn.Sequential(nn.Linear(4, 4), nn.LazyLinear(3)), r"1\.weight \(UninitializedParameter\)"),
+    "meta": (lambda: nn.Linear(4, 4, device="meta"), r"weight \(torch\.float32, meta\)"),
+    "expanded": (expanded, "wide is expanded.*clone it"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_a_model_that_cannot_be_filled_is_named_before_anything_is_changed(case, tmp_path):
+    make, words = UNFIT[case]
+    save_compressed(expanded(), tmp_path / "net")  # an expanded buffer can be stored
+    assert torch.equal(read_compressed(tmp_path / "net")["wide"], torch.ones(5))
+    network = make()
+    ready = [p for p in network.parameters() if not nn.parameter.is_lazy(p) and not p.is_meta]
+    for parameter in ready:
+        nn.init.constant_(parameter, 3)
+    with pytest.raises(ValueError, match=words):
+        load_compressed(tmp_path / "net", network)
+    assert all((parameter == 3).all() for parameter in ready)
+    if case != "expanded":
+        with pytest.raises(ValueError, match=words):
+            save_compressed(network, tmp_path / "other")
+        assert not (tmp_path / "other").exists()
 
 
 def test_tensors_that_cannot_be_stored(tmp_path):
@@ -1122,6 +1202,25 @@ def test_parts_that_make_no_sense_are_refused_with_their_reason(case, tmp_path):
             with pytest.raises(DamagedFileError, match=f"'weight': .*{words}"):
                 read()
     assert torch.equal(layer.weight, before)
+
+
+@pytest.mark.parametrize("kind", [2, 3])
+def test_values_must_be_finite_in_the_type_of_the_tensor(kind, tmp_path):
+    """float32 holds 1e30, float16 does not."""
+    if kind == 2:
+        head, body = entry(dtype=2, kind=2, numbers=(3, 3, 2, 0, 1)), BODY[:1] + struct.pack("<3f", 1, 2, 1e30)
+    else:
+        head, body = entry(dtype=2), BODY[:1] + struct.pack("<2f", -2, 1e30) + BODY[9:]
+    path, layer = tmp_path / "net", nn.Linear(3, 2, bias=False).half()
+    path.write_bytes(by_hand(head, body=body))
+    before = layer.weight.detach().clone()
+    for read in (lambda: load_compressed(path, layer), lambda: read_compressed(path)):
+        with pytest.raises(DamagedFileError, match=r"'weight': a value is no finite number as torch\.float16"):
+            read()
+    assert torch.equal(layer.weight, before)
+    path.write_bytes(by_hand(entry()[:7] + b"\x02" + entry()[8:]))
+    load_compressed(path, layer)
+    assert layer.weight.tolist() == [[0, 1.5, 0], [0, -2, 1.5]]
 
 
 def test_nothing_is_loaded_when_the_last_tensor_is_bad(saved):

@@ -131,6 +131,34 @@ def test_a_deleted_file_is_laid_again(folders):
     assert folders.held() == {NAME: notebook("v1")}
 
 
+def test_pages_are_laid_with_their_figures_and_lead_to_the_learners_notebooks(folders, tmp_path):
+    lessons = tmp_path / "lessons"
+    for lesson in ("01_first", "02_second"):
+        (lessons / lesson / "figures").mkdir(parents=True)
+        text = f"# {lesson}\n[lab](../../notebooks/{lesson}.ipynb) [other](../01_first/README.md) ![a](figures/a.png)"
+        (lessons / lesson / "README.md").write_text(text)
+        (lessons / lesson / "figures" / "a.png").write_bytes(lesson.encode())
+        (lessons / lesson / "quiz.json").write_text("[]")  # stays where it is
+    folders.lay()
+    course.lay_pages(lessons, folders.workspace)
+    laid = folders.workspace / "lessons"
+    assert sorted(path.name for path in laid.glob("**/*") if path.is_file()) == ["README.md"] * 2 + ["a.png"] * 2
+    page = laid / "01_first" / "README.md"
+    assert (
+        page.read_text() == "# 01_first\n[lab](../../01_first.ipynb) [other](../01_first/README.md) ![a](figures/a.png)"
+    )
+    assert (laid / "02_second" / "figures" / "a.png").read_bytes() == b"02_second"
+    before = page.stat().st_mtime_ns
+    course.lay_pages(lessons, folders.workspace)
+    assert page.stat().st_mtime_ns == before
+    page.write_text("my notes")
+    for lesson in ("01_first", "02_second"):
+        (lessons / lesson / "README.md").write_text("newer")
+    course.lay_pages(lessons, folders.workspace)
+    assert (page.read_text(), (laid / "02_second" / "README.md").read_text()) == ("my notes", "newer")
+    assert folders.lay() == []  # the notebooks' record is as it was
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"laid": 3}', b"\xff\xfe", None])
 def test_a_damaged_record_loses_nothing(folders, damage):
     folders.lay()
@@ -392,10 +420,13 @@ def test_a_ready_folder_may_be_read_only(project):
     assert project.ensure("lab") == []
 
 
-def test_the_news_pop_up_is_off(project):
-    project.ensure("lab")
+def test_jupyterlabs_settings_are_written_also_when_only_they_are_new(project, monkeypatch):
     settings = project.root / ".venv/share/jupyter/lab/settings/overrides.json"
+    project.ensure("lab")
     assert json.loads(settings.read_text()) == course.OVERRIDES
+    monkeypatch.setattr(course, "OVERRIDES", {"a": {"b": 1}})
+    assert project.ensure("lab") == ["lab"]
+    assert json.loads(settings.read_text()) == {"a": {"b": 1}}
 
 
 def test_a_venv_whose_python_does_not_run_is_noticed(tmp_path):

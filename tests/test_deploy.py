@@ -163,6 +163,44 @@ def test_exporting_leaves_the_model_and_says_nothing(unchanged, tmp_path, capfd,
         assert (Session(tmp_path / "b.onnx")(picture) - network.eval()(picture)).abs().max() < 1e-5
 
 
+class Choice(nn.Module):
+    """One layer for bright pictures, another for dark ones; and in one of them a choice again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bright, self.dark, self.darker = (nn.Linear(6, 3) for _ in range(3))
+
+    def forward(self, x):
+        def low(x):
+            return torch.cond(x.mean() > -1, self.dark, self.darker, (x.relu() - 1,)) * 2
+
+        return torch.cond(x.mean() > 0, self.bright, low, (x,))
+
+
+def test_a_network_that_chooses_is_exported_with_both_branches(tmp_path):
+    torch.manual_seed(0)
+    network, inputs = Choice().eval(), torch.randn(5, 6)
+    to_onnx(network, inputs[:1], tmp_path / "net.onnx")
+    session = Session(tmp_path / "net.onnx")
+    with torch.no_grad():
+        for each in (inputs + 3, inputs - 3, inputs - inputs.mean() - 0.5):
+            assert torch.allclose(session(each), network(each), atol=1e-5)
+    content = (tmp_path / "net.onnx").read_bytes()
+    assert not [word for word in (b".py", b"torch.nn", b"site-packages", b"weight") if word in content]
+
+
+def test_an_example_that_the_network_does_not_take_is_refused_without_a_page(tmp_path, unchanged, capfd, caplog):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(9, 2)).train()
+    check = unchanged(network)
+    with pytest.raises(
+        ValueError, match=r"example \(twice: \[2, 1, 5, 3\], torch\.float32\).*cannot be multiplied"
+    ) as caught:
+        to_onnx(network, torch.zeros(1, 1, 5, 3), tmp_path / "net.onnx")
+    assert "\n" not in str(caught.value) and isinstance(caught.value.__cause__, RuntimeError)
+    check()
+    assert capfd.readouterr() == ("", "") and not caplog.records and not list(tmp_path.iterdir())
+
+
 # -------------------------------------------------------------------------------------------------------------- to int8
 
 
@@ -298,6 +336,74 @@ def test_wrong_arguments_of_to_int8_are_refused(vgg, tmp_path):
     assert not (tmp_path / "out.onnx").exists()
 
 
+def with_nan(pictures: torch.Tensor) -> torch.Tensor:
+    return torch.where(pictures > 1, float("nan"), pictures)
+
+
+BAD_BATCHES = {
+    "empty": (lambda x: x[:0], r"batches\[1\] has the shape \[0, 1, 28, 28\]"),
+    "NaN": (with_nan, r"batches\[1\] is not finite"),
+    "infinite": (lambda x: x / 0, r"batches\[1\] is not finite"),
+    "float64": (lambda x: x.double(), r"pictures of torch\.float64; the source takes torch\.float32"),
+    "bfloat16": (lambda x: x.bfloat16(), r"pictures of torch\.bfloat16; the source takes torch\.float32"),
+    "bytes": (lambda x: x.byte(), r"pictures of torch\.uint8; the source takes torch\.float32"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BATCHES)
+def test_batches_that_cannot_calibrate_are_named(vgg, tmp_path, case):
+    change, words = BAD_BATCHES[case]
+    with pytest.raises(ValueError, match=words):
+        to_int8(vgg.path, [vgg.batches[0], (change(vgg.pictures[:4]), None)], tmp_path / "out.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_with_a_gradient_calibrate_as_those_without(vgg, tmp_path):
+    batches = [(images.clone().requires_grad_(), None) for images, _ in vgg.batches]
+    to_int8(vgg.path, iter(batches), tmp_path / "out.onnx")
+    assert (tmp_path / "out.onnx").read_bytes() == vgg.int8.read_bytes()
+
+
+def test_a_quantized_source_is_refused(vgg, tmp_path):
+    with pytest.raises(ValueError, match=r"source='.*int8\.onnx' is quantized already"):
+        to_int8(vgg.int8, vgg.batches, tmp_path / "out.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_source_without_input_is_refused(tmp_path):
+    output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Constant", [], ["y"], value_floats=[1.0])
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "constant", [], [output]))
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=r"source='.*net\.onnx' takes no input"):
+        to_int8(tmp_path / "net.onnx", [(torch.zeros(1, 1, 28, 28), None)], tmp_path / "out.onnx")
+
+
+def renamed(model: onnx.ModelProto, names: dict[str, str]) -> None:
+    """Other names everywhere in the graph."""
+    for each in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        each.name = names.get(each.name, each.name)
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+
+
+@pytest.mark.parametrize("names", [("t3", "t4"), ("t5", "t3"), ("x", "t1000"), ("t2", "y")])
+def test_a_source_may_call_its_input_and_output_as_it_likes(vgg, tmp_path, names):
+    """Also as `_write` would call what lies between."""
+
+    def rename(model: onnx.ModelProto) -> None:
+        inner = {name: f"inner_{name}" for node in model.graph.node for name in (*node.input, *node.output) if name}
+        renamed(model, inner | dict(zip((deploy.INPUT, deploy.OUTPUT), names, strict=True)))
+
+    changed(vgg.path, tmp_path / "net.onnx", rename)
+    to_int8(tmp_path / "net.onnx", vgg.batches, tmp_path / "int8.onnx")
+    model = read_onnx(tmp_path / "int8.onnx")
+    assert (model.graph.input[0].name, model.graph.output[0].name) == names
+    for path, same in (("net.onnx", vgg.path), ("int8.onnx", vgg.int8)):
+        assert torch.equal(Session(tmp_path / path)(vgg.pictures[:9]), Session(same)(vgg.pictures[:9]))
+
+
 # ------------------------------------------------------------------------------------------------------------ a session
 
 
@@ -324,6 +430,12 @@ def test_a_session_has_threads_of_its_own(vgg, threads):
         assert torch.allclose(session(vgg.pictures), expected, atol=1e-6)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, 2.0, True, "1", None])
+def test_threads_must_be_a_whole_number(vgg, threads):
+    with pytest.raises(ValueError, match=r"threads=.*whole number, 1 or more"):
+        Session(vgg.path, threads=threads)
 
 
 def test_a_session_takes_what_is_not_contiguous(vgg):
@@ -496,6 +608,21 @@ def test_parity_by_hand():
     pictures = torch.zeros(4, 1, 28, 28)
     assert parity(one, other, pictures) == parity(other, one, pictures) == Parity(1.0, 0.75)
     assert parity(one, one, pictures) == Parity(0.0, 1.0)
+
+
+def test_parity_of_what_cannot_be_compared_is_refused():
+    two, three = Fixed([[1.0, 2.0]] * 4), Fixed([[1.0, 2.0, 3.0]] * 4)
+    pictures = torch.zeros(4, 1, 28, 28)
+    with pytest.raises(ValueError, match=r"images has the shape \[0, 1, 28, 28\]"):
+        parity(two, two, pictures[:0])
+    for one, other, shapes in ((two, three, r"\[4, 2\].*\[4, 3\]"), (Fixed([[1.0]] * 4), two, r"\[4, 1\].*\[4, 2\]")):
+        with pytest.raises(ValueError, match=rf"one gives {shapes}"):
+            parity(one, other, pictures)
+    for bad in (float("nan"), float("inf")):
+        wrong = Fixed([[1.0, 2.0]] * 3 + [[1.0, bad]])
+        for one, other, name in ((wrong, two, "one"), (two, wrong, "other")):
+            with pytest.raises(ValueError, match=f"outputs of {name} are not all finite"):
+                parity(one, other, pictures)
 
 
 def test_a_budget_by_hand():

@@ -108,6 +108,18 @@ def test_a_temperature_must_be_a_positive_number(temperature):
         Teacher(nn.Linear(2, 2), temperature=temperature)
 
 
+@pytest.mark.parametrize("shape", [(5, 1), (1, 10), (10,), (5, 7), (4, 10), ()])
+def test_the_teacher_s_outputs_must_have_the_shape_of_the_student_s(shape):
+    """Some of these would be broadcast: a loss, and a wrong one."""
+    wrong, named = torch.zeros(shape), str(list(shape)).replace("[", r"\[")
+    with pytest.raises(ValueError, match=rf"teacher_logits has the shape {named}, and logits \[5, 10\]"):
+        soft_loss(outputs(0), wrong, 2.0)
+    if len(shape) == 2:
+        teacher = Teacher(nn.Linear(3, shape[1]))
+        with pytest.raises(ValueError, match="teacher_logits has the shape"):
+            teacher(outputs(0, rows=shape[0] + 1), torch.zeros(shape[0] + 1).long(), torch.zeros(shape[0], 3))
+
+
 @pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])
 def test_a_weight_is_a_share(weight):
     with pytest.raises(ValueError, match="weight="):

@@ -1091,7 +1091,7 @@ WRONG = {
         "a list": (lambda y, f, g: y.tolist(), "it returns list"),
         "missing return": (lambda y, f, g: print(end=""), "`return` missing"),
     },
-    "forgotten": {
+    "changed": {
         "any": (lambda d, p: (d.mode(0).values != p).any(0), "one network that differs is enough"),
         "all": (lambda d, p: (d.mode(0).values != p).all(0), "that *every* pruned network differs"),
         "the first": (lambda d, p: d[0] != p[0], "the first network of each alone"),
@@ -1803,23 +1803,23 @@ def noisy_labels(labels, fraction, generator):
     order = torch.randperm(len(labels), generator=generator)
     return torch.where(order < round(fraction * len(labels)), wrong, labels)""",
     },
-    "forgotten": {
+    "changed": {
         "as hinted": """
-def forgotten(dense_predictions, pruned_predictions):
+def changed(dense_predictions, pruned_predictions):
     return dense_predictions.mode(dim=0).values != pruned_predictions.mode(dim=0).values""",
         "counts": """
-def forgotten(dense_predictions, pruned_predictions):
+def changed(dense_predictions, pruned_predictions):
     def usual(predictions):
         return torch.nn.functional.one_hot(predictions, 10).sum(0).argmax(1)
     return usual(dense_predictions) != usual(pruned_predictions)""",
         "loop, other ties": """
-def forgotten(dense_predictions, pruned_predictions):
+def changed(dense_predictions, pruned_predictions):
     from collections import Counter
     def usual(predictions):
         return [Counter(column).most_common(1)[0][0] for column in zip(*predictions.tolist())]
     return torch.tensor([a != b for a, b in zip(usual(dense_predictions), usual(pruned_predictions))])""",
         "transposed": """
-def forgotten(dense_predictions, pruned_predictions):
+def changed(dense_predictions, pruned_predictions):
     dense, _ = torch.mode(dense_predictions.T)
     pruned, _ = torch.mode(pruned_predictions.T)
     return ~torch.eq(dense, pruned)""",

@@ -6,6 +6,8 @@ from itertools import combinations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
@@ -209,6 +211,17 @@ def test_what_is_on_the_front_differs_by_shape_and_filling():
     assert list(line.get_xdata()) == [1, 2]
     assert [point.get_marker() for point in points] == ["o", "o", "s"]
     assert points[2].get_markerfacecolor() == "white" != points[0].get_markerfacecolor()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.floats(4, 5), st.floats(4, 5)), min_size=2, max_size=3, unique=True))
+def test_names_of_points_that_lie_together_do_not_cover_each_other(at):
+    spread = {"far left, below": (0, 0), "far right, above": (9, 9)}  # or any distance would fill the axes
+    points = spread | {f"name {number}": point for number, point in enumerate(at)}
+    ax = plots.pareto(points, list(spread), **LABELS).axes[0]
+    assert [text.get_text() for text in ax.texts] == list(points)
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(box.count_overlaps(boxes[:number]) for number, box in enumerate(boxes))
 
 
 def test_the_threshold_is_drawn_on_both_sides():

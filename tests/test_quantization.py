@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves
 
 from utils.masks import hold, magnitude_masks
 from utils.models import lenet300, resnet, vgg
@@ -117,6 +118,38 @@ def test_a_small_example_by_hand():
     assert whole.snap(weight).tolist() == [[0.0, 0.0, 0.0, 0.0], [-30.0, 10.0, 20.0, 0.0]]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-6, 1e-7, 1e-20, 1e-37, 1e-44, 0.0])
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_zeros_stay_zero_in_every_type(dtype, size, per_channel):
+    """Smaller than float16 can hold, its scale would become 0, and 0 / 0 is no number."""
+    values = torch.tensor([[size, 0.0, -size], [0.0, 0.0, size / 2]], dtype=torch.float64).to(dtype)
+    for grid in (weight_grid(values, 8, per_channel=per_channel), activation_grid(-size, size)):
+        snapped = grid.snap(values)
+        assert (grid.scale > 0).all() and snapped.dtype == dtype and snapped.isfinite().all()
+        assert (snapped[values == 0] == 0).all() and (snapped * values >= 0).all()
+        integers = grid.integers(values)
+        assert (integers[values == 0] == grid.zero_point).all()
+
+
+def test_a_half_precision_network_computes_numbers(tiny):
+    """Its activations are so small that their scale is 0 in float16."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 4), nn.Linear(4, 2))
+    with torch.no_grad():
+        network[1].weight.fill_(1e-12)
+        network[1].bias.zero_()
+    result = quantized(network, [(tiny.images[:8], tiny.labels[:8])]).half()
+    assert result(tiny.images[:8].half()).isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(5, 0), (5, 0, 3, 3), (5, 2, 0, 3), (0,)])
+def test_a_unit_without_weights_has_no_grid(shape):
+    for per_channel in (True, False):
+        with pytest.raises(ValueError, match=r"weight has the shape \[.*0.*at least one number a unit"):
+            weight_grid(torch.zeros(shape), per_channel=per_channel)
+    assert weight_grid(torch.zeros(0, 5)).scale.shape == (0, 1)
+
+
 def test_quantize_weights_moves_weights_only(cnn, unchanged):
     check = unchanged(cnn)
     result = quantize_weights(cnn, bits=4)
@@ -208,6 +241,10 @@ def test_bits_must_be_2_to_8(cnn, batches, bits):
     ):
         with pytest.raises(ValueError, match=r"bits=.* whole number from 2 to 8"):
             call()
+    with pytest.raises(ValueError, match=r"^activation_bits="):
+        quantized(cnn, batches, activation_bits=bits)
+    with pytest.raises(ValueError, match=r"^bits="):
+        quantized(cnn, batches, bits=bits)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -219,6 +256,10 @@ def test_only_finite_numbers_fit(value):
             activation_grid(*bounds)
     with pytest.raises(ValueError, match="must not be above"):
         activation_grid(1.0, 0.5)
+    for bounds in ((0, 1e300), (-1e308, 1e308)):
+        with pytest.raises(ValueError, match=r"low=.*high=1e\+30.*too far apart"):
+            activation_grid(*bounds)
+    assert activation_grid(-3e38, 3e38).scale.isfinite()
 
 
 @quickly
@@ -307,6 +348,15 @@ def bn() -> nn.BatchNorm2d:
     return nn.BatchNorm2d(2)
 
 
+def hooked(module: nn.Module, *, before: bool = False) -> nn.Module:
+    """The module, and a hook that doubles what it gives (or gets)."""
+    if before:
+        module.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+    else:
+        module.register_forward_hook(lambda module, inputs, output: 2 * output)
+    return module
+
+
 STAYS = {
     "a BatchNorm first": lambda: nn.Sequential(bn(), conv()),
     "after a ReLU": lambda: nn.Sequential(conv(), nn.ReLU(), bn()),
@@ -319,6 +369,14 @@ STAYS = {
     "an addition": lambda: Net(lambda s, x: s.b(s.c(x) + x), c=conv(), b=bn()),
     "a short cut around it": lambda: Net(lambda s, x: (lambda y: s.b(y) + y)(s.c(x)), c=conv(), b=bn()),
     "two after one layer": lambda: Net(lambda s, x: (lambda y: s.a(y) - s.b(y))(s.c(x)), c=conv(), a=bn(), b=bn()),
+    "given out too": lambda: Net(lambda s, x: (lambda y: (s.b(y), y))(s.c(x)), c=conv(), b=bn()),
+    "given out too, by name": lambda: Net(
+        lambda s, x: (lambda y: {"outputs": [s.b(y)], "inner": {"c": y}})(s.c(x)), c=conv(), b=bn()
+    ),
+    "a hook of the layer": lambda: nn.Sequential(hooked(conv()), bn()),
+    "a hook before the BatchNorm": lambda: nn.Sequential(conv(), hooked(bn(), before=True)),
+    "a hook of the BatchNorm": lambda: nn.Sequential(conv(), hooked(bn())),
+    "by keyword": lambda: Net(lambda s, x: s.b(input=s.c(input=x)), c=conv(), b=bn()),
     "of the batch always": lambda: nn.Sequential(conv(), nn.BatchNorm2d(2, track_running_stats=False)),
 }
 
@@ -333,7 +391,8 @@ def test_what_cannot_be_folded_stays(case):
     folded = fold_batchnorm(network, pictures[:1])
     assert norms(folded) == norms(network) != []
     with torch.no_grad():
-        assert torch.equal(network.eval()(pictures), folded(pictures))
+        expected, found = tree_leaves(network.eval()(pictures)), tree_leaves(folded(pictures))
+    assert len(found) == len(expected) and all(map(torch.equal, found, expected))
 
 
 FOLDS = {
@@ -482,6 +541,15 @@ def test_plain_puts_the_weights_on_their_grids(untrained, tiny, unchanged):
         assert torch.equal(result(tiny.images[:9]), expected(tiny.images[:9]))
 
 
+def test_the_type_of_the_network_stays(tiny):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 26 * 26, 3)).double()
+    images = tiny.images[:8].double()
+    result = quantized(network, [(images, tiny.labels[:8])])
+    assert {p.dtype for p in plain(result).parameters()} == {torch.float64}
+    assert plain(result)(images).dtype == result(images).dtype == torch.float64
+
+
 def test_copies_and_state_dicts(untrained, tiny):
     batches = [(tiny.images[:8], tiny.labels[:8])]
     network = quantized(untrained, batches, bits=4)
@@ -555,3 +623,58 @@ def test_without_batches_there_is_no_range(cnn):
         quantized(cnn, [])
     with pytest.raises(ValueError, match="nothing to prune"):
         quantize_weights(nn.ReLU())
+
+
+X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+BAD_BATCHES = {
+    "empty": (X[:0], r"batches\[1\] has the shape \[0, 6\]"),
+    "NaN": (torch.where(X > 1, float("nan"), X), r"batches\[1\] is not finite"),
+    "all NaN": (X * float("nan"), r"batches\[1\] is not finite"),
+    "infinite": (X / 0, r"batches\[1\] is not finite"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BATCHES)
+@pytest.mark.parametrize("first", [True, False])
+def test_batches_that_give_no_range_are_named(case, first, unchanged):
+    bad, words = BAD_BATCHES[case]
+    words = words.replace("1", "0", 1) if first else words
+    network = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2))
+    check = unchanged(network)
+    batches = [(bad, None), (X, None)] if first else [(X, None), (bad, None)]
+    for use in (quantized, input_ranges):
+        with pytest.raises(ValueError, match=words):
+            use(network, batches)
+    check()
+
+
+class Logarithm(nn.Module):
+    def forward(self, x):
+        return x.log()  # of negative numbers: NaN; of 0: infinite
+
+
+BAD_LAYERS = {
+    "never runs": (Net(lambda s, x: s.a(x), a=nn.Linear(6, 2), b=nn.Linear(3, 3)), "b never runs on these batches"),
+    "gets nothing": (Net(lambda s, x: s.b(s.a(x)[:0]), a=nn.Linear(6, 3), b=nn.Linear(3, 3)), "b never runs"),
+    "by keyword": (Net(lambda s, x: s.b(input=s.a(x)), a=nn.Linear(6, 3), b=nn.Linear(3, 3)), "b is called with keyw"),
+    "gets NaN": (nn.Sequential(nn.Linear(6, 6), Logarithm(), nn.Linear(6, 2)), "goes into 2 is not finite"),
+    "gets infinity": (nn.Sequential(nn.ReLU(), Logarithm(), nn.Linear(6, 2)), "goes into 2 is not finite"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LAYERS)
+def test_layers_without_a_range_are_named(case):
+    network, words = BAD_LAYERS[case]
+    with pytest.raises(ValueError, match=words):
+        quantized(network, [(X, None)])
+    if "never runs" in words:
+        assert set(input_ranges(network, [(X, None)])) == {"a"}
+
+
+def test_batches_may_come_one_by_one_and_with_a_gradient():
+    network = nn.Sequential(nn.Linear(6, 2))
+    batches = [(X[:2].clone().requires_grad_(), None), (10 * X[2:], None)]
+    expected = quantized(network, batches)
+    assert torch.equal(quantized(network, iter(batches))[0].input_scale, expected[0].input_scale)
+    with pytest.raises(ValueError, match="batches is empty"):
+        quantized(network, iter([]))

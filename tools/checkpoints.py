@@ -27,8 +27,20 @@ def train(name: str, threads: int, first_stage: int = 0) -> None:
     model = models.baseline(name) if first_stage else start(name)
     stages = models.baseline_facts(name)["stages"][:first_stage] if first_stage else []
     for number, recipe in enumerate(training.RECIPES[name][first_stage:], first_stage):
-        loss = Teacher(models.baseline(TAUGHT[name]), temperature=TEMPERATURES[number]) if name in TAUGHT else None
+        loss = _lesson(name, number)
         stages.append(_train_stage(model, pictures, recipe, threads, SEED.get(name, 0) + number, loss))
+    _keep(name, model, stages, pictures)
+
+
+def _lesson(name: str, stage: int) -> training.Loss | None:
+    """The teacher of a stage; None for the labels alone."""
+    if name not in TEMPERATURES:
+        return None
+    return Teacher(models.baseline(TEACHER), temperature=TEMPERATURES[name][stage])
+
+
+def _keep(name: str, model: nn.Module, stages: list[dict], pictures: data.Data) -> None:
+    """Write the weights and the record; opens the test set."""
     content = models.to_bytes(model)
     folder = files.data_folder() / "baselines"
     files.write_atomically(folder / f"{name}.safetensors", content)
@@ -47,9 +59,14 @@ def train(name: str, threads: int, first_stage: int = 0) -> None:
 
 
 WIDER = {"vgg_half": "vgg"} | {name: "vgg_half" for name in models.SHIPPED if name.startswith("vgg_thin")}
-TAUGHT = {"vgg_thin": "vgg_half", "vgg_thin_1": "vgg_half", "vgg_thin_2": "vgg_half"}  # student: teacher
-TEMPERATURES = (4.0, 4.0, 1.0)  # of the teacher, in each stage
-SEED = {"vgg_thin_1": 1, "vgg_thin_2": 2}  # 0 for all others
+TEACHER = "vgg_half"
+TEMPERATURES = {  # student: the teacher's temperature in each stage
+    "vgg_thin_taught": (4.0, 4.0, 1.0),
+    "vgg_thin_taught_1": (4.0, 4.0, 1.0),
+    "vgg_thin_taught_2": (4.0, 4.0, 1.0),
+    "vgg_thin_taught_cool": (1.0,),
+}
+SEED = {"vgg_thin_1": 1, "vgg_thin_2": 2, "vgg_thin_taught_1": 1, "vgg_thin_taught_2": 2}  # 0 for all others
 
 
 def start(name: str) -> nn.Module:

@@ -48,7 +48,10 @@ INSTALLED_FROM = {
     "lab": ("requirements.txt", "pyproject.toml"),
     "dev": ("requirements.txt", "pyproject.toml", "requirements-dev.txt"),
 }
-OVERRIDES = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
+OVERRIDES = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
+    "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},  # pages as pages
+}
 WITHOUT_VENV = (
     "This Python cannot make virtual environments: install its venv module "
     "(Debian, Ubuntu: sudo apt install python3-venv), then start again."
@@ -150,8 +153,9 @@ def stamp_path(root: Path) -> Path:
 
 
 def fingerprint(root: Path, level: str) -> str:
-    """Hash of the files that decide what `level` installs."""
-    return sha256(b"\0".join((root / name).read_bytes() for name in INSTALLED_FROM[level]))
+    """Hash of what decides what `level` installs: files, and JupyterLab's settings."""
+    parts = [(root / name).read_bytes() for name in INSTALLED_FROM[level]]
+    return sha256(b"\0".join([*parts, json.dumps(OVERRIDES).encode()]))
 
 
 def running_version(root: Path) -> str:
@@ -286,31 +290,33 @@ def source_version(content: bytes) -> str:
 
 
 def read_record(workspace: Path) -> dict[str, dict]:
-    """What was laid: `laid`, file name -> hash of the bytes; `offered`, notebook -> newest version laid anywhere."""
+    """What was laid: `laid`, file -> hash of the bytes; `offered`, notebook -> newest version laid anywhere."""
     found = read_json(workspace / ".laid.json")
     return {key: found[key] if isinstance(found.get(key), dict) else {} for key in ("laid", "offered")}
 
 
-def is_ours(target: Path, content: bytes, record: dict[str, dict]) -> bool:
-    """Whether writing to `target` loses nothing: it is free, or holds exactly what the course laid there."""
+def is_ours(target: Path, content: bytes, laid: str | None) -> bool:
+    """Whether writing to `target` loses nothing: it is free, or holds exactly what the course laid there (its hash)."""
     if not os.path.lexists(target):
         return True
-    return target.is_file() and sha256(target.read_bytes()) in (record["laid"].get(target.name), sha256(content))
+    return target.is_file() and sha256(target.read_bytes()) in (laid, sha256(content))
 
 
-def put(target: Path, content: bytes, record: dict[str, dict]) -> bool:
-    """Lay `content` at `target` and record it. True when that replaced an older version."""
+def put(name: str, content: bytes, workspace: Path, record: dict[str, dict]) -> bool:
+    """Lay `content` at `name` and record it. True when that replaced an older version."""
+    target = workspace / name
     old = target.read_bytes() if target.exists() else None
     if old != content:
+        target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, content)
-    record["laid"][target.name] = sha256(content)
+    record["laid"][name] = sha256(content)
     return old not in (None, content)
 
 
 def place_beside(target: Path, content: bytes, record: dict[str, dict]) -> Path:
     """NAME.new.ipynb, or NAME.new-2.ipynb and so on when the learner works in that one too."""
     candidate, number = target.with_name(f"{target.stem}.new.ipynb"), 1
-    while not is_ours(candidate, content, record):
+    while not is_ours(candidate, content, record["laid"].get(candidate.name)):
         number += 1
         candidate = target.with_name(f"{target.stem}.new-{number}.ipynb")
     return candidate
@@ -319,15 +325,15 @@ def place_beside(target: Path, content: bytes, record: dict[str, dict]) -> Path:
 def lay_one(name: str, content: bytes, workspace: Path, record: dict[str, dict]) -> str:
     """Lay one notebook and return a line about it, empty when there is nothing to say. The learner's stays."""
     target, version = workspace / name, source_version(content)
-    if is_ours(target, content, record):
-        replaced = put(target, content, record)
+    if is_ours(target, content, record["laid"].get(name)):
+        replaced = put(name, content, workspace, record)
         record["offered"][name] = version
         return f"{name}: you had not changed it, so it is now the course's newer version." if replaced else ""
     held = source_version(target.read_bytes()) if target.is_file() else None
     if version in (held, record["offered"].get(name)):
         return ""
     beside = place_beside(target, content, record)
-    put(beside, content, record)
+    put(beside.name, content, workspace, record)
     record["offered"][name] = version
     return f"{name}: yours stays as it is; the course's newer version is beside it, {beside.name}."
 
@@ -343,6 +349,21 @@ def lay_notebooks(source: Path, workspace: Path) -> list[str]:
         if record != read_record(workspace):
             write_json(workspace / ".laid.json", record)
     return [line for line in lines if line]
+
+
+def lay_pages(source: Path, workspace: Path) -> None:
+    """Lay the lessons' pages and figures into `workspace`/lessons, so that JupyterLab shows them. Changed ones stay."""
+    with locked(workspace / ".laid.lock"):
+        record = read_record(workspace)
+        for original in sorted([*source.glob("*/README.md"), *source.glob("*/figures/*")]):
+            name = f"lessons/{original.relative_to(source).as_posix()}"
+            content = original.read_bytes()
+            if original.suffix == ".md":
+                content = content.replace(b"](../../notebooks/", b"](../../")  # to the learner's own copies
+            if is_ours(workspace / name, content, record["laid"].get(name)):
+                put(name, content, workspace, record)
+        if record != read_record(workspace):
+            write_json(workspace / ".laid.json", record)
 
 
 # -------------------------------------------------------------------------------------------------------------- lab
@@ -390,6 +411,7 @@ def lab(options: argparse.Namespace, rest: list[str]) -> int:
     workspace = workspace_folder()
     for line in lay_notebooks(Path(options.notebooks), workspace):
         print(line)
+    lay_pages(ROOT / "lessons", workspace)
     if not (workspace / FIRST_NOTEBOOK).exists():
         raise Problem(f"{FIRST_NOTEBOOK} is missing in {options.notebooks}: build it with make notebooks.")
     print(f"Your notebooks are in {workspace}. Stop with Ctrl+C.", flush=True)

@@ -306,7 +306,7 @@ def distillation() -> Iterator[Run]:
         (0.98, lesson, 1.0) for lesson in ("LeNet teaches", "LeNet, other classes shuffled", "label smoothing")
     ]
     settings += [(0.98, "LeNet teaches", temperature) for temperature in (2.0, 4.0, 8.0)]
-    settings += [(0.98, "ResNet teaches", 4.0)]
+    settings += [(0.98, "ResNet teaches", temperature) for temperature in (4.0, 1.0)]
     for sparsity, method, temperature in settings:
         for seed in SEEDS:
             what = {"method": method, "sparsity": sparsity, "temperature": temperature, "seed": seed}
@@ -507,10 +507,11 @@ def _all_pictures(sparsity: float, seed: int) -> dict:
 
 
 def deployment() -> Iterator[Run]:
-    """The thin VGGs (three seeds with a teacher, one without) exported and quantized to int8. Test set: once a file."""
-    names = {("teacher", 0): "vgg_thin", ("teacher", 1): "vgg_thin_1", ("teacher", 2): "vgg_thin_2"}
-    for (loss, seed), name in (names | {("labels", 0): "vgg_thin_labels"}).items():
-        yield {"loss": loss, "seed": seed}, lambda name=name: _deployed(name)
+    """The thin VGGs, three with labels alone and three taught, exported and quantized. Test set: once a file."""
+    names = {"labels alone": "vgg_thin", "taught": "vgg_thin_taught"}
+    for loss, name in names.items():
+        for seed, suffix in zip(SEEDS, ("", "_1", "_2"), strict=True):
+            yield {"loss": loss, "seed": seed}, lambda name=name + suffix: _deployed(name)
 
 
 def _deployed(name: str) -> dict:

@@ -2,7 +2,10 @@
 
 The file is opened in a fresh process, with limits on its time and memory, and judged on the test set: how many bytes
 it really has, how much faster it is than the dense VGG in PyTorch, and how many pictures it gets right. Nothing that
-was computed in the notebook counts. `python -m utils.capstone FILE` prints what it found as JSON.
+was computed in the notebook counts. `python -m utils.capstone FILE` prints what it found as JSON, a line for each step.
+
+What it cannot find out: whether a network was trained on the test pictures, or corrects a few of them (up to about one
+in thirty) from a list.
 """
 
 import json
@@ -11,11 +14,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import count, cycle
+from itertools import chain, count, cycle
+from numbers import Real
 from pathlib import Path
 
 import onnx
@@ -27,12 +33,17 @@ from utils.deploy import LARGEST, Budget, Cost, Session, read_onnx
 from utils.files import DamagedFileError, data_folder, write_atomically
 
 DENSE = "vgg"  # what everything is compared with
-BUDGET = Budget(bytes=56_000, speedup=10.0, accuracy=0.928)
+BUDGET = Budget(bytes=56_000, speedup=10.0, accuracy=0.93)
 SCORES = Path("my_capstone") / "scores.json"  # beside the learner's notebook
 MEMORY = 8_000_000_000  # bytes of address space that a file may make the process take
 CLASSES = 10
-AGAIN = 500  # pictures asked a second time, one by one
+AGAIN = 500  # pictures asked a second time, one by one, and a third time with other grey levels
+EDGE = 2  # pictures that may get another answer when asked again: one may lie on an edge, and fall to either side
+SHAKY = 0.05  # fraction of pictures that may get another answer with other grey levels; of honest networks 0.014 do
 TIMED = 200  # pictures, drawn at random, that the file is timed with
+STARTING = 120  # seconds that the fresh process may take before it opens the file
+LONGEST = 86_400  # seconds that it may be given from there on: a day
+RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 
 
 class Refused(ValueError):
@@ -46,12 +57,14 @@ class Score:
     cost: Cost
     points: float
     speedup_quartiles: tuple[float, float]
-    opened: int  # how often the test set was opened for a score, this one included
+    opened: int  # how often the test set was opened for a score, this one and refused ones included
 
     def __str__(self) -> str:
         rows = [f"{self.points:.2f} points"]
         for name, (found, asked, met) in BUDGET.report(self.cost).items():
-            rows.append(f"  {name}: {_show(name, found)}, asked {_show(name, asked)}: {'met' if met else 'NOT met'}")
+            spread = " (quartiles {:.1f}-{:.1f})".format(*self.speedup_quartiles) if name == "speedup" else ""
+            verdict = "met" if met else "NOT met"
+            rows.append(f"  {name}: {_show(name, found)}{spread}, asked {_show(name, asked)}: {verdict}")
         times = "once" if self.opened == 1 else f"{self.opened} times"
         return "\n".join([*rows, f"  The test set was opened {times} for a score."])
 
@@ -59,35 +72,119 @@ class Score:
 def score(path: Path | str, *, kept: Path | str = SCORES, seconds: float = 300) -> Score:
     """Score an ONNX file in a fresh process, on the test set, and keep the score in the file `kept`.
 
+    A file that is refused after it was shown the test set is kept there too, with the reason: that was an opening.
+
     Args:
-        seconds: after which the process is stopped, and the file refused.
+        seconds: after which the process is stopped, and the file refused. They begin when the process is ready.
     Raises:
-        Refused: the file is damaged, does not take pictures and give ten numbers each, answers differently when asked
-            again or among other pictures, or takes too long or too much memory.
+        Refused: the file is missing or damaged, does not take pictures and give ten numbers each, draws random numbers,
+            answers differently when asked again, among other pictures, with slightly other grey levels or while it is
+            timed, or takes too long or too much memory.
+        ValueError: seconds is no number above 0 (a day at most); kept cannot be a file.
     """
     path, kept = Path(path), Path(kept)
+    _check_arguments(kept, seconds)
+    try:
+        _check_plain(path)
+    except Refused as reason:
+        raise Refused(f"{path.name} gets no score: {reason}") from None
     answer = _in_fresh_process(path, seconds)
+    entry = {"file": path.name, "when": time.strftime("%Y-%m-%d %H:%M:%S")}
+    if "refused" in answer:
+        reason = answer["refused"]
+        if answer["asked"]:
+            opened = _keep(kept, entry | {"refused": reason})
+            reason += f" It had been shown the test set, so this counts as an opening; there are {opened} now."
+        raise Refused(f"{path.name} gets no score: {reason}")
     cost = Cost(**answer["cost"])
-    entry = {"file": path.name, "when": time.strftime("%Y-%m-%d %H:%M:%S"), "points": answer["points"]} | asdict(cost)
-    return Score(cost, answer["points"], tuple(answer["speedup_quartiles"]), _keep(kept, entry))
+    opened = _keep(kept, entry | {"points": answer["points"]} | asdict(cost))
+    return Score(cost, answer["points"], tuple(answer["speedup_quartiles"]), opened)
+
+
+def _check_arguments(kept: Path, seconds: float) -> None:
+    """Before anything is run: what is found out must not be lost afterwards."""
+    if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 < seconds <= LONGEST:
+        raise ValueError(f"seconds={seconds!r} must be a number above 0, and at most {LONGEST:,}.")
+    if kept.exists() and not kept.is_file():
+        raise ValueError(f"kept={str(kept)!r} is a folder or a device; it must be a file, such as {str(SCORES)!r}.")
+    for folder in kept.parents:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"kept={str(kept)!r} must lie in a folder; {str(folder)!r} is a file.")
+
+
+def _check_plain(path: Path) -> None:
+    """Neither missing, nor a folder, nor a pipe that would keep its reader waiting."""
+    try:
+        if path.is_file():
+            return
+        kinds = {"it is missing.": not path.exists(), "it is a folder.": path.is_dir(), "it is no plain file.": True}
+        reason = next(words for words, holds in kinds.items() if holds)
+    except OSError as error:
+        reason = f"it cannot be read ({error.strerror})."
+    raise Refused(reason)
 
 
 def _in_fresh_process(path: Path, seconds: float) -> dict:
-    """What `examine` finds. Not in the learner's folder: its modules and baselines are not to be used here."""
+    """What `examine` finds, or why the file is `refused`; and whether the test set was `asked`.
+
+    Not in the learner's folder, and without the learner's settings of Python: their modules are not to be used here.
+    """
     command = [sys.executable, "-m", "utils.capstone", str(path.resolve())]
-    environment = os.environ | {"PRUNING_DATA": str(data_folder())}
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("PYTHON")}
+    environment["PRUNING_DATA"] = str(data_folder())
     project = Path(__file__).parents[1]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(
+        command, **pipes, encoding="utf-8", errors="replace", cwd=project, env=environment
+    ) as process:
+        said, complaints, late = _listen(process, seconds)
+    if said and {"points", "refused"} & set(said[-1]):
+        answer = said[-1]
+    else:
+        last = ("".join(complaints).strip().splitlines() or ["memory or a crash"])[-1].strip()
+        answer = {"refused": late or f"the process ended with code {process.returncode} ({last})."}
+    return answer | {"asked": {"asked": True} in said}
+
+
+def _listen(process: subprocess.Popen, seconds: float) -> tuple[list[dict], list[str], str]:
+    """What the process said as JSON, a dict a line; its last complaints; and why it was stopped, if it was.
+
+    It has ended when this returns or raises, also by KeyboardInterrupt.
+    """
+    said, complaints, ready = [], deque(maxlen=20), threading.Event()
+
+    def hear() -> None:
+        for line in process.stdout:
+            said.extend(_json(line))
+            if {"started": True} in said:
+                ready.set()
+        ready.set()  # there is nothing more to come
+
+    # both pipes are read all the time: a full one would stop the process
+    ears = [threading.Thread(target=each) for each in (hear, lambda: complaints.extend(process.stderr))]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, cwd=project, env=environment)
+        for ear in ears:
+            ear.start()
+        late = _wait(process, ready, seconds)
+    finally:
+        process.kill()  # does nothing to one that has ended
+        process.wait()
+        for ear in ears:
+            ear.join()
+    return said, list(complaints), late
+
+
+def _wait(process: subprocess.Popen, ready: threading.Event, seconds: float) -> str:
+    """Until the process has ended, or for so many seconds from when it was ready; why no longer, or nothing."""
+    if not ready.wait(STARTING):
+        return (
+            f"the process was not ready after {STARTING} s. The file was not opened; try again on a less busy machine."
+        )
+    try:
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
-        raise Refused(f"{path.name} was not done after {seconds:g} s; it is too slow, or never ends.") from None
-    answer = _last_json(done.stdout)
-    if answer is None:
-        said = (done.stderr.strip().splitlines() or ["memory or a crash"])[-1]
-        answer = {"refused": f"the process ended with code {done.returncode} ({said})."}
-    if "refused" in answer:
-        raise Refused(f"{path.name} gets no score: {answer['refused']}")
-    return answer
+        return f"it was not done after {seconds:g} s; it is too slow, or never ends."
+    return ""
 
 
 def points(cost: Cost) -> float:
@@ -99,19 +196,32 @@ def points(cost: Cost) -> float:
     return round(gained - 10 * max(0.0, lost - 0.5), 2)
 
 
-def examine(path: Path | str, images: Tensor, labels: Tensor, dense: nn.Module, *, rounds: int = 25) -> dict:
+def examine(
+    path: Path | str,
+    images: Tensor,
+    labels: Tensor,
+    dense: nn.Module,
+    *,
+    rounds: int = 25,
+    asked: Callable[[], object] = lambda: None,
+) -> dict:
     """What `score` does inside the fresh process: cost, points, and the quartiles of the speedup.
 
+    Args:
+        asked: called once, when the file is about to be shown the first of these images.
     Raises:
         Refused: as there, but for time and memory.
     """
     size, network = _open(Path(path))
-    right = answers(network, images) == labels
-    some = images[torch.randperm(len(images), generator=_chance())[:TIMED]]  # else one picture could have a short way
-    race = {"dense": _one_by_one(dense, some), "file": _one_by_one(network, some)}
+    _ask(network, torch.zeros(2, *images.shape[1:]))  # what cannot take pictures is refused before it sees these
+    asked()
+    found = answers(network, images)
+    chosen = torch.randperm(len(images), generator=_chance())[:TIMED]  # else one picture could have a short way
+    race = {"dense": _OneByOne(dense, images[chosen]), "file": _OneByOne(network, images[chosen])}
     # 30 ms a block: on a busy machine a short one often escapes the interruptions that a long one cannot
     timing = measure.latency(race, images[:1], rounds=rounds, shortest=0.03)["file"]
-    cost = Cost(size, timing.speedup, right.float().mean().item())
+    _check_timed(race["file"].said, found[chosen])
+    cost = Cost(size, timing.speedup, (found == labels).float().mean().item())
     return {"cost": asdict(cost), "points": points(cost), "speedup_quartiles": timing.speedup_quartiles}
 
 
@@ -120,6 +230,7 @@ def _open(path: Path) -> tuple[int, Session]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "network.onnx"
         try:
+            _check_plain(path)
             if (size := path.stat().st_size) > LARGEST:
                 raise Refused(f"it has {size:,} bytes; at most {LARGEST:,} are opened.")
             with path.open("rb") as file:
@@ -132,10 +243,29 @@ def _open(path: Path) -> tuple[int, Session]:
             raise Refused(str(error).replace(str(copy), "it")) from None
 
 
-def _one_by_one(network: Callable[[Tensor], Tensor], images: Tensor) -> Callable[[Tensor], Tensor]:
-    """A function that gives the network one of these pictures after another, whatever it is called with."""
-    ring = cycle(images.split(1))
-    return lambda _: network(next(ring))
+class _OneByOne:
+    """Gives the network one of these pictures after another, whatever it is called with, and keeps what it said."""
+
+    def __init__(self, network: Callable[[Tensor], Tensor], images: Tensor) -> None:
+        self.network, self.ring = network, cycle(images.split(1))
+        self.said: list[Tensor] = []
+
+    def __call__(self, _: Tensor) -> None:
+        self.said.append(self.network(next(self.ring)))
+
+
+def _check_timed(said: list[Tensor], found: Tensor) -> None:
+    """Whether the outputs `said`, `[1, 10]` each, of pictures that took turns, are the classes `found` before, `[n]`.
+
+    Raises:
+        Refused: more than a few pictures got another answer.
+    """
+    if any(each.shape != (1, CLASSES) for each in said):
+        raise Refused("it gave outputs of another shape while it was timed.")
+    turns = torch.arange(len(said)) % len(found)
+    other = torch.cat(said).float().argmax(1) != found[turns]
+    if (wrong := turns[other].unique().numel()) > EDGE:
+        raise Refused(f"{wrong} of {len(found)} pictures got another answer while it was timed.")
 
 
 def _chance() -> torch.Generator:
@@ -148,7 +278,8 @@ def answers(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     the picture can tell the network which one it is.
 
     Raises:
-        Refused: not ten finite numbers a picture, or other answers when pictures are asked again, one by one.
+        Refused: not ten finite numbers a picture, or other answers when pictures are asked again: one by one, or with
+            grey levels that nobody could tell from theirs. What knows pictures by heart fails there.
     """
     generator = _chance()
     order = torch.randperm(len(images), generator=generator)
@@ -160,37 +291,68 @@ def answers(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         found[some] = _ask(network, images[some])
         start += size
     again = order[torch.randperm(len(order), generator=generator)[:AGAIN]]
-    alone = torch.cat([_ask(network, images[i : i + 1]) for i in again.tolist()])
-    wrong = (alone.argmax(1) != found[again].argmax(1)).sum().item()
-    if wrong > 2:  # one may lie on an edge, and fall to either side by rounding
+    before = found[again].argmax(1)
+    wrong = (_alone_classes(network, images[again]) != before).sum().item()
+    if wrong > EDGE:
         raise Refused(f"{wrong} of {len(again)} pictures got another answer alone than among others.")
+    wrong = (_alone_classes(network, _nudged(images[again], generator)) != before).sum().item()
+    if wrong > SHAKY * len(again):
+        raise Refused(
+            f"{wrong} of {len(again)} pictures got another answer when no pixel changed by more than one grey level of "
+            "256. A network hardly notices that; does it know the pictures by heart?"
+        )
     return found.argmax(1)
 
 
+def _alone_classes(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """The class of each picture, `[n]`, asked one by one."""
+    return torch.cat([_ask(network, image) for image in images.split(1)]).argmax(1)
+
+
+def _nudged(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The pictures, each pixel one grey level of 256 brighter, or darker, or as it was."""
+    low, high = images.aminmax()
+    steps = torch.randint(-1, 2, images.shape, generator=generator)
+    return (images + steps * (high - low) / 255).clamp(low, high)
+
+
 def _ask(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Ten numbers for each picture, `[n, 10]`, float32."""
     try:
         found = network(images)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Refused(f"it cannot be run on {len(images)} pictures of {list(images.shape[1:])}: {reason}") from None
-    if found.shape != (len(images), CLASSES) or not torch.isfinite(found).all():
-        raise Refused(f"for {len(images)} pictures it gives {list(found.shape)}; wanted are ten finite numbers each.")
+    shape, found = found.shape, found.float()  # files may give half floats, or integers
+    if shape != (len(images), CLASSES) or not torch.isfinite(found).all():
+        raise Refused(f"for {len(images)} pictures it gives {list(shape)}; wanted are ten finite numbers each.")
     return found
 
 
 def _check_graph(path: Path) -> None:
-    """One input, one output, and no operations but the standard's."""
-    graph = read_onnx(path).graph
+    """One input, one output, and no operations but the standard's. None that draws random numbers: in ONNX Runtime
+    those go on from call to call, so that a file could count its calls, and be idle when it is timed."""
+    model = read_onnx(path)
+    graph = model.graph
     weights = {each.name for each in graph.initializer}
     inputs = [each.name for each in graph.input if each.name not in weights]
     if len(inputs) != 1 or len(graph.output) != 1:
         raise Refused(f"it has {len(inputs)} inputs and {len(graph.output)} outputs; wanted is one of each.")
-    foreign = {node.domain for node in _nodes(graph)} - {"", "ai.onnx"}
+    nodes = list(chain.from_iterable(_nodes(part) for part in (graph, *model.functions)))
+    foreign = {node.domain for node in nodes} - {"", "ai.onnx"}
     if foreign:
         raise Refused(f"it uses operations of {', '.join(sorted(foreign))}; only the ONNX standard's are run.")
+    chance = {node.op_type for node in nodes if _draws(node)}
+    if chance:
+        raise Refused(f"it draws random numbers ({', '.join(sorted(chance))}); wanted is one answer, always the same.")
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def _draws(node: onnx.NodeProto) -> bool:
+    """Whether a node draws random numbers. Dropout does if told to train, by its third input."""
+    return node.op_type in RANDOM or (node.op_type == "Dropout" and any(node.input[2:]))
+
+
+def _nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
     """All nodes, also those inside branches and loops."""
     for node in graph.node:
         yield node
@@ -237,11 +399,12 @@ def _history(kept: Path) -> list[dict]:
         return []
 
 
-def _last_json(text: str) -> dict | None:
+def _json(line: str) -> list[dict]:
+    """The JSON object in a line; nothing if there is none."""
     try:
-        return dict(json.loads(text.strip().splitlines()[-1]))
-    except (ValueError, TypeError, IndexError):
-        return None
+        return [dict(json.loads(line))]
+    except (ValueError, TypeError):
+        return []
 
 
 def _show(name: str, value: float) -> str:
@@ -260,13 +423,19 @@ def _limit_memory() -> None:
 
 def _main(path: str) -> None:
     _limit_memory()
+    test, dense = data.load().test, models.baseline(DENSE)
+    _say(started=True)
     try:
-        test = data.load().test
-        print(json.dumps(examine(path, test.images, test.labels, models.baseline(DENSE))))
+        found = examine(path, test.images, test.labels, dense, asked=lambda: _say(asked=True))
     except Refused as reason:
-        print(json.dumps({"refused": str(reason)}))
+        found = {"refused": str(reason)}
     except MemoryError:
-        print(json.dumps({"refused": "it needs too much memory."}))
+        found = {"refused": "it needs too much memory."}
+    _say(**found)
+
+
+def _say(**facts: object) -> None:
+    print(json.dumps(facts), flush=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from utils.files import DamagedFileError, write_atomically
 from utils.huffman import CodeError, Stream, packed_bytes, read_stream, stream_bytes, write_stream
@@ -164,16 +165,28 @@ def _same_names(argument: str, weights: Mapping[str, Tensor], given: Mapping) ->
 
 def _paired(model: nn.Module, shared: Mapping[str, SharedWeight]) -> list[tuple[nn.Parameter, SharedWeight]]:
     weights = prunable(model)
+    if not isinstance(shared, Mapping):
+        raise ValueError(f"shared ({type(shared).__name__}) must be what share_weights gives: a SharedWeight by name.")
     _same_names("shared", weights, shared)
     for name, each in shared.items():
-        if each.indices.shape != weights[name].shape:
-            shapes = f"{list(each.indices.shape)}; it must be {list(weights[name].shape)}"
-            raise ValueError(f"the shared indices of {name} are {shapes}.")
-        if len(each.codebook) > 256 or not each.codebook.isfinite().all():
-            raise ValueError(f"the codebook of {name} must be at most 256 finite numbers.")
-        if each.indices.numel() and not 0 <= each.indices.min() <= each.indices.max() <= len(each.codebook):
-            raise ValueError(f"the shared indices of {name} must be 0..{len(each.codebook)}, as its codebook has it.")
+        _check_shared(name, each, weights[name])
     return [(weights[name], each) for name, each in shared.items()]
+
+
+def _check_shared(name: str, each: SharedWeight, weight: Tensor) -> None:
+    if not isinstance(each, SharedWeight) or not all(isinstance(t, Tensor) for t in (each.codebook, each.indices)):
+        raise ValueError(f"shared[{name!r}] ({type(each).__name__}) must be a SharedWeight of two tensors.")
+    codebook, indices = each.codebook, each.indices
+    if indices.shape != weight.shape or indices.is_floating_point():
+        there = f"{list(indices.shape)} {indices.dtype}; it must be {list(weight.shape)}, whole numbers"
+        raise ValueError(f"the shared indices of {name} are {there}.")
+    if codebook.dim() != 1 or codebook.requires_grad:
+        there = f"has the shape {list(codebook.shape)}, requires_grad={codebook.requires_grad}"
+        raise ValueError(f"the codebook of {name} {there}; it must be `[values]`, without gradient.")
+    if len(codebook) > 256 or not codebook.to(weight.dtype).isfinite().all():
+        raise ValueError(f"the codebook of {name} must be at most 256 finite numbers, also as {weight.dtype}.")
+    if indices.numel() and not 0 <= indices.min() <= indices.max() <= len(codebook):
+        raise ValueError(f"the shared indices of {name} must be 0..{len(codebook)}, as its codebook has it.")
 
 
 # ------------------------------------------------------------------------------------------------------------ the file
@@ -232,10 +245,17 @@ def save_compressed(
 def load_compressed(path: Path | str, model: nn.Module) -> None:
     """Fill the model, in place, with what `save_compressed` wrote, when all of it has been checked.
 
+    All tensors are decoded before the first is copied. While one is, it takes up to about 20 bytes a number: five times
+    what it takes as float32, for its gaps and their sums are whole numbers of 8 bytes.
+
     Raises:
         DamagedFileError: the file is missing, damaged or of another network; the model is not changed then.
+        ValueError: a tensor of the model cannot be filled (no dense numbers, not in memory yet, or expanded); the model
+            is not changed then.
     """
     state = model.state_dict()
+    for name, tensor in state.items():
+        _check_fillable(name, tensor)
     with _damage(path):
         content, entries = _read(path, sum(_extent(tensor.shape) for tensor in state.values()), len(state))
         _check_fit(entries, state)
@@ -249,7 +269,8 @@ def read_compressed(path: Path | str, *, max_elements: int = MAX_ELEMENTS) -> di
     """The tensors in a file of `save_compressed`, by name.
 
     Args:
-        max_elements: a file with more numbers than that, in all tensors together, is refused before they are read.
+        max_elements: a file with more numbers than that, in all tensors together, is refused before they are read. A
+            file of a few bytes may hold so many, and decoding them takes memory as in `load_compressed`.
     Raises:
         DamagedFileError: the file is missing or damaged, or holds more than `max_elements`.
     """
@@ -303,6 +324,8 @@ def stages(
 
 
 def _fitting(model: nn.Module, shared: Mapping[str, SharedWeight] | None, bits) -> Mapping[str, SharedWeight]:
+    for name, tensor in model.state_dict().items():
+        _check_storable(name, tensor)
     if shared is None:
         return share_weights(model, bits)
     for name, (weight, each) in zip(shared, _paired(model, shared), strict=True):
@@ -324,11 +347,10 @@ def _content(
     """The whole file. Without `shared` the weights are stored as they are."""
     if other not in ("float32", "float16"):
         raise ValueError(f"other={other!r} is not known. Known: float32, float16.")
-    own = {(weight.data_ptr(), weight.shape): name for name, weight in prunable(model).items()}
+    own = {_place(weight): name for name, weight in prunable(model).items()}
     pieces = []
     for name, tensor in model.state_dict().items():
-        _check_storable(name, tensor)
-        weight = own.get((tensor.data_ptr(), tensor.shape))  # a layer used twice has two names
+        weight = own.get(_place(tensor))  # a layer used twice has two names
         if weight is not None:
             ways = _ways(name, tensor, shared[weight] if shared else None, huffman)
             pieces.append(min((ways[kind] for kind in kinds if kind in ways), key=lambda piece: sum(map(len, piece))))
@@ -341,6 +363,11 @@ def _content(
     heads, bodies = zip(*pieces, strict=True)
     content = b"".join([MAGIC, bytes([VERSION]), _number(len(pieces)), *heads, *bodies])
     return content + zlib.crc32(content).to_bytes(CHECKSUM, "little")
+
+
+def _place(tensor: Tensor) -> tuple:
+    """Where its numbers lie, and how: equal for two names of one tensor, and not for a matrix and its transpose."""
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 def _ways(name: str, tensor: Tensor, each: SharedWeight | None, huffman: bool) -> dict[int, tuple[bytes, bytes]]:
@@ -422,12 +449,21 @@ def _half(name: str, tensor: Tensor) -> bytes:
 
 
 def _check_storable(name: str, tensor: object) -> None:
-    dense = isinstance(tensor, Tensor) and tensor.layout == torch.strided
-    if not dense or tensor.dtype not in DTYPES or tensor.dim() > MAX_DIMS:
-        kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise ValueError(f"{name} ({kind}) cannot be stored; only dense tensors of numbers can.")
+    known = isinstance(tensor, Tensor) and not is_lazy(tensor)
+    there = known and tensor.layout == torch.strided and not tensor.is_meta
+    if not there or tensor.dtype not in DTYPES or tensor.dim() > MAX_DIMS:
+        kind = f"{tensor.dtype}, {tensor.device}" if known else type(tensor).__name__
+        raise ValueError(f"{name} ({kind}) cannot be stored or filled; only dense tensors of numbers in memory can.")
     if not 0 < len(name.encode()) <= MAX_NAME:
         raise ValueError(f"the name {name[:50]!r}... is longer than {MAX_NAME} bytes, or empty; it cannot be stored.")
+
+
+def _check_fillable(name: str, tensor: object) -> None:
+    _check_storable(name, tensor)
+    if any(step == 0 and side > 1 for step, side in zip(tensor.stride(), tensor.shape, strict=True)):
+        raise ValueError(
+            f"{name} is expanded: several of its numbers lie in one place, and cannot be filled; clone it."
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -607,8 +643,8 @@ def _decode(entry: _Entry, parts: dict[str, bytes]) -> Tensor:
     table = packed_bytes(2 ** numbers["gap width"], numbers["gap table width"])
     places = _places(entry, parts["code tables"][:table], parts["gaps"])
     values = np.frombuffer(parts["values" if entry.kind == SPARSE else "codebooks"], "<f4")
-    if not np.isfinite(values).all():
-        raise CodeError("a value is no finite number")
+    if not torch.from_numpy(values.astype(np.float32)).to(entry.dtype).isfinite().all():
+        raise CodeError(f"a value is no finite number as {entry.dtype}")
     if entry.kind == SHARED:
         coded = numbers["index table width"], parts["code tables"][table:], parts["indices"]
         values = values[read_stream(*coded, len(values), numbers["weights"])]

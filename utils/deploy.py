@@ -5,10 +5,11 @@ what stands next to each other. For int8 its static quantization writes Quantize
 the graph (QDQ), which the runtime then turns into integer arithmetic.
 """
 
+import itertools
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from utils.files import DamagedFileError, write_atomically
 from utils.models import eval_mode
+from utils.quantization import calibration_pictures
 from utils.scores import Batches
 from utils.training import predict_logits
 
@@ -38,8 +40,12 @@ def to_onnx(model: nn.Module, example: Tensor, path: Path | str) -> int:
 
     Args:
         example: one input of the shape the network takes, `[1, ...]`.
+    Raises:
+        ValueError: the network itself fails on the example.  torch.onnx.OnnxExporterError: it does something that
+            PyTorch cannot write as ONNX; PyTorch then logs a page of what it has tried. No file is written.
     """
     batch = torch.cat([example, example])  # two: an exporter may take 1 for a constant
+    _check_runs(model, batch)
     with eval_mode(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own insides
         program = torch.onnx.export(
@@ -55,6 +61,16 @@ def to_onnx(model: nn.Module, example: Tensor, path: Path | str) -> int:
     return _write(program.model_proto, path)
 
 
+def _check_runs(model: nn.Module, batch: Tensor) -> None:
+    """Before the exporter tries: its message for a wrong shape is a page long."""
+    try:
+        with eval_mode(model), torch.no_grad():
+            model(batch)
+    except Exception as error:  # whatever the network raises
+        given = f"example (twice: {list(batch.shape)}, {batch.dtype}) must be an input of the shape the network takes"
+        raise ValueError(f"{given}; it fails: {_first_line(error)}.") from error
+
+
 def to_int8(source: Path | str, batches: Batches, path: Path | str, *, weight_bits: int = 7) -> int:
     """Quantize an ONNX file to int8; return the size of the new file in bytes.
 
@@ -66,7 +82,9 @@ def to_int8(source: Path | str, batches: Batches, path: Path | str, *, weight_bi
             VNNI add two products of an activation and a weight in 16 bits, and the sum saturates where both are large
             (255 * 127 * 2 is more than 32,767). Here that cost a VGG 3 points of accuracy.
     Raises:
-        ValueError: no batches, or other weight_bits.  DamagedFileError: the source is missing, or is no ONNX file.
+        ValueError: no batches; an empty one, one that is not finite, or of another type than the source takes; other
+            weight_bits; a source that is int8 already, or takes no input.
+        DamagedFileError: the source is missing, or is no ONNX file.
     """
     if not batches:
         raise ValueError("batches is empty; calibration needs at least one.")
@@ -75,12 +93,15 @@ def to_int8(source: Path | str, batches: Batches, path: Path | str, *, weight_bi
     with tempfile.TemporaryDirectory() as folder, _quiet():
         inner = Path(folder) / "int8.onnx"
         model = read_onnx(source)
+        if not model.graph.input or any("quantizelinear" in node.op_type.lower() for node in model.graph.node):
+            wrong = "is quantized already" if model.graph.input else "takes no input"
+            raise ValueError(f"source={str(source)!r} {wrong}; give the file that to_onnx wrote.")
         for number, node in enumerate(model.graph.node):
             node.name = f"n{number}"  # so that layers with equal biases, stored once, get one each: scales differ
         quantization.quantize_static(
             model,
             inner,
-            _Calibration(batches),
+            _Calibration(batches, model.graph.input[0]),
             quant_format=quantization.QuantFormat.QDQ,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
@@ -95,12 +116,16 @@ class Session(nn.Module):
 
     It has threads of its own, which do not spin while they wait: spinning ones would slow whatever is timed beside it.
 
+    Args:
+        threads: how many processor threads compute one batch, 1 or more.
     Raises:
-        DamagedFileError: the file is missing, or cannot be run.
+        ValueError: other threads.  DamagedFileError: the file is missing, or cannot be run.
     """
 
     def __init__(self, path: Path | str, *, threads: int = 1) -> None:
         super().__init__()
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"threads={threads!r} must be a whole number, 1 or more.")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -165,8 +190,20 @@ class Parity:
 
 
 def parity(one: nn.Module, other: nn.Module, images: Tensor) -> Parity:
-    """Compare the outputs of two networks for `[n, 1, 28, 28]` pictures."""
+    """Compare the outputs of two networks, `[n, classes]`, for `[n, 1, 28, 28]` pictures.
+
+    Raises:
+        ValueError: no pictures, or outputs of two shapes or that are not finite.
+    """
+    if not len(images):
+        raise ValueError(f"images has the shape {list(images.shape)}; it must hold at least one picture.")
     first, second = predict_logits(one, images), predict_logits(other, images)
+    if first.shape != second.shape:
+        shapes = f"one gives {list(first.shape)}, other gives {list(second.shape)}"
+        raise ValueError(f"the outputs have two shapes and cannot be compared: {shapes}.")
+    for name, outputs in (("one", first), ("other", second)):
+        if not outputs.isfinite().all():
+            raise ValueError(f"the outputs of {name} are not all finite numbers; only such can be compared.")
     same = (first.argmax(1) == second.argmax(1)).float().mean().item()
     return Parity((first - second).abs().max().item(), same)
 
@@ -203,12 +240,19 @@ class Budget:
 
 
 class _Calibration(quantization.CalibrationDataReader):
-    def __init__(self, batches: Batches) -> None:
-        self.batches = iter(batches)
+    """Hands out the pictures, for what the graph calls its input."""
+
+    def __init__(self, batches: Batches, taken: onnx.ValueInfoProto) -> None:
+        self.pictures, self.name = calibration_pictures(batches), taken.name
+        self.dtype = onnx.helper.tensor_dtype_to_np_dtype(taken.type.tensor_type.elem_type)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        images, _ = next(self.batches, (None, None))
-        return None if images is None else {INPUT: images.numpy()}
+        images = next(self.pictures, None)
+        if images is None:
+            return None
+        if str(images.dtype) != f"torch.{self.dtype}":
+            raise ValueError(f"batches has pictures of {images.dtype}; the source takes torch.{self.dtype}.")
+        return {self.name: images.numpy()}
 
 
 @contextmanager
@@ -224,22 +268,39 @@ def _quiet() -> Iterator[None]:
 
 def _write(model: onnx.ModelProto, path: Path | str) -> int:
     """Write the model without its notes and with short names; the size in bytes."""
-    graph = model.graph
-    del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:], model.functions[:]
-    names: dict[str, str] = {each.name: each.name for each in (*graph.input, *graph.output)} | {"": ""}
-    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
-        del part.metadata_props[:]
-        part.doc_string = ""
-    for tensor in graph.initializer:
-        tensor.name = names.setdefault(tensor.name, f"t{len(names)}")
-    for node in graph.node:
-        node.name = ""
-        node.input[:] = [names.setdefault(name, f"t{len(names)}") for name in node.input]
-        node.output[:] = [names.setdefault(name, f"t{len(names)}") for name in node.output]
+    del model.metadata_props[:], model.functions[:]
+    short = _short_names(model.graph)
+    for graph in _graphs(model.graph):
+        del graph.metadata_props[:], graph.value_info[:]
+        for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+            del part.metadata_props[:]
+            part.doc_string = ""
+        for value in (*graph.initializer, *graph.input, *graph.output):
+            value.name = short(value.name)
+        for node in graph.node:
+            node.name = ""
+            node.input[:] = [short(name) for name in node.input]
+            node.output[:] = [short(name) for name in node.output]
     onnx.checker.check_model(model)
     content = model.SerializeToString()
     write_atomically(Path(path), content)
     return len(content)
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph, and those inside it: the branches of an `If`, the body of a `Loop`."""
+    yield graph
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            yield from _graphs(inner)
+
+
+def _short_names(graph: onnx.GraphProto) -> Callable[[str], str]:
+    """From a name to its short one, the same each time it is asked for; those of inputs and outputs stay."""
+    kept = {"", *(each.name for each in (*graph.input, *graph.output))}
+    names = {name: name for name in kept}
+    free = (name for number in itertools.count(len(kept)) if (name := f"t{number}") not in kept)
+    return lambda name: names[name] if name in names else names.setdefault(name, next(free))
 
 
 def _first_line(error: Exception) -> str:

@@ -17,19 +17,33 @@ def soft_targets(logits: Tensor, temperature: float) -> Tensor:
     Raises:
         ValueError: a temperature that is not a positive number.
     """
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature={temperature!r} must be greater than 0, and finite.")
-    return F.softmax(logits / temperature, dim=1)
+    return F.softmax(logits / _check_temperature(temperature), dim=1)
 
 
 def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """Kullback-Leibler divergence from the teacher's soft targets to the student's, times `temperature ** 2`.
 
     The factor keeps the gradient's size when the temperature changes (Hinton et al. 2015, sec. 2.1).
+
+    Args:
+        logits, teacher_logits: outputs of student and teacher, `[n, classes]` each.
+    Returns:
+        The mean over the n pictures, a tensor of shape `[]`.
+    Raises:
+        ValueError: outputs of two shapes, or a temperature that is not a positive number.
     """
+    if logits.shape != teacher_logits.shape:
+        shapes = f"{list(teacher_logits.shape)}, and logits {list(logits.shape)}"
+        raise ValueError(f"teacher_logits has the shape {shapes}; they must be the same, [n, classes].")
     targets = soft_targets(teacher_logits, temperature)
     student = F.log_softmax(logits / temperature, dim=1)
     return F.kl_div(student, targets, reduction="batchmean") * temperature**2
+
+
+def _check_temperature(temperature: float) -> float:
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature={temperature!r} must be greater than 0, and finite.")
+    return temperature
 
 
 class Teacher:
@@ -45,15 +59,18 @@ class Teacher:
     """
 
     def __init__(self, network: nn.Module, *, temperature: float = 4.0, weight: float = 0.9) -> None:
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"temperature={temperature!r} must be greater than 0, and finite.")
+        _check_temperature(temperature)
         if not 0 <= weight <= 1:
             raise ValueError(f"weight={weight!r} must be from 0 (labels only) to 1 (teacher only).")
         self.network = copy.deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.temperature, self.weight = temperature, weight
 
     def __call__(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        """The mean loss of a batch."""
+        """The mean loss of a batch, `[]`: outputs `[n, classes]`, labels `[n]`, pictures `[n, 1, 28, 28]`.
+
+        Raises:
+            ValueError: the teacher's outputs have another shape than `logits`.
+        """
         with torch.no_grad():
             teacher_logits = self.network(images)
         soft = soft_loss(logits, teacher_logits, self.temperature)

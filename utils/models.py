@@ -115,10 +115,13 @@ MODELS: dict[str, Callable[[], nn.Module]] = {"lenet300": lenet300, "vgg": vgg, 
 THIN = ((8, 16), (32, 48), (64,))  # what is left of the VGG's widths in lab 10: a 15th of the MACs
 SHIPPED = MODELS | {
     "vgg_half": lambda: vgg(((32, 32), (64, 64), (128,))),  # the VGG without half its channels, lab 04
-    "vgg_thin": lambda: vgg(THIN),  # thinned further and taught by vgg_half, lab 10; two more seeds of it:
+    "vgg_thin": lambda: vgg(THIN),  # thinned further, lab 10; two more seeds of it:
     "vgg_thin_1": lambda: vgg(THIN),
     "vgg_thin_2": lambda: vgg(THIN),
-    "vgg_thin_labels": lambda: vgg(THIN),  # the control: the same without a teacher
+    "vgg_thin_taught": lambda: vgg(THIN),  # the same with vgg_half as teacher at temperature 4, three seeds
+    "vgg_thin_taught_1": lambda: vgg(THIN),
+    "vgg_thin_taught_2": lambda: vgg(THIN),
+    "vgg_thin_taught_cool": lambda: vgg(THIN),  # at temperature 1
 }
 
 

@@ -16,6 +16,7 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.transforms import Bbox
 from PIL import Image
 from torch import Tensor
 
@@ -238,6 +239,7 @@ def waterfall(
     *,
     title: str,
     unit: str = "%",
+    aside: Sequence[int] = (),
 ) -> Figure:
     """What each step multiplies: a bar from the factor before it to the factor after it, on a logarithmic axis, so
     that the length of a bar is the step's share. Small panels side by side, one row a step.
@@ -246,6 +248,7 @@ def waterfall(
         steps: names of the rows, `[rows]`; the first is where it starts, factor 1.
         factors: for each panel the factor reached after each step, `[rows]`.
         levels: panels of plain values beside them, `[rows]`, as dots; near values, so their axes do not start at zero.
+        aside: numbers of rows that were tried and not kept; hollow, and the line goes past them.
     """
     panels = len(factors) + len(levels)
     figure = Figure(figsize=(1.9 + 2.1 * panels, 1.2 + 0.42 * len(steps)), layout="constrained")
@@ -264,7 +267,10 @@ def waterfall(
         ax.set_xticks([], minor=True)
         ax.xaxis.set_major_formatter("{x:g}x")
     for ax, (name, values) in zip(grid[len(factors) :], levels.items(), strict=True):
-        ax.plot(values, rows, color=PALETTE[0], marker="o", linestyle=":", linewidth=1)
+        kept = [row for row in rows if row not in aside]
+        ax.plot([values[row] for row in kept], kept, color=PALETTE[0], marker="o", linestyle=":", linewidth=1)
+        for row in aside:
+            ax.plot(values[row], row, marker="s", markerfacecolor="white", markeredgecolor=PALETTE[1])
         for row, value in zip(rows, values, strict=True):
             ax.annotate(
                 f"{value:.1f}{unit}", (value, row), (7, 0), textcoords="offset points", va="center", fontsize=9.5
@@ -312,7 +318,6 @@ def pareto(
             markerfacecolor=face,
             markeredgecolor=PALETTE[0 if filled else 1],
         )
-        ax.annotate(name, (x, y), (7, 7 if filled else -13), textcoords="offset points", fontsize=9)
     if box:
         ax.axvline(box[0], color="#555555", linestyle=(0, (4, 3)), linewidth=1)
         ax.axhline(box[1], color="#555555", linestyle=(0, (4, 3)), linewidth=1, label="budget")
@@ -323,7 +328,40 @@ def pareto(
         ax.xaxis.set_minor_locator(NullLocator())
     ax.margins(x=0.18, y=0.12)
     ax.legend(loc="lower right")
+    _name_points(ax, points)
     return figure
+
+
+def _name_points(ax: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write each name beside its point, where it covers no other name, point or line, as far as there is room."""
+    ax.figure.draw_without_rendering()  # the layout is final only now
+    lines = [line.get_transform().transform_path(line.get_path()) for line in ax.lines]
+    corners = [
+        (7, 7, "left"),
+        (7, -13, "left"),
+        (-7, 7, "right"),
+        (-7, -13, "right"),
+        (0, 13, "center"),
+        (0, -20, "center"),
+    ]
+    size = 4 * ax.figure.dpi / 72
+    centres = ax.transData.transform(list(points.values()))
+    dots = [Bbox([at - size, at + size]) for at in centres]
+    taken = [*dots, ax.get_legend().get_window_extent()]
+    for number, (name, at) in enumerate(points.items()):
+        tried = []
+        others = dots[:number] + dots[number + 1 :]
+        for x, y, side in corners:
+            text = ax.annotate(name, at, (x, y), textcoords="offset points", ha=side, fontsize=9)
+            space = text.get_window_extent()
+            crossed = sum(path.intersects_bbox(space, filled=False) for path in lines)
+            near = space.padded(2 * size).count_overlaps(others)
+            tried.append((4 * space.count_overlaps(taken) + 2 * crossed + near, text, space))
+        _, best, space = min(tried, key=lambda each: each[0])
+        taken.append(space)
+        for _, text, _ in tried:
+            if text is not best:
+                text.remove()
 
 
 def histogram(

@@ -10,8 +10,9 @@ costs, at any width, and to train through it. For the speed `utils.deploy` runs 
 """
 
 import copy
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -40,7 +41,8 @@ class Grid:
 
     def integers(self, values: Tensor) -> Tensor:
         """The nearest integer of each value, clamped (saturated): int16, of the values' shape."""
-        return ((values / self.scale).round() + self.zero_point).clamp(self.lowest, self.highest).to(torch.int16)
+        position = values / self._step(values)
+        return (position.round() + self.zero_point).clamp(self.lowest, self.highest).to(torch.int16)
 
     def values(self, integers: Tensor) -> Tensor:
         """What the integers stand for, float32."""
@@ -50,8 +52,18 @@ class Grid:
         """Each value moved to the grid. Its gradient passes as if nothing had been moved, except where it saturates
         (straight-through estimator, Bengio et al. 2013)."""
         low, high = self.lowest - self.zero_point.item(), self.highest - self.zero_point.item()
-        inside = (values / self.scale).clamp(low - 0.5, high + 0.5)  # its gradient is 0 outside
-        return self.scale * (inside + (inside.round().clamp(low, high) - inside).detach())
+        step = self._step(values)
+        inside = (values / step).clamp(low - 0.5, high + 0.5)  # its gradient is 0 outside
+        return step * (inside + (inside.round().clamp(low, high) - inside).detach())
+
+    def _step(self, values: Tensor) -> Tensor:
+        """The scale, and at least the smallest number of the type they are computed in: 0 / 0 is no zero."""
+        return self.scale.clamp(min=_smallest(torch.result_type(values, self.scale)))
+
+
+def _smallest(dtype: torch.dtype) -> float:
+    """The smallest scale: float32's smallest normal number; in float16, which does not reach so far, its smallest."""
+    return max(torch.finfo(torch.float32).tiny, torch.finfo(dtype).tiny * torch.finfo(dtype).eps)
 
 
 def weight_grid(weight: Tensor, bits: int = 8, *, per_channel: bool = True) -> Grid:
@@ -61,28 +73,32 @@ def weight_grid(weight: Tensor, bits: int = 8, *, per_channel: bool = True) -> G
     whole weight.
 
     Raises:
-        ValueError: bits outside 2..8, or a weight that is not finite.
+        ValueError: bits outside 2..8, a weight that is not finite, or a unit without weights.
     """
     highest = 2 ** (_check_bits(bits) - 1) - 1
+    if 0 in (weight.shape[1:] if per_channel and weight.dim() > 1 else weight.shape):
+        raise ValueError(f"the weight has the shape {list(weight.shape)}; a grid needs at least one number a unit.")
     magnitude = weight.detach().abs()
     if not magnitude.isfinite().all():
         raise ValueError("the weight is not finite everywhere; only finite numbers fit on a grid.")
     largest = magnitude.amax(dim=tuple(range(1, weight.dim())), keepdim=True) if per_channel else magnitude.amax()
     scale = torch.where(largest > 0, largest, 1.0) / highest  # a unit of zeros: any scale will do
-    return Grid(scale.clamp(min=torch.finfo(torch.float32).tiny), torch.zeros(()), -highest, highest)
+    return Grid(scale.clamp(min=_smallest(scale.dtype)), torch.zeros(()), -highest, highest)
 
 
 def activation_grid(low: float, high: float, bits: int = 8) -> Grid:
     """The grid for activations seen between `low` and `high`: 0 .. 2**bits - 1, 0.0 exactly on it.
 
     Raises:
-        ValueError: bits outside 2..8; low above high, or not finite.
+        ValueError: bits outside 2..8; low above high, not finite, or a scale too large for float32.
     """
     highest = 2 ** _check_bits(bits) - 1
     if not -float("inf") < low <= high < float("inf"):
         raise ValueError(f"low={low!r} must not be above high={high!r}, and both finite.")
     low, high = min(low, 0.0), max(high, 0.0)  # padding and ReLU need an exact zero
     scale = max((high - low) / highest, torch.finfo(torch.float32).tiny) if low < high else 1.0
+    if scale > torch.finfo(torch.float32).max:
+        raise ValueError(f"low={low!r} and high={high!r} are too far apart: the scale must be finite in float32.")
     return Grid(torch.tensor(scale), torch.tensor(float(round(-low / scale))), 0, highest)
 
 
@@ -106,34 +122,68 @@ def quantized(
     the rounding (quantization-aware training, Jacob et al. 2018, sec. 3): the gradient passes through.
 
     Raises:
-        ValueError: no batches, bits outside 2..8, or a layer that is not a plain Linear or Conv2d.
+        ValueError: no batches, or an empty one; bits outside 2..8; a layer that is not a plain Linear or Conv2d, that
+            never runs or is called with keyword arguments; numbers that are not finite.
     """
+    batches = list(batches)
     if not batches:
         raise ValueError("batches is empty; calibration needs at least one.")
-    folded = fold_batchnorm(model, batches[0][0][:1])
+    _check_bits(bits)
+    _check_bits(activation_bits, "activation_bits")
+    folded = fold_batchnorm(model, next(calibration_pictures(batches))[:1])
     for name, layer in prunable_layers(folded).items():
         if type(layer) not in QUANTIZED or (isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros"):
             raise ValueError(f"{name} is a {type(layer).__name__}; only plain Linear and Conv2d layers are quantized.")
     ranges = input_ranges(folded, batches)
+    idle = [name for name in prunable_layers(folded) if name not in ranges]
+    if idle:
+        raise ValueError(f"{', '.join(idle)} never runs on these batches; without inputs there is no range. Remove it.")
     quantized_layers = {}
     for name, layer in prunable_layers(folded).items():
         grid = activation_grid(*ranges[name], activation_bits)
-        quantized_layers[id(layer)] = QUANTIZED[type(layer)](layer, grid, _check_bits(bits), per_channel)
+        quantized_layers[id(layer)] = QUANTIZED[type(layer)](layer, grid, bits, per_channel)
     return copy.deepcopy(folded, quantized_layers).eval()
 
 
 def input_ranges(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, tuple[float, float]]:
-    """Smallest and largest number that goes into each linear and convolutional layer, by module name."""
+    """Smallest and largest number that goes into each linear and convolutional layer, by module name.
+
+    A layer that never runs has no entry.
+
+    Raises:
+        ValueError: a batch is empty, numbers are not finite, or a layer is called with keyword arguments.
+    """
     ranges: dict[str, tuple[float, float]] = {}
 
     def note(name: str, layer: nn.Module, inputs: tuple, output: Tensor) -> None:
-        low, high = ranges.get(name, (float("inf"), -float("inf")))
-        ranges[name] = min(low, inputs[0].min().item()), max(high, inputs[0].max().item())
+        if not inputs:
+            raise ValueError(f"{name} is called with keyword arguments; give it its input by position: layer(x).")
+        if not inputs[0].numel():
+            return
+        low, high = inputs[0].min().item(), inputs[0].max().item()
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"what goes into {name} is not finite everywhere; check the layers before it.")
+        before = ranges.get(name, (low, high))
+        ranges[name] = min(before[0], low), max(before[1], high)
 
     with eval_mode(model), torch.no_grad(), watching(prunable_layers(model), note):
-        for images, _ in batches:
+        for images in calibration_pictures(batches):
             model(images)
     return ranges
+
+
+def calibration_pictures(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+    """The pictures of each batch, without gradient, when they are fit to calibrate with.
+
+    Raises:
+        ValueError: an empty batch, or one with numbers that are not finite.
+    """
+    for number, (images, _) in enumerate(batches):
+        if not images.numel():
+            raise ValueError(f"batches[{number}] has the shape {list(images.shape)}; it must hold pictures.")
+        if not images.isfinite().all():
+            raise ValueError(f"batches[{number}] is not finite everywhere; only finite pictures give a range.")
+        yield images.detach()
 
 
 class _Quantized:
@@ -195,10 +245,10 @@ def plain(model: nn.Module) -> nn.Module:
 def _plain_layer(layer: nn.Module) -> nn.Module:
     with_bias = layer.bias is not None
     if isinstance(layer, nn.Linear):
-        twin = nn.Linear(layer.in_features, layer.out_features, with_bias)
+        twin = nn.Linear(layer.in_features, layer.out_features, with_bias, dtype=layer.weight.dtype)
     else:
         rest = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups, with_bias)
-        twin = nn.Conv2d(layer.in_channels, layer.out_channels, *rest)
+        twin = nn.Conv2d(layer.in_channels, layer.out_channels, *rest, dtype=layer.weight.dtype)
     with torch.no_grad():
         twin.weight.copy_(layer.weight_grid().snap(layer.weight))
         if with_bias:
@@ -214,7 +264,12 @@ def fold_batchnorm(model: nn.Module, example: Tensor) -> nn.Module:
 
     In eval mode BatchNorm multiplies and adds one number a channel; a layer before it can do that with its weights
     (Jacob et al. 2018, sec. 3.2). Same outputs, but for rounding. A BatchNorm after anything else stays, and so does
-    one after a layer whose output goes elsewhere too (a short cut, say).
+    one after a layer whose output goes elsewhere too (a short cut, say, or out of the network), and where the layer or
+    the BatchNorm has forward hooks.
+
+    What is seen is one run on `example`. So the outputs do change where the layer's weight is used without the layer
+    (`F.conv2d(x, self.conv.weight)`), or its output in a way that this run does not show: by inputs of another shape or
+    with other values only, outside PyTorch (`.numpy()`, `.item()`), or in an object of your own that is returned.
 
     Args:
         example: one input of the shape the network takes, `[1, ...]`.
@@ -227,7 +282,7 @@ def fold_batchnorm(model: nn.Module, example: Tensor) -> nn.Module:
 
     def note(name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         runs[name] += 1
-        if isinstance(module, _BatchNorm) and id(inputs[0]) in made_by:
+        if isinstance(module, _BatchNorm) and inputs and id(inputs[0]) in made_by:
             pairs[name] = made_by[id(inputs[0])][0]
         made_by[id(output)] = (name, output)
         uses.count[id(output)] = 0  # a tensor that is gone may have had this id
@@ -236,12 +291,14 @@ def fold_batchnorm(model: nn.Module, example: Tensor) -> nn.Module:
         name: module for name, module in modules.items() if type(module) in FUSE or isinstance(module, _BatchNorm)
     }
     with eval_mode(model), torch.no_grad(), watching(watched, note), uses:
-        model(example)
+        result = model(example)
+    uses.count.update(id(leaf) for leaf in tree_leaves(result))
     alone = {name for name, output in made_by.values() if uses.count[id(output)] == 1}
     folded: dict[int, nn.Module] = {}  # id of a part of the network -> what takes its place in the copy
     for norm, layer in pairs.items():
         once = runs[norm] == runs[layer] == 1 and layer in alone
-        if once and type(modules[layer]) in FUSE and modules[norm].running_mean is not None:
+        hooked = any(modules[n]._forward_hooks or modules[n]._forward_pre_hooks for n in (layer, norm))
+        if once and not hooked and type(modules[layer]) in FUSE and modules[norm].running_mean is not None:
             before, after = (copy.deepcopy(modules[name]).eval() for name in (layer, norm))
             folded |= {id(modules[layer]): FUSE[type(before)](before, after), id(modules[norm]): nn.Identity()}
     return copy.deepcopy(model, folded).eval()
@@ -261,7 +318,7 @@ class _Uses(TorchFunctionMode):
         return result
 
 
-def _check_bits(bits: int) -> int:
+def _check_bits(bits: int, argument: str = "bits") -> int:
     if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 8:
-        raise ValueError(f"bits={bits!r} must be a whole number from 2 to 8.")
+        raise ValueError(f"{argument}={bits!r} must be a whole number from 2 to 8.")
     return bits

@@ -71,7 +71,8 @@ _CONVOLUTIONAL = Recipe(
 )
 _LONG = replace(_CONVOLUTIONAL, epochs=20, learning_rate=0.1, weight_decay=2e-4, shift=1)
 _AGAIN = replace(_LONG, epochs=4, learning_rate=0.03)
-_THIN = [_LONG, _AGAIN, replace(_AGAIN, shift=0)]  # the last on pictures as they will come: not shifted
+_UNSHIFTED = replace(_AGAIN, shift=0)  # the last epochs on pictures as they will come
+_THIN, _TAUGHT = [_LONG, _UNSHIFTED], [_LONG, _AGAIN, _UNSHIFTED]
 RECIPES: dict[str, list[Recipe]] = {  # how `make checkpoints` trains each network: the stages, one after another
     "lenet300": [Recipe(epochs=20, learning_rate=3e-3)],
     "vgg": [_CONVOLUTIONAL, replace(_CONVOLUTIONAL, epochs=4, learning_rate=0.02)],
@@ -80,7 +81,10 @@ RECIPES: dict[str, list[Recipe]] = {  # how `make checkpoints` trains each netwo
     "vgg_thin": _THIN,
     "vgg_thin_1": _THIN,
     "vgg_thin_2": _THIN,
-    "vgg_thin_labels": [_LONG],
+    "vgg_thin_taught": _TAUGHT,
+    "vgg_thin_taught_1": _TAUGHT,
+    "vgg_thin_taught_2": _TAUGHT,
+    "vgg_thin_taught_cool": [_LONG],
 }
 
 

@@ -5,7 +5,7 @@
 #
 # - **Time:** ten minutes. The cells run in about 15 seconds on two processor cores.
 # - **Needs:** nothing. No GPU, no network connection.
-# - **Page:** `lessons/00_start_here/README.md` in the course folder has the idea in pictures.
+# - **Page:** `lessons/00_start_here/README.md` (double-click it in the file browser on the left) has the idea in pictures.
 #
 # Run the cells one after the other with Shift+Enter. You cannot break anything: this notebook is your own copy.
 

@@ -6,7 +6,7 @@
 #
 # - **Time:** an hour and a half. The cells run in under a minute on two processor cores.
 # - **Needs:** 02.
-# - **Page:** `lessons/03_weight_pruning/README.md` in the course folder has the idea in pictures.
+# - **Page:** `lessons/03_weight_pruning/README.md` (double-click it in the file browser on the left) has the idea in pictures.
 
 # %%
 from utils import data, masks, measure, models, plots, training

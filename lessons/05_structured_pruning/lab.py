@@ -5,7 +5,7 @@
 #
 # - **Time:** two hours. The cells run in about a minute on two processor cores.
 # - **Needs:** 04.
-# - **Page:** `lessons/05_structured_pruning/README.md` in the course folder has the idea in pictures.
+# - **Page:** `lessons/05_structured_pruning/README.md` (double-click it in the file browser on the left) has the idea in pictures.
 
 # %%
 import copy

@@ -5,7 +5,7 @@
 #
 # - **Time:** an hour and a half. The cells run in about a minute on two processor cores.
 # - **Needs:** 03.
-# - **Page:** `lessons/06_dynamic_pruning/README.md` in the course folder has the idea in pictures.
+# - **Page:** `lessons/06_dynamic_pruning/README.md` (double-click it in the file browser on the left) has the idea in pictures.
 #
 # So far pruning was an event: train, prune, done. In this lab it is a *schedule*: at each step of the training it may change which
 # weights are there. All comparisons are at 95% sparsity, and at equal cost: every network is trained for equally many epochs.

@@ -5,7 +5,7 @@
 #
 # - **Time:** two hours. The cells run in about a minute on two processor cores.
 # - **Needs:** 03 and 04.
-# - **Page:** `lessons/07_recovery/README.md` in the course folder has the idea in pictures.
+# - **Page:** `lessons/07_recovery/README.md` (double-click it in the file browser on the left) has the idea in pictures.
 #
 # Runs with several seeds take longer than a lab. Where a number comes from a file that `make results` wrote, the text says so.
 

@@ -5,7 +5,7 @@
 #
 # - **Time:** an hour and a half. The cells run in about a minute on two processor cores.
 # - **Needs:** 05, 08 and 09.
-# - **Page:** `lessons/10_deployment/README.md` in the course folder has the idea in pictures.
+# - **Page:** `lessons/10_deployment/README.md` (double-click it in the file browser on the left) has the idea in pictures.
 #
 # So far PyTorch ran everything. A phone does not carry PyTorch. It gets a file with the network and a small program that runs such files.
 # Here the file is ONNX and the program is ONNX Runtime.
@@ -96,8 +96,7 @@ print(f"{runtime:.1f} times. Your guess: {guess_runtime.value or 'not locked'}")
 # ## The same for the thin network, and int8
 #
 # `vgg_thin` has 8-16, 32-48 and 64 filters where the VGG has 64-64, 128-128 and 256. First half of the filters were removed and the rest
-# trained (lab 04); then the half was thinned again by L1 norm, and trained for twenty epochs with the half as its teacher (lab 09), and eight
-# more, the last four at temperature 1. `vgg_thin_labels` is the control: the same start and the same twenty epochs, without a teacher.
+# trained (lab 04); then the half was thinned again by L1 norm, and trained for twenty epochs, and four more on pictures that were not shifted.
 # `make checkpoints` does all of it again.
 
 # %%
@@ -126,8 +125,63 @@ claim("int8 changes few of them", deploy.parity(thin, int8_file, some.images).ag
 # %% [markdown]
 # ## Which step gave how much?
 #
-# The dense VGG in PyTorch; pruned; taught (which takes the place of the training with labels alone); trained on; in ONNX Runtime; in int8.
-# Each step has the one before it as its control.
+# The dense VGG in PyTorch; pruned, and trained for twenty epochs; for four more; in ONNX Runtime; in int8. Each step has the one before it as
+# its control. And distillation? It must show its share first.
+#
+# ## Does a teacher help here?
+#
+# `vgg_thin_taught` has the same start as `vgg_thin` and the same twenty epochs, but with the half, from which it was cut, as its teacher (lab
+# 09), at temperature 4. Three seeds of each, from the records of `make checkpoints`; and one seed at temperature 1.
+
+# %%
+guess_teacher = predict(
+    "Taught at temperature 4: how many points better than with labels alone?", -2, 2, unit="points", step=0.1
+)
+
+
+# %%
+def after_stage(names, stage):
+    """Validation accuracy of these networks when that stage of their training ended, percent."""
+    stages = [models.baseline_facts(name)["stages"][stage] for name in names]
+    return [100 * each["history"]["validation_accuracy"][-1] for each in stages]
+
+
+SEEDS = ["", "_1", "_2"]
+untaught = after_stage([f"vgg_thin{seed}" for seed in SEEDS], 0)
+taught = after_stage([f"vgg_thin_taught{seed}" for seed in SEEDS], 0)
+cool = after_stage(["vgg_thin_taught_cool"], 0)
+
+# %% tags=["figure:taught"]
+lessons = {"labels alone": untaught, "taught, T = 1 (one seed)": cool, "taught, T = 4": taught}
+plots.show(
+    plots.dots(
+        {name: sum(each) / len(each) for name, each in lessons.items()},
+        {name: (min(each), max(each)) for name, each in lessons.items()},
+        title="The thin VGG after twenty epochs (mean, lowest, highest of 3 seeds)",
+        x_label="validation accuracy, %",
+        unit="%",
+    ),
+    alt="Three rows: labels alone is best with each seed, one seed taught at temperature 1 is lower, three taught at 4 are lowest.",
+)
+
+# %%
+claim(
+    "The worst seed with labels alone beats the best one taught at temperature 4",
+    min(untaught) - max(taught),
+    at_least=0.1,
+)
+claim("With the same seed, temperature 1 lies between", cool[0], between=(taught[0], untaught[0]))
+
+# %% tags=["nbval-ignore-output"]
+harm = sum(taught) / 3 - sum(untaught) / 3
+print(f"Taught against labels alone: {harm:+.2f} points. Your guess: {guess_teacher.value or 'not locked'}")
+
+# %% [markdown]
+# The teacher was meant to help. It took accuracy away. A likely reason, not tested: it has little to teach. The half gets 94.0% of the
+# validation pictures, and its student nearly as many without it. In lab 09 the student was much weaker than its teacher, and a
+# cool teacher helped. We were about to ship the taught network: it met the targets, and looked like a success until its control was trained.
+#
+# So the file goes without a teacher. In the figure below its row stays, as one that was tried and not kept.
 #
 # ### Exercise: the share of each step
 #
@@ -165,15 +219,18 @@ for batch, each in timings.items():
     factors = ", ".join(f"{factor:.2f}x" for factor in step_factors(seconds))
     print(f"batch {batch:3}: {factors}; together {seconds[0] / seconds[-1]:.1f}x")
 
-# %% tags=["nbval-ignore-output"]
-record = {name: models.baseline_facts(name) for name in ("vgg", "vgg_thin_labels", "vgg_thin")}
-dense_right, untaught_right, thin_right = (facts["validation_accuracy"] for facts in record.values())
-taught_right = record["vgg_thin"]["stages"][0]["history"]["validation_accuracy"][-1]
-int8_right = training.evaluate(int8_file, pictures.validation)
-accuracy = [100 * each for each in (dense_right, untaught_right, taught_right, thin_right, thin_right, int8_right)]
+# %% [markdown]
+# The accuracies of the thin network are means of three seeds, with int8 from the file that `make results ARGS=deployment` wrote.
 
 # %%
-rows = ["dense", "thin", "thin", "thin", "runtime", "int8"]  # taught or not, the thin network costs the same
+dense_right = models.baseline_facts("vgg")["validation_accuracy"]
+trained_on = after_stage([f"vgg_thin{seed}" for seed in SEEDS], 1)
+seeds = results.runs("deployment", loss="labels alone")
+in_int8 = [100 * run["validation_accuracy"] for run in seeds]
+accuracy = [100 * dense_right, *(sum(each) / 3 for each in (untaught, taught, trained_on, trained_on, in_int8))]
+
+# %%
+rows = ["dense", "thin", "thin", "thin", "runtime", "int8"]  # taught or not, trained on or not, it costs the same
 faster = {batch: [each[row].speedup for row in rows] for batch, each in timings.items()}
 dense_size, thin_size = measure.file_bytes(vgg), measure.file_bytes(thin)
 smaller = [dense_size / size for size in (dense_size, *[thin_size] * 3, thin_bytes, int8_bytes)]
@@ -207,7 +264,7 @@ claim("In the same program, fp32, the thin network is more than 4 times faster a
 # And now as steps:
 
 # %% tags=["figure:waterfall", "nbval-ignore-output"]
-steps = ["dense VGG, PyTorch", "+ pruned", "+ taught, T = 4", "+ 8 epochs more", "+ ONNX Runtime", "+ int8"]
+steps = ["dense VGG, PyTorch", "+ pruned", "(taught, T = 4)", "+ 4 epochs more", "+ ONNX Runtime", "+ int8"]
 factors = {f"faster, batch {batch}": each for batch, each in faster.items()} | {"smaller file": smaller}
 plots.show(
     plots.waterfall(
@@ -215,9 +272,10 @@ plots.show(
         factors,
         {"accuracy (validation)": accuracy},
         title="From the dense VGG to the deployed file: what each step multiplies (one thread)",
+        aside=[2],
     ),
     alt="Four panels with a row for each step. Pruning gives the largest part of speed and size, the runtime the next part of the "
-    "speed, int8 the rest of the size; accuracy falls a little with pruning, more with the teacher, and comes back in part.",
+    "speed, int8 the rest of the size; accuracy falls a little with pruning and comes back in part; the teacher, not kept, lies far below.",
 )
 
 # %%
@@ -230,20 +288,18 @@ claim("and in batches of 256 more than 18 times", faster[256][-1], at_least=18)
 claim("The file is more than 40 times smaller than the dense weights", smaller[-1], at_least=40)
 claim("Pruning gives more of that than int8", smaller[1] / (thin_bytes / int8_bytes), at_least=1.5)
 claim(
-    "After equal training the taught network is worse than the control",
-    100 * (untaught_right - taught_right),
-    at_least=0.2,
+    "In the mean of three seeds less than 0.7 points of validation accuracy are lost",
+    accuracy[0] - accuracy[-1],
+    at_most=0.7,
 )
-claim("Less than 1.5 points of validation accuracy are lost in all", accuracy[0] - accuracy[-1], at_most=1.5)
 
 # %% tags=["nbval-ignore-output"]
 print(f"Together, one picture: {timings[1]['int8'].speedup:.1f} times. Your guess: {guess_total.value or 'not locked'}")
 
 # %% [markdown]
-# The teacher was meant to help. It took accuracy away. Temperature 4 was chosen before lab 09 had its results; there, too, a warm teacher
-# gave nothing, and a very warm one did harm. The last four epochs, at temperature 1, made up for a part of it. Without the control,
-# trained last, we would have reported the teacher as a success: the taught network keeps its promise to be within half a point of the dense one.
-# It is shipped as it is, with its three seeds. To leave the teacher out is the first thing to try in lab 12.
+# A fifteenth of the work at almost no loss: is the dense VGG as good as it can be? It was trained for 14 epochs, and the thin network
+# for 36 more on its way through the half. Trained for as long, the dense one might gain, too. The figure compares what we had with what
+# we deploy.
 #
 # Look at the last step in your own figure. How much *faster* int8 is depends on the processor: it needs instructions made for it (VNNI on
 # PCs), and wide layers to use them on; compare its gain on the dense network. How much *smaller* it is, depends on neither.
@@ -291,8 +347,8 @@ claim("Next to the fourfold smaller weights, LeNet's time gains less than fourfo
 budget = deploy.Budget(bytes=56_000, speedup=10, accuracy=0.93)
 costs = {
     "dense": deploy.Cost(dense_bytes, runtime, dense_right),
-    "thin": deploy.Cost(thin_bytes, timings[1]["runtime"].speedup, thin_right),
-    "thin, int8": deploy.Cost(int8_bytes, timings[1]["int8"].speedup, int8_right),
+    "thin": deploy.Cost(thin_bytes, timings[1]["runtime"].speedup, trained_on[0] / 100),
+    "thin, int8": deploy.Cost(int8_bytes, timings[1]["int8"].speedup, in_int8[0] / 100),
 }
 
 # %% tags=["nbval-ignore-output"]
@@ -335,7 +391,6 @@ claim(
 # `make results ARGS=deployment` exports and quantizes the networks of three seeds.
 
 # %%
-seeds = results.runs("deployment", loss="teacher")
 drop = [100 * (models.baseline_facts("vgg")["test_accuracy"] - run["test_accuracy"]) for run in seeds]
 claim("Mean of three seeds, int8, test set: no more than 0.5 points below the dense VGG", sum(drop) / 3, at_most=0.5)
 claim(
@@ -365,13 +420,13 @@ claim("The same answers as ours", compare(int8_file(some.images), theirs)[1], be
 
 # %%
 lost = 100 * (models.baseline_facts("vgg")["test_accuracy"] - training.evaluate(int8_file, pictures.test))
-claim("The deployed file is at most 0.9 points below the dense VGG on the test set", lost, at_most=0.9)
+claim("The deployed file is at most 0.5 points below the dense VGG on the test set", lost, at_most=0.5)
 
 # %% [markdown]
 # ## Take away
 #
 # 1. Compare within one runtime, and say which: the program alone can be worth a factor of two.
-# 2. Gains multiply, so report factors, and let each step have its own control.
+# 2. Gains multiply, so report factors, and let each step have its own control: the teacher looked like a success until it had one.
 # 3. Check the file, not the network: same answers, real bytes, time on the machine that will run it.
 
 # %%

@@ -21,7 +21,7 @@ def noisy_labels(labels: Tensor, fraction: float, generator: torch.Generator) ->
     return result
 
 
-def forgotten(dense_predictions: Tensor, pruned_predictions: Tensor) -> Tensor:
+def changed(dense_predictions: Tensor, pruned_predictions: Tensor) -> Tensor:
     """Whose most frequent answer is another after pruning: `[networks, pictures]` twice -> bool `[pictures]`.
 
     These are the *pruning identified exemplars* of Hooker et al. 2019, sec. 2. Of equally frequent answers the smallest
@@ -38,14 +38,14 @@ def check_noisy_labels(answer: Callable) -> None:
         raise WrongAnswer(
             "with the same seed it gives other labels the second time: somewhere `generator=generator` is missing."
         )
-    changed = torch.stack([result != labels for result in results])
-    _check_count(changed.sum(1).tolist())
-    if all(torch.equal(row, changed[0]) for row in changed):
+    differs = torch.stack([result != labels for result in results])
+    _check_count(differs.sum(1).tolist())
+    if all(torch.equal(row, differs[0]) for row in differs):
         raise WrongAnswer(
             "it always changes the same pictures, whatever the generator. Draw them: "
             "`torch.randperm(len(labels), generator=generator)[:count]`."
         )
-    for result, row in zip(results, changed, strict=True):
+    for result, row in zip(results, differs, strict=True):
         _check_uniform(labels[row], result[row])
     _check_other_noise(answer)
 
@@ -154,14 +154,14 @@ PRUNED = torch.tensor(
 )
 
 
-def check_forgotten(answer: Callable) -> None:
+def check_changed(answer: Callable) -> None:
     """Typical mistakes: any disagreement, all must agree, the mode along the wrong axis, mean or median, positions."""
     dense, pruned = DENSE.clone(), PRUNED.clone()
     got = answer(dense, pruned)
     _check_mask(got, DENSE.shape)
     if not (torch.equal(dense, DENSE) and torch.equal(pruned, PRUNED)):
         raise WrongAnswer("it has changed the predictions it was given. Only look at them.")
-    right, usual = forgotten(DENSE, PRUNED), DENSE.mode(0).values
+    right, usual = changed(DENSE, PRUNED), DENSE.mode(0).values
     reasons = [
         (~right, "that is upside down: True must be where the most frequent answers *differ*"),
         ((usual != PRUNED).any(0), "one network that differs is enough for it; the *most frequent* answer counts"),
@@ -199,7 +199,7 @@ def _check_mask(got: object, shape: tuple[int, ...]) -> None:
             f"networks, `dim=0`; `mode` takes the last dimension unless told."
         )
     if got.dtype != torch.bool:
-        raise WrongAnswer(f"it returns {got.dtype}; it must be boolean: for each picture, forgotten or not.")
+        raise WrongAnswer(f"it returns {got.dtype}; it must be boolean: for each picture, changed or not.")
     if got.shape != (pictures,):
         raise WrongAnswer(f"for {pictures} pictures it returns shape {list(got.shape)}; it must be [{pictures}].")
 
@@ -222,7 +222,7 @@ def _check_other_populations(answer: Callable) -> None:
                 f"be equally many."
             ) from None
         _check_mask(got, dense.shape)
-        if not torch.equal(got[clear], forgotten(dense, pruned)[clear]):
+        if not torch.equal(got[clear], changed(dense, pruned)[clear]):
             raise WrongAnswer(
                 f"it is right for five networks of each, not for {dense_networks} dense and {pruned_networks} pruned."
             )
@@ -230,5 +230,5 @@ def _check_other_populations(answer: Callable) -> None:
 
 EXERCISES = [
     Exercise("noisy_labels", noisy_labels, "utils/exercises/lab11.py", check_noisy_labels),
-    Exercise("forgotten", forgotten, "utils/exercises/lab11.py", check_forgotten),
+    Exercise("changed", changed, "utils/exercises/lab11.py", check_changed),
 ]
