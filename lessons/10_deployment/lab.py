@@ -211,7 +211,7 @@ race |= {"thin": thin, "runtime": thin_file, "int8": int8_file}
 timings = {1: measure.latency(race, one, rounds=15, shortest=0.01)}
 
 # %%
-timings[256] = measure.latency(race, many, rounds=3)
+timings[256] = measure.latency(race, many, rounds=5)
 
 # %% tags=["nbval-ignore-output"]
 for batch, each in timings.items():
@@ -353,11 +353,9 @@ costs = {
 
 # %% tags=["nbval-ignore-output"]
 for name, cost in costs.items():
-    found = budget.report(cost)
-    print(
-        f"{name:11}"
-        + "  ".join(f"{what}: {found[what][0]:,.4g} {'met' if found[what][2] else 'NOT met'}" for what in found)
-    )
+    verdict = {what: "met" if met else "NOT met" for what, (_, _, met) in budget.report(cost).items()}
+    print(f"{name}: {cost.bytes:,} bytes {verdict['bytes']}", end=", ")
+    print(f"{cost.speedup:.1f}x {verdict['speedup']}, {cost.accuracy:.1%} right {verdict['accuracy']}")
 
 # %%
 claim("The int8 file meets the budget in bytes", int8_bytes, at_most=budget.bytes)
