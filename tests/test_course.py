@@ -527,3 +527,24 @@ def test_the_explorer_is_served_to_this_machine_only_with_a_token(tmp_path, monk
     assert [cell["cell_type"] for cell in cells] == ["markdown", "code"]
     assert f"os.chdir({str(tmp_path / 'my work')!r})" in cells[1]["source"] and (tmp_path / "my work").is_dir()
     assert path.is_relative_to(tmp_path / ".venv"), "derived: not among the learner's notebooks"
+
+
+TOOLS = [name for name, (run, _) in course.COMMANDS.items() if run is course.tool]
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_each_tool_can_be_started(name):
+    """As the launcher does it: from the project's folder, and with all that it imports."""
+    command = [sys.executable, "-m", f"tools.{name}", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage:")
+
+
+def test_a_tool_is_started_as_a_module(monkeypatch):
+    monkeypatch.setattr(course, "ensure", lambda root, level: None)
+    monkeypatch.setattr(course.os, "chdir", lambda folder: None)
+    started = []
+    monkeypatch.setattr(course, "become", started.append)
+    course.tool(SimpleNamespace(command="bench"), ["explorer"])
+    assert started == [[str(course.venv_python(ROOT)), "-m", "tools.bench", "explorer"]]

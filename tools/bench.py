@@ -1,6 +1,6 @@
 """How fast are the helpers, against what one would use otherwise and against what the machine can do? `make bench`.
 
-Some parts only: `python tools/bench.py pruning explorer` (of pruning, surgery, training, schedules, evaluation,
+Some parts only: `python -m tools.bench pruning explorer` (of pruning, surgery, training, schedules, evaluation,
 loading, deployment, explorer). Every comparison but the explorer's alternates between its sides within one run, so
 that other work on the machine slows both alike: trust the ratios, not the seconds. Figures are medians with
 (lowest-highest) of the rounds.
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 import utils  # repairs the import of torchvision, which must follow  # noqa: F401
+from tools import browser, responsiveness
 from utils import data, deploy, files, masks, measure, models, schedules, surgery, training
 from utils.scores import prunable, prunable_layers, sample_batches, score
 
@@ -425,8 +426,6 @@ def load_seconds(cache: str) -> float:
 
 def answering(threads: int) -> Iterator[Row]:
     """Key press to repaint in JupyterLab in a Chromium; the explorer beside `interact` with `plt.show`."""
-    from tools import browser, responsiveness
-
     with browser.chromium() as chromium, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         if chromium is None:
             return

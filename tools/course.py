@@ -541,13 +541,13 @@ def lint(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def tool(options: argparse.Namespace, rest: list[str]) -> int:
-    """Run tools/NAME.py with whatever else stood on the command line."""
+    """Run tools/NAME.py with whatever else stood on the command line. As a module: tools use each other."""
     script = ROOT / "tools" / f"{options.command}.py"
     if not script.exists():
         raise Problem(f"{script} is missing: this copy of the course is not complete, so fetch it again.")
     ensure(ROOT, "dev")
     os.chdir(ROOT)
-    return become([str(venv_python(ROOT)), str(script), *rest])
+    return become([str(venv_python(ROOT)), "-m", f"tools.{options.command}", *rest])
 
 
 # ---------------------------------------------------------------------------------------------------- command line
