@@ -17,7 +17,8 @@ PROJECT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """The networks of the tests are tiny; on a busy machine two threads would only wait for each other."""
+    """The networks of the tests are tiny; on a busy machine two threads would only wait
+    for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -48,7 +49,8 @@ def tiny(course_data) -> Split:
 
 @pytest.fixture
 def cnn() -> nn.Sequential:
-    """A small network with every kind of layer that matters: a plain and a grouped convolution, BatchNorm, linear."""
+    """A small network with every kind of layer that matters: a plain and a grouped
+    convolution, BatchNorm, linear."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 4, 3, stride=2),
@@ -65,24 +67,32 @@ def cnn() -> nn.Sequential:
 @pytest.fixture
 def batches(tiny) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Two batches of 16 real pictures."""
-    return [(tiny.images[:16], tiny.labels[:16]), (tiny.images[16:32], tiny.labels[16:32])]
+    return [
+        (tiny.images[:16], tiny.labels[:16]),
+        (tiny.images[16:32], tiny.labels[16:32]),
+    ]
 
 
 @pytest.fixture(scope="session")
 def noise() -> Data:
-    """Random pictures, `[n, 3, 8, 8]`, of four classes: for networks whose states take the explorer a millisecond."""
+    """Random pictures, `[n, 3, 8, 8]`, of four classes: for networks whose states take
+    the explorer a millisecond."""
     generator = torch.Generator().manual_seed(0)
 
     def split(count: int) -> Split:
         labels = torch.randint(4, (count,), generator=generator)
-        return Split(torch.randn(count, 3, 8, 8, generator=generator) + labels.view(-1, 1, 1, 1), labels)
+        return Split(
+            torch.randn(count, 3, 8, 8, generator=generator) + labels.view(-1, 1, 1, 1),
+            labels,
+        )
 
     return Data(split(256), split(60), split(8))
 
 
 @pytest.fixture
 def small() -> nn.Sequential:
-    """A network for these pictures that allows every kind of pruning; in training mode, as a learner may leave it."""
+    """A network for these pictures that allows every kind of pruning; in training mode,
+    as a learner may leave it."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
@@ -97,20 +107,28 @@ def small() -> nn.Sequential:
 
 
 def everything_about(model: nn.Module) -> dict:
-    """What a function that must leave a model alone could change: numbers, gradients, modes, hooks, layout."""
+    """What a function that must leave a model alone could change: numbers, gradients,
+    modes, hooks, layout."""
     return {
         "state": {name: tensor.clone() for name, tensor in model.state_dict().items()},
-        "grads": {name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()},
+        "grads": {
+            name: None if p.grad is None else p.grad.clone()
+            for name, p in model.named_parameters()
+        },
         "requires_grad": [p.requires_grad for p in model.parameters()],
         "strides": [p.stride() for p in model.parameters()],
         "modes": [module.training for module in model.modules()],
-        "hooks": [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules()],
+        "hooks": [
+            len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks)
+            for m in model.modules()
+        ],
     }
 
 
 @pytest.fixture
 def unchanged():
-    """`check = unchanged(model)`; call `check()` later: it fails if anything about the model is different."""
+    """`check = unchanged(model)`; call `check()` later: it fails if anything about the
+    model is different."""
 
     def remember(model: nn.Module):
         before = everything_about(model)
@@ -123,7 +141,9 @@ def unchanged():
                 assert after[part].keys() == before[part].keys()
                 for name, old in before[part].items():
                     new = after[part][name]
-                    assert (old is None and new is None) or torch.equal(old, new), f"{part} of {name}"
+                    assert (old is None and new is None) or torch.equal(old, new), (
+                        f"{part} of {name}"
+                    )
 
         return check
 
@@ -132,7 +152,8 @@ def unchanged():
 
 @pytest.fixture
 def start_python():
-    """Start a fresh interpreter with warnings as errors, in the project; ended when the test ends."""
+    """Start a fresh interpreter with warnings as errors, in the project; ended when the
+    test ends."""
     started = []
 
     def start(code: str, **environment: str) -> subprocess.Popen:

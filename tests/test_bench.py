@@ -27,7 +27,13 @@ def bench():
 
 
 def test_ratio_and_bound_are_taken_round_by_round(bench):
-    row = bench.Row("prune", ours=[1.0, 2.0, 4.0], against="torch", other=[10.0, 40.0, 40.0], bound=[0.5, 0.5, 0.5])
+    row = bench.Row(
+        "prune",
+        ours=[1.0, 2.0, 4.0],
+        against="torch",
+        other=[10.0, 40.0, 40.0],
+        bound=[0.5, 0.5, 0.5],
+    )
     cells = dict(zip(bench.COLUMNS, row.cells(), strict=True))
     assert cells["ours, s"] == "2 (1-4)"
     assert cells["ratio"] == "10x (10-20)"
@@ -47,21 +53,33 @@ def test_table_lines_up(bench):
 
 
 def test_numbers_have_three_digits(bench):
-    assert [bench.digits(v) for v in (0.012345, 1.5, 99.96, 123.4, 12345)] == ["0.0123", "1.5", "100", "123", "12,345"]
+    assert [bench.digits(v) for v in (0.012345, 1.5, 99.96, 123.4, 12345)] == [
+        "0.0123",
+        "1.5",
+        "100",
+        "123",
+        "12,345",
+    ]
 
 
 def test_difference_tells_ties_from_mistakes(bench):
     weights = {"w": torch.tensor([3.0, -2.0, 2.0, 1.0])}
     ours = {"w": torch.tensor([True, True, False, False])}
     assert bench.difference(ours, ours, weights) == (0, True)
-    assert bench.difference(ours, {"w": torch.tensor([1.0, 0.0, 1.0, 0.0])}, weights) == (2, True)
-    assert bench.difference(ours, {"w": torch.tensor([1.0, 0.0, 0.0, 1.0])}, weights) == (2, False)
+    assert bench.difference(
+        ours, {"w": torch.tensor([1.0, 0.0, 1.0, 0.0])}, weights
+    ) == (2, True)
+    assert bench.difference(
+        ours, {"w": torch.tensor([1.0, 0.0, 0.0, 1.0])}, weights
+    ) == (2, False)
 
 
 def test_both_ways_prune_alike(bench):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(40, 30), nn.Linear(30, 10))
-    weights = {name: p.detach().clone() for name, p in model.named_parameters() if p.ndim > 1}
+    weights = {
+        name: p.detach().clone() for name, p in model.named_parameters() if p.ndim > 1
+    }
     ours = bench.prune_ours(model)
     model.load_state_dict(weights, strict=False)
     assert bench.difference(ours, bench.prune_torch(model), weights) == (0, True)
@@ -76,7 +94,9 @@ def test_each_way_gets_a_fresh_copy_in_each_round(bench):
         return len(seen)
 
     bounds = iter([0.5, 0.25])
-    seconds, found, bound = bench.in_turn({"a": spoil, "b": spoil}, model, 2, lambda: next(bounds))
+    seconds, found, bound = bench.in_turn(
+        {"a": spoil, "b": spoil}, model, 2, lambda: next(bounds)
+    )
     assert found == {"a": 3, "b": 4}  # of the last round, and in turn
     assert {way: len(times) for way, times in seconds.items()} == {"a": 2, "b": 2}
     assert bound == [0.5, 0.25]
@@ -92,15 +112,18 @@ def test_memory_measurement_sees_a_known_allocation(bench):
     assert seen < 1.2 * size
 
 
-# ------------------------------------------------------------------------------------------------------------- surgery
+# ------------------------------------------------------------------------------ surgery
 
 
 @pytest.fixture
 def small_surgery(bench, monkeypatch):
-    """The part `surgery` with one small network, few rounds and short timings; its bandwidth is 1,000 bytes/s."""
+    """The part `surgery` with one small network, few rounds and short timings; its
+    bandwidth is 1,000 bytes/s."""
     pytest.importorskip("torch_pruning")
     network, latency = (
-        nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)),
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 10)
+        ),
         measure.latency,
     )
     monkeypatch.setattr(bench, "network", {"small": network}.get)
@@ -108,7 +131,11 @@ def small_surgery(bench, monkeypatch):
     monkeypatch.setattr(bench, "EXAMPLE", torch.ones(1, 3, 8, 8))
     monkeypatch.setattr(bench, "LARGE", 1000)
     monkeypatch.setattr(bench, "bytes_per_second", lambda source, target: 1000.0)
-    monkeypatch.setattr(measure, "latency", lambda *given, threads: latency(*given, threads=threads, rounds=1))
+    monkeypatch.setattr(
+        measure,
+        "latency",
+        lambda *given, threads: latency(*given, threads=threads, rounds=1),
+    )
     return network
 
 
@@ -118,27 +145,44 @@ def test_surgery_is_measured_against_torch_pruning(bench, small_surgery, unchang
     check()
     assert (row.what, row.against, row.goal) == ("halve small", "torch-pruning", "3x")
     assert [len(values) for values in (row.ours, row.other, row.bound)] == [2, 2, 2]
-    before, after = (3 * 9 + 1) * 8 + (8 * 36 + 1) * 10, (3 * 9 + 1) * 4 + (4 * 36 + 1) * 10
+    before, after = (
+        (3 * 9 + 1) * 8 + (8 * 36 + 1) * 10,
+        (3 * 9 + 1) * 4 + (4 * 36 + 1) * 10,
+    )
     assert row.bound == pytest.approx([4 * (before + after) / 1000] * 2)
     assert "the same in both" in row.remarks
     assert "as fast as theirs" in row.remarks
 
 
 def test_both_cutters_halve_and_ours_keeps_the_largest(bench, small_surgery):
-    largest = score("l1", small_surgery, units=True)["0.weight"].argsort(descending=True)[:4].sort().values
+    largest = (
+        score("l1", small_surgery, units=True)["0.weight"]
+        .argsort(descending=True)[:4]
+        .sort()
+        .values
+    )
     expected = small_surgery[0].weight[largest]
     ours = bench.cut_ours(small_surgery, bench.EXAMPLE)
     assert torch.equal(ours[0].weight, expected)
     theirs = bench.cut_torch_pruning(small_surgery, bench.EXAMPLE)
     assert theirs is small_surgery  # in place: why each round needs a fresh copy
-    assert [tuple(p.shape) for p in theirs.parameters()] == [tuple(p.shape) for p in ours.parameters()]
+    assert [tuple(p.shape) for p in theirs.parameters()] == [
+        tuple(p.shape) for p in ours.parameters()
+    ]
 
 
 def test_a_different_result_is_said(bench):
-    before, small, other = (25_600_000, 4_090_000_000), (6_920_000, 1_050_000_000), (6_920_000, 1_049_999_999)
+    before, small, other = (
+        (25_600_000, 4_090_000_000),
+        (6_920_000, 1_050_000_000),
+        (6_920_000, 1_049_999_999),
+    )
     said = "25.6 M parameters, 4.09 GMACs -> 6.92 M parameters, 1.05 GMACs"
     assert bench.change(before, small, small) == f"{said}, the same in both"
-    assert bench.change(before, small, other) == f"{said}, NOT the same: theirs 6.92 M parameters, 1.05 GMACs"
+    assert (
+        bench.change(before, small, other)
+        == f"{said}, NOT the same: theirs 6.92 M parameters, 1.05 GMACs"
+    )
 
 
 def test_latency_of_ours_is_relative_to_theirs(bench, small_surgery, monkeypatch):
@@ -146,21 +190,27 @@ def test_latency_of_ours_is_relative_to_theirs(bench, small_surgery, monkeypatch
 
     def latency(networks, inputs, *, threads):
         asked.update(networks=list(networks), threads=threads)
-        return {"ours": measure.Timing("ours", 1.0, (1.0, 1.0), 1.25, (1.2, 1.3), 1, threads)}
+        return {
+            "ours": measure.Timing(
+                "ours", 1.0, (1.0, 1.0), 1.25, (1.2, 1.3), 1, threads
+            )
+        }
 
     monkeypatch.setattr(measure, "latency", latency)
     (row,) = bench.cutting(threads=3)
-    assert asked["networks"] == ["theirs", "ours"]  # the first is what the others are compared with
+    # the first is what the others are compared with
+    assert asked["networks"] == ["theirs", "ours"]
     assert asked["threads"] == 3
     assert "ours 1.25x as fast as theirs (quartiles 1.2-1.3)" in row.remarks
 
 
-# ----------------------------------------------------------------------------------------------------------- schedules
+# ---------------------------------------------------------------------------- schedules
 
 
 @pytest.fixture
 def few_pictures(bench, course_data, monkeypatch):
-    """The part `schedules` with a small network, 20 steps of 8 pictures and two rounds; counts the runs."""
+    """The part `schedules` with a small network, 20 steps of 8 pictures and two rounds;
+    counts the runs."""
     fit, runs = bench.training.fit, []
 
     def counted(*given, schedule, **options):
@@ -168,40 +218,56 @@ def few_pictures(bench, course_data, monkeypatch):
         return fit(*given, schedule=schedule, **options)
 
     recipe = bench.training.Recipe(epochs=1, batch_size=8)
-    monkeypatch.setattr(data, "load", lambda: Data(course_data.train[:200], *course_data[1:]))
+    monkeypatch.setattr(
+        data, "load", lambda: Data(course_data.train[:200], *course_data[1:])
+    )
     monkeypatch.setattr(models, "build", lambda name: models.lenet300((30, 10)))
     monkeypatch.setattr(bench.training, "Recipe", lambda epochs: recipe)
     monkeypatch.setattr(bench.training, "fit", counted)
     monkeypatch.setattr(bench, "PICTURES", 20 * 8 - 3)  # the last step has fewer
     monkeypatch.setattr(bench, "FITS", 2)
-    monkeypatch.setattr(bench.gc, "collect", lambda: None)  # before each of 21 runs, it would take most of the time
+    # before each of 21 runs, it would take most of the time
+    monkeypatch.setattr(bench.gc, "collect", lambda: None)
     return runs
 
 
-def test_each_schedule_is_measured_against_dense_in_the_same_rounds(bench, few_pictures):
+def test_each_schedule_is_measured_against_dense_in_the_same_rounds(
+    bench, few_pictures
+):
     rows = list(bench.scheduled_steps(threads=1))
     names = ["one-shot", "iterative", "cubic", "movement", "SET", "RigL"]
-    assert [row.what for row in rows] == [f"a step of fit with {name}" for name in names]
-    assert few_pictures == [bench.SCHEDULES[name] for name in ["dense", *names]] * 3  # a warm-up and two rounds
+    assert [row.what for row in rows] == [
+        f"a step of fit with {name}" for name in names
+    ]
+    # a warm-up and two rounds
+    assert few_pictures == [bench.SCHEDULES[name] for name in ["dense", *names]] * 3
     assert all(row.against == "dense" and row.other == rows[0].other for row in rows)
     assert all(len(row.ours) == len(row.other) == 2 for row in rows)
     assert "updates: 1 in 20 steps of 8" in rows[0].remarks
     assert all("updates: 3 in 20 steps of 8" in row.remarks for row in rows[1:])
     for name in names:  # each did prune, as far as it should
         found = bench.SCHEDULES[name].masks.values()
-        sparsity = 1 - sum(int(mask.sum()) for mask in found) / sum(mask.numel() for mask in found)
+        sparsity = 1 - sum(int(mask.sum()) for mask in found) / sum(
+            mask.numel() for mask in found
+        )
         assert sparsity == pytest.approx(0.95, abs=1e-5), name
 
 
-def test_seconds_are_of_one_step_and_the_share_is_of_a_dense_one(bench, few_pictures, monkeypatch):
-    clock = iter([9.0] * 7 + [2.0, *[3.0] * 6] + [4.0, *[5.0] * 6])  # the warm-up, and two rounds with dense first
+def test_seconds_are_of_one_step_and_the_share_is_of_a_dense_one(
+    bench, few_pictures, monkeypatch
+):
+    # the warm-up, and two rounds with dense first
+    clock = iter([9.0] * 7 + [2.0, *[3.0] * 6] + [4.0, *[5.0] * 6])
 
     def timed(work):
         work()
         return next(clock)
 
     monkeypatch.setattr(bench, "timed", timed)
-    cells = [dict(zip(bench.COLUMNS, row.cells(), strict=True)) for row in bench.scheduled_steps(threads=1)]
+    cells = [
+        dict(zip(bench.COLUMNS, row.cells(), strict=True))
+        for row in bench.scheduled_steps(threads=1)
+    ]
     for row in cells:
         assert row["ours, s"] == "0.2 (0.15-0.25)"
         assert row["its time, s"] == "0.15 (0.1-0.2)"
@@ -209,7 +275,7 @@ def test_seconds_are_of_one_step_and_the_share_is_of_a_dense_one(bench, few_pict
         assert row["remarks"].startswith("1.38x (1.25-1.5) of a dense step")
 
 
-# ------------------------------------------------------------------------------------------------------------- command
+# ------------------------------------------------------------------------------ command
 
 
 def test_one_part_alone_is_run_and_printed(bench, few_pictures, capsys):

@@ -1,4 +1,5 @@
-"""The capstone's scorer: it believes the file and nothing else, refuses what is no network, and keeps the history."""
+"""The capstone's scorer: it believes the file and nothing else, refuses what is no
+network, and keeps the history."""
 
 import json
 import os
@@ -20,11 +21,14 @@ from utils.capstone import Cost, Refused
 from utils.data import Split
 from utils.exercises import lab12
 
-# ---------------------------------------------------------------------------------------------- files made by hand
+# ------------------------------------------------------------------- files made by hand
 
 WEIGHT = np.random.default_rng(0).standard_normal((784, 10)).astype(np.float32)
 LINEAR = [("Flatten", "pictures", "flat"), ("MatMul", "flat weight", "outputs")]
-FORGED = '\n{"cost": {"bytes": 1, "speedup": 99.0, "accuracy": 1.0}, "points": 99, "speedup_quartiles": [99, 99]}\n'
+FORGED = (
+    '\n{"cost": {"bytes": 1, "speedup": 99.0, "accuracy": 1.0}, "points": 99,'
+    ' "speedup_quartiles": [99, 99]}\n'
+)
 
 
 def node(operation: str, inputs: str, outputs: str, **attributes) -> onnx.NodeProto:
@@ -38,12 +42,23 @@ def value(name: str, *shape, kind=TensorProto.FLOAT) -> onnx.ValueInfoProto:
 PICTURES, OUTPUTS = value("pictures", "n", 1, 28, 28), value("outputs", "n", 10)
 
 
-def make(nodes, *, inputs=(PICTURES,), outputs=(OUTPUTS,), domains=(), **constants) -> onnx.ModelProto:
-    """A model of these nodes, given as (operation, inputs, outputs) or ready, and of constants by name."""
-    nodes = [each if isinstance(each, onnx.NodeProto) else node(*each) for each in nodes]
-    stored = [numpy_helper.from_array(np.asarray(each), name) for name, each in constants.items()]
+def make(
+    nodes, *, inputs=(PICTURES,), outputs=(OUTPUTS,), domains=(), **constants
+) -> onnx.ModelProto:
+    """A model of these nodes, given as (operation, inputs, outputs) or ready, and of
+    constants by name."""
+    nodes = [
+        each if isinstance(each, onnx.NodeProto) else node(*each) for each in nodes
+    ]
+    stored = [
+        numpy_helper.from_array(np.asarray(each), name)
+        for name, each in constants.items()
+    ]
     graph = helper.make_graph(nodes, "graph", list(inputs), list(outputs), stored)
-    opsets = [helper.make_opsetid("", 18), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    opsets = [
+        helper.make_opsetid("", 18),
+        *(helper.make_opsetid(domain, 1) for domain in domains),
+    ]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
@@ -53,9 +68,15 @@ def linear(**changes) -> onnx.ModelProto:
 
 
 def followed_by(*nodes, kind=TensorProto.FLOAT, **constants) -> onnx.ModelProto:
-    """The honest network, whose outputs go through more nodes: `first` in, `outputs`, of that kind, out."""
+    """The honest network, whose outputs go through more nodes: `first` in, `outputs`,
+    of that kind, out."""
     nodes = [LINEAR[0], ("MatMul", "flat weight", "first"), *nodes]
-    return make(nodes, outputs=[value("outputs", "n", 10, kind=kind)], weight=WEIGHT, **constants)
+    return make(
+        nodes,
+        outputs=[value("outputs", "n", 10, kind=kind)],
+        weight=WEIGHT,
+        **constants,
+    )
 
 
 def with_shape(dims: list[int], content: bytes) -> onnx.ModelProto:
@@ -69,7 +90,9 @@ def with_shape(dims: list[int], content: bytes) -> onnx.ModelProto:
 
 def outside() -> onnx.ModelProto:
     model = linear()
-    onnx.external_data_helper.set_external_data(model.graph.initializer[0], "weights.bin")
+    onnx.external_data_helper.set_external_data(
+        model.graph.initializer[0], "weights.bin"
+    )
     return model
 
 
@@ -77,32 +100,62 @@ def branch(*nodes: onnx.NodeProto) -> onnx.GraphProto:
     return helper.make_graph(list(nodes), "branch", [], [value("chosen", "n", 10)])
 
 
-def either(then: onnx.NodeProto, otherwise: onnx.NodeProto, large: int = 1) -> onnx.ModelProto:
+def either(
+    then: onnx.NodeProto, otherwise: onnx.NodeProto, large: int = 1
+) -> onnx.ModelProto:
     """One branch for more than `large` pictures, the other for fewer."""
-    choice = helper.make_node("If", ["many"], ["outputs"], then_branch=branch(then), else_branch=branch(otherwise))
+    choice = helper.make_node(
+        "If",
+        ["many"],
+        ["outputs"],
+        then_branch=branch(then),
+        else_branch=branch(otherwise),
+    )
     size = node("Shape", "pictures", "count", start=0, end=1)
     squeezed = node("Squeeze", "count", "number")
-    return followed_by(size, squeezed, ("Greater", "number large", "many"), choice, large=large)
+    return followed_by(
+        size, squeezed, ("Greater", "number large", "many"), choice, large=large
+    )
 
 
 def by_place() -> onnx.ModelProto:
     """Knows the classes of pictures by their place in the batch."""
     size = node("Shape", "pictures", "count", start=0, end=1)
-    nodes = [size, ("Slice", "answers zero count", "some"), ("OneHot", "some ten ends", "outputs")]
-    return make(nodes, answers=np.arange(1000) % 10, zero=[0], ten=[10], ends=np.float32([0, 1]))
+    nodes = [
+        size,
+        ("Slice", "answers zero count", "some"),
+        ("OneHot", "some ten ends", "outputs"),
+    ]
+    return make(
+        nodes, answers=np.arange(1000) % 10, zero=[0], ten=[10], ends=np.float32([0, 1])
+    )
 
 
 def greedy(first: int = 100_000, name: str = "") -> onnx.ModelProto:
     """Asks for 400 GB (4 MB for each of `first`), in a node of that name."""
     asks = node("ConstantOfShape", "shape", "much", name=name)
-    nodes = [("Shape", "pictures", "seen"), ("Min", "seen zero", "nothing"), ("Add", "nothing size", "shape"), asks]
-    rest = [node("ReduceMax", "much", "most", keepdims=0), ("Add", "first most", "outputs")]
-    return followed_by(*nodes, *rest, zero=np.int64([0] * 4), size=np.int64([first, 1000, 1000, 1]))
+    nodes = [
+        ("Shape", "pictures", "seen"),
+        ("Min", "seen zero", "nothing"),
+        ("Add", "nothing size", "shape"),
+        asks,
+    ]
+    rest = [
+        node("ReduceMax", "much", "most", keepdims=0),
+        ("Add", "first most", "outputs"),
+    ]
+    return followed_by(
+        *nodes, *rest, zero=np.int64([0] * 4), size=np.int64([first, 1000, 1000, 1])
+    )
 
 
 def endless(rounds: int = 2**62, *first: tuple, **constants) -> onnx.ModelProto:
     """A loop of so many rounds; or of as many as the nodes `first` find."""
-    ends = [value("round", kind=TensorProto.INT64), value("go", kind=TensorProto.BOOL), value("x", "n", 10)]
+    ends = [
+        value("round", kind=TensorProto.INT64),
+        value("go", kind=TensorProto.BOOL),
+        value("x", "n", 10),
+    ]
     body = helper.make_graph(
         [node("Identity", "go", "on"), node("Relu", "x", "y")],
         "body",
@@ -110,47 +163,99 @@ def endless(rounds: int = 2**62, *first: tuple, **constants) -> onnx.ModelProto:
         [value("on", kind=TensorProto.BOOL), value("y", "n", 10)],
     )
     loop = helper.make_node("Loop", ["rounds", "", "first"], ["outputs"], body=body)
-    return followed_by(*first, loop, **constants) if first else followed_by(loop, rounds=rounds)
+    return (
+        followed_by(*first, loop, **constants)
+        if first
+        else followed_by(loop, rounds=rounds)
+    )
 
 
 def endless_for_real_pictures() -> onnx.ModelProto:
     """A blank picture it answers at once."""
     brightest = node("ReduceMax", "pictures", "brightest", keepdims=0)
-    seen, cast = ("Greater", "brightest one", "real"), node("Cast", "real", "often", to=TensorProto.INT64)
-    return endless(0, brightest, seen, cast, ("Mul", "often many", "rounds"), one=np.float32(1), many=np.int64(2**62))
+    seen, cast = (
+        ("Greater", "brightest one", "real"),
+        node("Cast", "real", "often", to=TensorProto.INT64),
+    )
+    return endless(
+        0,
+        brightest,
+        seen,
+        cast,
+        ("Mul", "often many", "rounds"),
+        one=np.float32(1),
+        many=np.int64(2**62),
+    )
 
 
 def table(known: Split) -> onnx.ModelProto:
-    """Knows those pictures by heart: a weighted sum of the grey levels tells which one it is."""
+    """Knows those pictures by heart: a weighted sum of the grey levels tells which one
+    it is."""
     low, high = known.images.min().item(), known.images.max().item()
     step = (high - low) / 255
     levels = ((known.images.flatten(1).double() - low) / step).round().numpy()
-    weight = np.random.default_rng(1).integers(-(2**15), 2**15, (784, 1)).astype(np.float64)
+    weight = (
+        np.random.default_rng(1).integers(-(2**15), 2**15, (784, 1)).astype(np.float64)
+    )
     double = {"to": TensorProto.DOUBLE}
-    nodes = [("Flatten", "pictures", "flat"), ("Sub", "flat low", "up"), ("Div", "up step", "levels")]
-    nodes += [("Round", "levels", "whole"), node("Cast", "whole", "exact", **double), ("MatMul", "exact weight", "key")]
-    nodes += [("Sub", "key keys", "apart"), ("Abs", "apart", "far"), node("ArgMin", "far", "which", axis=1, keepdims=0)]
-    nodes += [("Gather", "classes which", "class"), ("OneHot", "class ten ends", "outputs")]
-    constants = {"low": np.float32(low), "step": np.float32(step), "weight": weight, "keys": (levels @ weight).T}
-    return make(nodes, classes=known.labels.numpy(), ten=[10], ends=np.float32([0, 1]), **constants)
+    nodes = [
+        ("Flatten", "pictures", "flat"),
+        ("Sub", "flat low", "up"),
+        ("Div", "up step", "levels"),
+    ]
+    nodes += [
+        ("Round", "levels", "whole"),
+        node("Cast", "whole", "exact", **double),
+        ("MatMul", "exact weight", "key"),
+    ]
+    nodes += [
+        ("Sub", "key keys", "apart"),
+        ("Abs", "apart", "far"),
+        node("ArgMin", "far", "which", axis=1, keepdims=0),
+    ]
+    nodes += [
+        ("Gather", "classes which", "class"),
+        ("OneHot", "class ten ends", "outputs"),
+    ]
+    constants = {
+        "low": np.float32(low),
+        "step": np.float32(step),
+        "weight": weight,
+        "keys": (levels @ weight).T,
+    }
+    return make(
+        nodes,
+        classes=known.labels.numpy(),
+        ten=[10],
+        ends=np.float32([0, 1]),
+        **constants,
+    )
 
 
 def draws(operation: str, **attributes) -> list[onnx.NodeProto]:
-    """Nodes from `first` to `chosen`, one of which draws a random number and takes no notice of it."""
+    """Nodes from `first` to `chosen`, one of which draws a random number and takes no
+    notice of it."""
     inputs = "" if operation in ("RandomUniform", "RandomNormal") else "chances"
     shares = node("Softmax", "first", "chances")
-    return [shares, node(operation, inputs, "drawn", **attributes), node("Identity", "first", "chosen")]
+    return [
+        shares,
+        node(operation, inputs, "drawn", **attributes),
+        node("Identity", "first", "chosen"),
+    ]
 
 
 def written(content: onnx.ModelProto | bytes, folder: Path) -> Path:
     path = folder / "mine.onnx"
-    path.write_bytes(content if isinstance(content, bytes) else content.SerializeToString())
+    path.write_bytes(
+        content if isinstance(content, bytes) else content.SerializeToString()
+    )
     return path
 
 
 @pytest.fixture(scope="module")
 def some(course_data):
-    """200 real pictures; of the validation set, so that no test of a refusal opens the test set."""
+    """200 real pictures; of the validation set, so that no test of a refusal opens the
+    test set."""
     return course_data.validation[:200]
 
 
@@ -158,7 +263,7 @@ def examined(path: Path, some) -> dict:
     return capstone.examine(path, some.images, some.labels, nn.Flatten(), rounds=1)
 
 
-# --------------------------------------------------------------------------------------------------------- refusals
+# ----------------------------------------------------------------------------- refusals
 
 CONTENT = linear().SerializeToString()
 TWO = node("Identity", "first", "second")
@@ -168,24 +273,60 @@ REFUSED = {
     "empty": (b"", "no sound ONNX file"),
     "weights of PyTorch": (models.to_bytes(nn.Linear(3, 2)), "no sound ONNX file"),
     "cut in half": (CONTENT[: len(CONTENT) // 2], "no sound ONNX file"),
-    "fewer numbers than claimed": (with_shape([784, 10], bytes(40)), "no sound ONNX file"),
-    "more numbers than claimed": (with_shape([784, 10], bytes(2 * WEIGHT.nbytes)), "no sound ONNX file"),
-    "a huge shape": (with_shape([10**6, 10**6], WEIGHT.tobytes()), "no sound ONNX file"),
-    "a negative shape": (with_shape([-784, -10], WEIGHT.tobytes()), "no sound ONNX file"),
+    "fewer numbers than claimed": (
+        with_shape([784, 10], bytes(40)),
+        "no sound ONNX file",
+    ),
+    "more numbers than claimed": (
+        with_shape([784, 10], bytes(2 * WEIGHT.nbytes)),
+        "no sound ONNX file",
+    ),
+    "a huge shape": (
+        with_shape([10**6, 10**6], WEIGHT.tobytes()),
+        "no sound ONNX file",
+    ),
+    "a negative shape": (
+        with_shape([-784, -10], WEIGHT.tobytes()),
+        "no sound ONNX file",
+    ),
     "weights elsewhere": (outside(), "in another file"),
-    "unknown operation": (followed_by(("Wonder", "first", "outputs")), "no sound ONNX file"),
-    "colour pictures": (linear(inputs=[value("pictures", "n", 3, 32, 32)]), "cannot be run"),
-    "one picture at a time": (linear(inputs=[value("pictures", 1, 1, 28, 28)]), "cannot be run"),
-    "nine classes": (linear(weight=WEIGHT[:, :9], outputs=[value("outputs", "n", 9)]), "wanted are ten finite numbers"),
-    "one answer for all": (followed_by(node("ReduceMax", "first axis", "outputs", keepdims=1), axis=[0]), "ten finite"),
+    "unknown operation": (
+        followed_by(("Wonder", "first", "outputs")),
+        "no sound ONNX file",
+    ),
+    "colour pictures": (
+        linear(inputs=[value("pictures", "n", 3, 32, 32)]),
+        "cannot be run",
+    ),
+    "one picture at a time": (
+        linear(inputs=[value("pictures", 1, 1, 28, 28)]),
+        "cannot be run",
+    ),
+    "nine classes": (
+        linear(weight=WEIGHT[:, :9], outputs=[value("outputs", "n", 9)]),
+        "wanted are ten finite numbers",
+    ),
+    "one answer for all": (
+        followed_by(node("ReduceMax", "first axis", "outputs", keepdims=1), axis=[0]),
+        "ten finite",
+    ),
     "two outputs": (
-        make([*LINEAR, ("Neg", "outputs", "second")], weight=WEIGHT, outputs=[OUTPUTS, value("second", "n", 10)]),
+        make(
+            [*LINEAR, ("Neg", "outputs", "second")],
+            weight=WEIGHT,
+            outputs=[OUTPUTS, value("second", "n", 10)],
+        ),
         "1 inputs and 2 outputs",
     ),
-    "two inputs": (linear(inputs=[PICTURES, value("more", "n")]), "2 inputs and 1 outputs"),
+    "two inputs": (
+        linear(inputs=[PICTURES, value("more", "n")]),
+        "2 inputs and 1 outputs",
+    ),
     "not a number": (followed_by(("Log", "first", "outputs")), "ten finite numbers"),
     "infinite, but a number": (
-        followed_by(("Add", "first most", "outputs"), most=np.float32([np.inf] + [0] * 9)),
+        followed_by(
+            ("Add", "first most", "outputs"), most=np.float32([np.inf] + [0] * 9)
+        ),
         "ten finite numbers",
     ),
     "too large for a float": (
@@ -199,7 +340,12 @@ REFUSED = {
     ),
     "foreign operation": (
         make(
-            [*LINEAR[:1], ("MatMul", "flat weight", "first"), MICROSOFT, ("Neg", "chosen", "outputs")],
+            [
+                *LINEAR[:1],
+                ("MatMul", "flat weight", "first"),
+                MICROSOFT,
+                ("Neg", "chosen", "outputs"),
+            ],
             weight=WEIGHT,
             domains=["com.microsoft"],
         ),
@@ -219,7 +365,9 @@ def test_what_is_no_network_is_refused_with_its_reason(name, some, tmp_path):
     with pytest.raises(Refused) as caught:
         examined(written(content, tmp_path), some)
     assert words in str(caught.value)
-    assert str(tmp_path) not in str(caught.value) and "network.onnx" not in str(caught.value)
+    assert str(tmp_path) not in str(caught.value) and "network.onnx" not in str(
+        caught.value
+    )
 
 
 def test_a_foreign_operation_in_a_branch_is_found(some, tmp_path):
@@ -240,14 +388,21 @@ RANDOM = {
 
 
 def in_a_branch(nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
-    choice = node("If", "no", "outputs", then_branch=branch(*nodes), else_branch=branch(nodes[-1]))
+    choice = node(
+        "If", "no", "outputs", then_branch=branch(*nodes), else_branch=branch(nodes[-1])
+    )
     return followed_by(choice, no=False)
 
 
 def in_a_function(nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
-    """Under the name of a standard operation: functions of other names are refused for that."""
+    """Under the name of a standard operation: functions of other names are refused for
+    that."""
     model = followed_by(("Neg", "first", "outputs"))
-    model.functions.append(helper.make_function("", "Neg", ["first"], ["chosen"], nodes, model.opset_import))
+    model.functions.append(
+        helper.make_function(
+            "", "Neg", ["first"], ["chosen"], nodes, model.opset_import
+        )
+    )
     return model
 
 
@@ -259,15 +414,28 @@ def in_the_graph(nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
 @pytest.mark.parametrize("operation", RANDOM)
 def test_whoever_draws_random_numbers_is_refused(operation, place, some, tmp_path):
     model = place(draws(operation, **RANDOM[operation]))
-    with pytest.raises(Refused, match=rf"draws random numbers \({operation}\); wanted is one answer"):
+    with pytest.raises(
+        Refused, match=rf"draws random numbers \({operation}\); wanted is one answer"
+    ):
         examined(written(model, tmp_path), some)
 
 
 def test_dropout_may_be_there_but_not_train(some, tmp_path):
-    idle, trains = ("Dropout", "first", "outputs"), ("Dropout", "first ratio train", "outputs")
-    assert examined(written(followed_by(idle), tmp_path), some)["cost"]["bytes"] > len(CONTENT)
+    idle, trains = (
+        ("Dropout", "first", "outputs"),
+        ("Dropout", "first ratio train", "outputs"),
+    )
+    assert examined(written(followed_by(idle), tmp_path), some)["cost"]["bytes"] > len(
+        CONTENT
+    )
     with pytest.raises(Refused, match=r"draws random numbers \(Dropout\)"):
-        examined(written(followed_by(trains, ratio=np.float32(0.5), train=np.bool_(True)), tmp_path), some)
+        examined(
+            written(
+                followed_by(trains, ratio=np.float32(0.5), train=np.bool_(True)),
+                tmp_path,
+            ),
+            some,
+        )
 
 
 def test_a_foreign_operation_in_a_function_is_found(some, tmp_path):
@@ -282,7 +450,10 @@ def test_pictures_known_by_heart_are_refused(some, tmp_path):
     path = written(table(some), tmp_path)
     right = capstone.Session(path)(some.images).argmax(1) == some.labels
     assert right.all()
-    with pytest.raises(Refused, match=r"another answer when no pixel changed by .* know the pictures by heart"):
+    with pytest.raises(
+        Refused,
+        match=r"another answer when no pixel changed by .* know the pictures by heart",
+    ):
         examined(path, some)
 
 
@@ -300,7 +471,11 @@ def no_file(request, tmp_path):
 
 NO_FILES = pytest.mark.parametrize(
     ("no_file", "words"),
-    [("missing", "it is missing"), ("folder", "it is a folder"), ("pipe", "it is no plain file")],
+    [
+        ("missing", "it is missing"),
+        ("folder", "it is a folder"),
+        ("pipe", "it is no plain file"),
+    ],
     indirect=["no_file"],
 )
 
@@ -328,39 +503,58 @@ def test_a_huge_file_is_not_read(some, tmp_path):
         examined(path, some)
 
 
-# ------------------------------------------------------------------------------------------------ what it finds out
+# -------------------------------------------------------------------- what it finds out
 
 
 def test_an_honest_file_is_examined(some, tmp_path):
     found = examined(written(CONTENT, tmp_path), some)
     right = (some.images.flatten(1) @ torch.from_numpy(WEIGHT)).argmax(1) == some.labels
     assert found["cost"]["bytes"] == len(CONTENT)
-    assert found["cost"]["accuracy"] == pytest.approx(right.float().mean().item(), abs=0.011)
+    assert found["cost"]["accuracy"] == pytest.approx(
+        right.float().mean().item(), abs=0.011
+    )
     assert found["cost"]["speedup"] > 0
     assert found["points"] == capstone.points(Cost(**found["cost"]))
 
 
 def test_honest_half_floats_are_examined(some, tmp_path):
     half = {"kind": TensorProto.FLOAT16}
-    model = followed_by(node("Cast", "first", "outputs", to=TensorProto.FLOAT16), **half)
-    found, whole = (examined(written(each, tmp_path), some)["cost"] for each in (model, linear()))
+    model = followed_by(
+        node("Cast", "first", "outputs", to=TensorProto.FLOAT16), **half
+    )
+    found, whole = (
+        examined(written(each, tmp_path), some)["cost"] for each in (model, linear())
+    )
     assert found["accuracy"] == pytest.approx(whole["accuracy"], abs=0.021)
 
 
-@pytest.mark.parametrize("kind", [TensorProto.DOUBLE, TensorProto.INT64, TensorProto.UINT8, TensorProto.BOOL])
+@pytest.mark.parametrize(
+    "kind", [TensorProto.DOUBLE, TensorProto.INT64, TensorProto.UINT8, TensorProto.BOOL]
+)
 def test_other_kinds_of_numbers_are_examined_too(kind, some, tmp_path):
-    nodes = [node("ArgMax", "first", "class", axis=1, keepdims=0), ("OneHot", "class ten ends", "chosen")]
+    nodes = [
+        node("ArgMax", "first", "class", axis=1, keepdims=0),
+        ("OneHot", "class ten ends", "chosen"),
+    ]
     model = followed_by(
-        *nodes, node("Cast", "chosen", "outputs", to=kind), ten=[10], ends=np.float32([0, 1]), kind=kind
+        *nodes,
+        node("Cast", "chosen", "outputs", to=kind),
+        ten=[10],
+        ends=np.float32([0, 1]),
+        kind=kind,
     )
     whole = examined(written(linear(), tmp_path), some)["cost"]
-    assert examined(written(model, tmp_path), some)["cost"]["accuracy"] == pytest.approx(whole["accuracy"], abs=0.011)
+    assert examined(written(model, tmp_path), some)["cost"][
+        "accuracy"
+    ] == pytest.approx(whole["accuracy"], abs=0.011)
 
 
 def test_bytes_that_nothing_needs_count_too(some, tmp_path):
     model = linear()
     model.doc_string = "x" * 5000
-    assert examined(written(model, tmp_path), some)["cost"]["bytes"] > len(CONTENT) + 4990
+    assert (
+        examined(written(model, tmp_path), some)["cost"]["bytes"] > len(CONTENT) + 4990
+    )
 
 
 def test_a_file_exchanged_meanwhile_does_not_matter(some, tmp_path, monkeypatch):
@@ -401,7 +595,8 @@ def test_the_size_is_that_of_the_file_that_was_read(some, tmp_path, monkeypatch)
 
 
 class Idle(nn.Module):
-    """Honest until it is timed; then it gives nothing but zeros, for so many of the pictures."""
+    """Honest until it is timed; then it gives nothing but zeros, for so many of the
+    pictures."""
 
     racing, pictures = False, 0
 
@@ -418,8 +613,12 @@ class Idle(nn.Module):
         return -found if images.sum().item() in self.spoilt else found
 
 
-@pytest.mark.parametrize(("pictures", "refused"), [(0, False), (2, False), (3, True), (200, True)])
-def test_what_is_timed_must_give_the_same_answers(pictures, refused, some, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("pictures", "refused"), [(0, False), (2, False), (3, True), (200, True)]
+)
+def test_what_is_timed_must_give_the_same_answers(
+    pictures, refused, some, tmp_path, monkeypatch
+):
     real = measure.latency
 
     def latency(*args, **options):
@@ -432,7 +631,9 @@ def test_what_is_timed_must_give_the_same_answers(pictures, refused, some, tmp_p
     monkeypatch.setattr(Idle, "pictures", pictures)
     path = written(CONTENT, tmp_path)
     if refused:
-        with pytest.raises(Refused, match=r"\d+ of 200 pictures got another answer while it was timed"):
+        with pytest.raises(
+            Refused, match=r"\d+ of 200 pictures got another answer while it was timed"
+        ):
             examined(path, some)
     else:
         examined(path, some)
@@ -445,13 +646,25 @@ def test_outputs_of_another_shape_while_timed_are_refused(some):
 
 def test_the_pictures_are_shown_only_to_what_takes_pictures(some, tmp_path):
     asked = []
-    network = written(linear(weight=WEIGHT[:, :9], outputs=[value("outputs", "n", 9)]), tmp_path)
+    network = written(
+        linear(weight=WEIGHT[:, :9], outputs=[value("outputs", "n", 9)]), tmp_path
+    )
     with pytest.raises(Refused, match="wanted are ten finite numbers"):
-        capstone.examine(network, some.images, some.labels, nn.Flatten(), asked=lambda: asked.append(1))
+        capstone.examine(
+            network,
+            some.images,
+            some.labels,
+            nn.Flatten(),
+            asked=lambda: asked.append(1),
+        )
     assert not asked
     with pytest.raises(Refused, match="alone than among others"):
         capstone.examine(
-            written(by_place(), tmp_path), some.images, some.labels, nn.Flatten(), asked=lambda: asked.append(1)
+            written(by_place(), tmp_path),
+            some.images,
+            some.labels,
+            nn.Flatten(),
+            asked=lambda: asked.append(1),
         )
     assert asked == [1]
 
@@ -466,7 +679,9 @@ def test_no_single_picture_is_timed(some, tmp_path):
             time.sleep(0.001)
             return images
 
-    capstone.examine(written(CONTENT, tmp_path), some.images, some.labels, Dense(), rounds=2)
+    capstone.examine(
+        written(CONTENT, tmp_path), some.images, some.labels, Dense(), rounds=2
+    )
     assert len(set(seen)) > 5
 
 
@@ -478,18 +693,25 @@ def test_pictures_are_asked_in_another_order_each_time(some):
         return images.flatten(1) @ torch.from_numpy(WEIGHT)
 
     first, second = (capstone.answers(network, some.images) for _ in range(2))
-    assert torch.equal(first, second) and torch.equal(first, network(some.images).argmax(1))
+    assert torch.equal(first, second) and torch.equal(
+        first, network(some.images).argmax(1)
+    )
     assert asked[: len(asked) // 2] != asked[len(asked) // 2 :]
 
 
 def fickle(known: torch.Tensor, *, alone: int = 0, nudged: int = 0):
-    """Gives each picture the class of its place in `known`, `[n, 1, 28, 28]`, and the next class to so many of them
-    when they are alone, or when they have changed a little."""
+    """Gives each picture the class of its place in `known`, `[n, 1, 28, 28]`, and the
+    next class to so many of them when they are alone, or when they have changed a
+    little."""
     exact = {"compute_mode": "donot_use_mm_for_euclid_dist"}
 
     def network(images):
         far, place = torch.cdist(images.flatten(1), known.flatten(1), **exact).min(1)
-        other = place < nudged if (far > 0.01).any() else (place < alone) & (len(images) == 1)
+        other = (
+            place < nudged
+            if (far > 0.01).any()
+            else (place < alone) & (len(images) == 1)
+        )
         return nn.functional.one_hot((place + other) % 10, 10).float()
 
     return network
@@ -502,18 +724,26 @@ def known(course_data):
 
 @pytest.mark.parametrize("changes", [{}, {"alone": 2}, {"nudged": 25}])
 def test_a_few_other_answers_may_be_rounding(changes, known):
-    assert torch.equal(capstone.answers(fickle(known, **changes), known), torch.arange(len(known)) % 10)
+    assert torch.equal(
+        capstone.answers(fickle(known, **changes), known), torch.arange(len(known)) % 10
+    )
 
 
 @pytest.mark.parametrize("count", [3, 10, 20])
 def test_more_other_answers_alone_are_refused(count, known):
-    with pytest.raises(Refused, match=f"^{count} of 500 pictures got another answer alone than among others"):
+    with pytest.raises(
+        Refused,
+        match=f"^{count} of 500 pictures got another answer alone than among others",
+    ):
         capstone.answers(fickle(known, alone=count), known)
 
 
 @pytest.mark.parametrize("count", [26, 40])
 def test_more_other_answers_for_other_grey_levels_are_refused(count, known):
-    with pytest.raises(Refused, match=f"^{count} of 500 pictures got another answer when no pixel changed"):
+    with pytest.raises(
+        Refused,
+        match=f"^{count} of 500 pictures got another answer when no pixel changed",
+    ):
         capstone.answers(fickle(known, nudged=count), known)
 
 
@@ -521,7 +751,9 @@ def test_nudged_pictures_differ_by_one_grey_level_within_the_range(known):
     nudged = capstone._nudged(known, torch.Generator().manual_seed(0))
     low, high = known.aminmax()
     steps = 255 * (nudged - known) / (high - low)
-    assert torch.allclose(steps, steps.round(), atol=1e-3) and steps.round().unique().tolist() == [-1, 0, 1]
+    assert torch.allclose(
+        steps, steps.round(), atol=1e-3
+    ) and steps.round().unique().tolist() == [-1, 0, 1]
     assert nudged.min() == low and nudged.max() == high
 
 
@@ -530,11 +762,14 @@ def test_honest_networks_hardly_notice(name, known):
     network = models.baseline(name)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        first, second = (network(images).argmax(1) for images in (known, capstone._nudged(known, generator)))
+        first, second = (
+            network(images).argmax(1)
+            for images in (known, capstone._nudged(known, generator))
+        )
     assert (first != second).float().mean() <= capstone.SHAKY / 2
 
 
-# ----------------------------------------------------------------------------------------------------------- points
+# ------------------------------------------------------------------------------- points
 
 
 def test_points_by_hand():
@@ -544,32 +779,55 @@ def test_points_by_hand():
     assert capstone.points(Cost(dense // 8, 4.0, exact)) == pytest.approx(5, abs=0.01)
     assert capstone.points(Cost(dense, 8.0, 0.99)) == 3  # nothing for more accuracy
     assert capstone.points(Cost(dense, 8.0, exact - 0.0049)) == 3
-    assert capstone.points(Cost(dense, 8.0, exact - 0.006)) == pytest.approx(2, abs=0.01)
-    assert capstone.points(Cost(dense, 8.0, exact - 0.015)) == pytest.approx(-7, abs=0.01)
+    assert capstone.points(Cost(dense, 8.0, exact - 0.006)) == pytest.approx(
+        2, abs=0.01
+    )
+    assert capstone.points(Cost(dense, 8.0, exact - 0.015)) == pytest.approx(
+        -7, abs=0.01
+    )
 
 
 def test_a_score_says_what_is_met():
     asked = capstone.BUDGET
-    text = str(capstone.Score(Cost(asked.bytes, asked.speedup / 2, asked.accuracy), 7.5, (1.0, 2.0), 3))
+    text = str(
+        capstone.Score(
+            Cost(asked.bytes, asked.speedup / 2, asked.accuracy), 7.5, (1.0, 2.0), 3
+        )
+    )
     assert text.startswith("7.50 points")
     assert text.count("NOT met") == 1 and text.count(": met") == 2
     assert "opened 3 times for a score" in text
-    assert f"speedup: {asked.speedup / 2:.1f}x (quartiles 1.0-2.0), asked {asked.speedup:.1f}x: NOT met" in text
+    assert (
+        f"speedup: {asked.speedup / 2:.1f}x (quartiles 1.0-2.0), asked"
+        f" {asked.speedup:.1f}x: NOT met" in text
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------- history
+# ------------------------------------------------------------------------------ history
 
 
-FOUND = {"cost": {"bytes": 50_000, "speedup": 12.0, "accuracy": 0.93}, "points": 9.0, "speedup_quartiles": [11, 13]}
+FOUND = {
+    "cost": {"bytes": 50_000, "speedup": 12.0, "accuracy": 0.93},
+    "points": 9.0,
+    "speedup_quartiles": [11, 13],
+}
 
 
 @pytest.fixture
 def instant(monkeypatch):
-    """Scores without the process and the file: what it would have found. A file of some names it refuses."""
-    refused = {"late.onnx": {"refused": "it is bad.", "asked": True}, "early.onnx": {"refused": "bad.", "asked": False}}
+    """Scores without the process and the file: what it would have found. A file of some
+    names it refuses."""
+    refused = {
+        "late.onnx": {"refused": "it is bad.", "asked": True},
+        "early.onnx": {"refused": "bad.", "asked": False},
+    }
     found = FOUND | {"asked": True}
     monkeypatch.setattr(capstone, "_check_plain", lambda path: None)
-    monkeypatch.setattr(capstone, "_in_fresh_process", lambda path, seconds: refused.get(path.name, found))
+    monkeypatch.setattr(
+        capstone,
+        "_in_fresh_process",
+        lambda path, seconds: refused.get(path.name, found),
+    )
 
 
 def test_each_opening_of_the_test_set_is_counted_and_kept(instant, tmp_path):
@@ -590,17 +848,29 @@ def test_a_refusal_counts_if_the_test_set_was_shown(instant, tmp_path):
     assert not kept.exists()
     assert capstone.score("a.onnx", kept=kept).opened == 1
     with pytest.raises(
-        Refused, match=r"late\.onnx gets no score: it is bad\. .* counts as an opening; there are 2 now"
+        Refused,
+        match=(
+            r"late\.onnx gets no score: it is bad\. .* counts as an opening; there are"
+            r" 2 now"
+        ),
     ):
         capstone.score("late.onnx", kept=kept)
     assert capstone.score("b.onnx", kept=kept).opened == 3
     entry = json.loads(kept.read_text())[1]
-    assert entry | {"when": ""} == {"file": "late.onnx", "when": "", "refused": "it is bad."} and entry["when"]
+    assert (
+        entry | {"when": ""}
+        == {"file": "late.onnx", "when": "", "refused": "it is bad."}
+        and entry["when"]
+    )
 
 
-@pytest.mark.parametrize("seconds", [float("nan"), "5", 0, -1, None, True, float("inf"), 10**9])
+@pytest.mark.parametrize(
+    "seconds", [float("nan"), "5", 0, -1, None, True, float("inf"), 10**9]
+)
 def test_seconds_that_are_none_are_told(instant, tmp_path, seconds):
-    with pytest.raises(ValueError, match=r"seconds=.* must be a number above 0, and at most 86,400"):
+    with pytest.raises(
+        ValueError, match=r"seconds=.* must be a number above 0, and at most 86,400"
+    ):
         capstone.score("a.onnx", kept=tmp_path / "scores.json", seconds=seconds)
     assert not list(tmp_path.iterdir())
 
@@ -618,7 +888,9 @@ def test_where_no_scores_can_be_kept_nothing_is_run(tmp_path, monkeypatch):
     assert path.read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("damage", [b"{", b"\xff\xfe", b"3", b"null", b'["a"]', b'{"a": 1}'])
+@pytest.mark.parametrize(
+    "damage", [b"{", b"\xff\xfe", b"3", b"null", b'["a"]', b'{"a": 1}']
+)
 def test_a_damaged_history_is_laid_aside_each_time(instant, tmp_path, damage):
     kept = tmp_path / "scores.json"
     for _ in range(2):
@@ -632,7 +904,11 @@ def test_a_damaged_history_is_laid_aside_each_time(instant, tmp_path, damage):
 def test_scores_at_once_are_all_kept(instant, tmp_path):
     kept, opened = tmp_path / "scores.json", []
     threads = [
-        threading.Thread(target=lambda n=n: opened.append(capstone.score(f"{n}.onnx", kept=kept).opened))
+        threading.Thread(
+            target=lambda n=n: opened.append(
+                capstone.score(f"{n}.onnx", kept=kept).opened
+            )
+        )
         for n in range(12)
     ]
     for thread in threads:
@@ -653,12 +929,13 @@ def test_a_lock_left_lying_does_not_stop_a_score(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# -------------------------------------------------------------------------------------------------- the fresh process
+# -------------------------------------------------------------------- the fresh process
 
 
 @pytest.fixture(scope="module")
 def solved(tmp_path_factory):
-    """The reference solution, scored from a folder full of traps, by a process in which much was exchanged."""
+    """The reference solution, scored from a folder full of traps, by a process in which
+    much was exchanged."""
     folder = tmp_path_factory.mktemp("learner")
     path = folder / "network.onnx"
     assert lab12.reference(path) == path
@@ -684,7 +961,9 @@ def solved(tmp_path_factory):
 def test_the_reference_solution_is_scored_in_a_process_of_its_own(solved):
     folder, result = solved
     assert result.cost.bytes == (folder / "network.onnx").stat().st_size
-    assert result.cost.accuracy == pytest.approx(models.baseline_facts("vgg_thin")["test_accuracy"], abs=0.01)
+    assert result.cost.accuracy == pytest.approx(
+        models.baseline_facts("vgg_thin")["test_accuracy"], abs=0.01
+    )
     assert result.points == capstone.points(result.cost)
     low, high = result.speedup_quartiles
     assert low <= result.cost.speedup <= high
@@ -722,11 +1001,19 @@ def started(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("", "Failed to allocate memory for .* 400000000000"), (FORGED, "running ConstantOfShape node")]
+    ("name", "words"),
+    [
+        ("", "Failed to allocate memory for .* 400000000000"),
+        (FORGED, "running ConstantOfShape node"),
+    ],
 )
-def test_a_file_that_asks_for_too_much_memory_ends_nothing_and_forges_nothing(name, words, tmp_path):
+def test_a_file_that_asks_for_too_much_memory_ends_nothing_and_forges_nothing(
+    name, words, tmp_path
+):
     kept = tmp_path / "scores.json"
-    with pytest.raises(Refused, match=rf"mine\.onnx gets no score: it cannot be run on .*{words}"):
+    with pytest.raises(
+        Refused, match=rf"mine\.onnx gets no score: it cannot be run on .*{words}"
+    ):
         capstone.score(written(greedy(name=name), tmp_path), kept=kept)
     assert not kept.exists()
 
@@ -735,10 +1022,18 @@ def test_memory_is_limited():
     pytest.importorskip("resource")
     lines = [
         "import numpy; from utils import capstone",
-        "ask = lambda: numpy.empty(capstone.MEMORY, numpy.uint8).size  # nothing is written: no memory is used",
+        (
+            "ask = lambda: numpy.empty(capstone.MEMORY, numpy.uint8).size  # nothing is"
+            " written: no memory is used"
+        ),
         "print(ask()); capstone._limit_memory(); ask()",
     ]
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if not done.stdout:
         pytest.skip("this machine gives nobody so much memory")
     assert done.returncode == 1 and "MemoryError" in done.stderr.splitlines()[-1]
@@ -746,7 +1041,9 @@ def test_memory_is_limited():
 
 def test_a_file_that_never_ends_is_stopped(tmp_path, started):
     kept, begun = tmp_path / "scores.json", time.monotonic()
-    with pytest.raises(Refused, match=r"not done after 2 s; it is too slow, or never ends\.$"):
+    with pytest.raises(
+        Refused, match=r"not done after 2 s; it is too slow, or never ends\.$"
+    ):
         capstone.score(written(endless(), tmp_path), kept=kept, seconds=2)
     assert time.monotonic() - begun < capstone.STARTING
     assert not kept.exists()
@@ -755,14 +1052,21 @@ def test_a_file_that_never_ends_is_stopped(tmp_path, started):
 
 def test_one_that_never_ends_with_real_pictures_is_counted(tmp_path):
     kept = tmp_path / "scores.json"
-    with pytest.raises(Refused, match=r"not done after 2 s; .* counts as an opening; there are 1 now"):
-        capstone.score(written(endless_for_real_pictures(), tmp_path), kept=kept, seconds=2)
+    with pytest.raises(
+        Refused, match=r"not done after 2 s; .* counts as an opening; there are 1 now"
+    ):
+        capstone.score(
+            written(endless_for_real_pictures(), tmp_path), kept=kept, seconds=2
+        )
     (entry,) = json.loads(kept.read_text())
-    assert entry["refused"] == "it was not done after 2 s; it is too slow, or never ends."
+    assert (
+        entry["refused"] == "it was not done after 2 s; it is too slow, or never ends."
+    )
 
 
 def scored_by(code: str, folder: Path, monkeypatch, seconds: float = 60) -> dict:
-    """What `_in_fresh_process` finds if the process runs this code in place of the scorer."""
+    """What `_in_fresh_process` finds if the process runs this code in place of the
+    scorer."""
     real = subprocess.Popen
     start = lambda command, **options: real([command[0], "-c", code], **options)  # noqa: E731
     monkeypatch.setattr(capstone.subprocess, "Popen", start)
@@ -775,7 +1079,9 @@ READY = """print('{"started": true}', flush=True); import sys, time"""
 
 def test_the_clock_starts_when_the_process_is_ready(tmp_path, monkeypatch):
     slow = f"import time; time.sleep(3)\n{READY}\n{RESULT}"
-    assert scored_by(slow, tmp_path, monkeypatch, seconds=2.5) == FOUND | {"asked": False}
+    assert scored_by(slow, tmp_path, monkeypatch, seconds=2.5) == FOUND | {
+        "asked": False
+    }
 
 
 def test_a_process_that_is_never_ready_is_stopped(tmp_path, monkeypatch):
@@ -785,15 +1091,22 @@ def test_a_process_that_is_never_ready_is_stopped(tmp_path, monkeypatch):
 
 
 def test_a_process_that_says_much_does_not_get_stuck(tmp_path, monkeypatch):
-    much = "for stream in (sys.stderr, sys.stdout): print('x\\n' * 500_000, file=stream)"
+    much = (
+        "for stream in (sys.stderr, sys.stdout): print('x\\n' * 500_000, file=stream)"
+    )
     asked = """print('{"asked": true}')"""
-    assert scored_by(f"{READY}\n{asked}\n{much}\n{RESULT}", tmp_path, monkeypatch) == FOUND | {"asked": True}
+    assert scored_by(
+        f"{READY}\n{asked}\n{much}\n{RESULT}", tmp_path, monkeypatch
+    ) == FOUND | {"asked": True}
 
 
 def test_a_process_that_dies_after_it_asked_was_an_opening(tmp_path, monkeypatch):
     dies = """print('{"asked": true}', flush=True); sys.stderr.buffer.write(b'odd \\xff end'); sys.exit(3)"""
     found = scored_by(f"{READY}\n{dies}", tmp_path, monkeypatch)
-    assert found == {"refused": "the process ended with code 3 (odd \ufffd end).", "asked": True}
+    assert found == {
+        "refused": "the process ended with code 3 (odd \ufffd end).",
+        "asked": True,
+    }
 
 
 def test_an_interruption_ends_the_process(tmp_path, started, monkeypatch):

@@ -16,30 +16,49 @@ from utils.training import Recipe, evaluate
 @pytest.fixture
 def folder(tmp_path, monkeypatch, course_data):
     """An empty data folder, a few pictures, a recipe of one epoch."""
-    few = Data(course_data.train[:512], course_data.validation[:200], course_data.test[:100])
+    few = Data(
+        course_data.train[:512], course_data.validation[:200], course_data.test[:100]
+    )
     monkeypatch.setenv("PRUNING_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "load", lambda: few)
-    monkeypatch.setitem(training.RECIPES, "lenet300", [Recipe(epochs=1, batch_size=64)] * 2)
+    monkeypatch.setitem(
+        training.RECIPES, "lenet300", [Recipe(epochs=1, batch_size=64)] * 2
+    )
     return tmp_path / "data" / "baselines"
 
 
 def test_what_is_recorded_is_what_was_written(folder, course_data, capsys):
     checkpoints.train("lenet300", threads=1)
     content = (folder / "lenet300.safetensors").read_bytes()
-    assert {path.name for path in folder.iterdir()} == {"lenet300.safetensors", "baselines.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "lenet300.safetensors",
+        "baselines.json",
+    }
     facts = json.loads((folder / "baselines.json").read_text())["lenet300"]
     assert facts["sha256"] == hashlib.sha256(content).hexdigest()
     assert facts["bytes"] == len(content)
     assert facts["parameters"] == 266_610
     assert facts["torch"] == torch.__version__
-    assert [(stage["seed"], stage["threads"]) for stage in facts["stages"]] == [(0, 1), (1, 1)]
-    assert [Recipe(**stage["recipe"]) for stage in facts["stages"]] == training.RECIPES["lenet300"]
-    assert all([len(values) for values in stage["history"].values()] == [1, 1, 1] for stage in facts["stages"])
+    assert [(stage["seed"], stage["threads"]) for stage in facts["stages"]] == [
+        (0, 1),
+        (1, 1),
+    ]
+    assert [Recipe(**stage["recipe"]) for stage in facts["stages"]] == training.RECIPES[
+        "lenet300"
+    ]
+    assert all(
+        [len(values) for values in stage["history"].values()] == [1, 1, 1]
+        for stage in facts["stages"]
+    )
     loaded = baseline("lenet300")
     assert not loaded.training
-    assert facts["validation_accuracy"] == pytest.approx(evaluate(loaded, course_data.validation[:200]), abs=1e-4)
-    assert facts["test_accuracy"] == pytest.approx(evaluate(loaded, course_data.test[:100]), abs=1e-4)
+    assert facts["validation_accuracy"] == pytest.approx(
+        evaluate(loaded, course_data.validation[:200]), abs=1e-4
+    )
+    assert facts["test_accuracy"] == pytest.approx(
+        evaluate(loaded, course_data.test[:100]), abs=1e-4
+    )
     assert facts["validation_accuracy"] > 0.2  # it was trained
     assert not torch.equal(loaded.fc1.weight, build("lenet300", 0).fc1.weight)
     assert f"lenet300: test {facts['test_accuracy']:.2%}" in capsys.readouterr().out
@@ -54,19 +73,30 @@ def test_training_again_gives_the_same_file_and_keeps_the_other_entries(folder):
     checkpoints.train("lenet300", threads=1)
     assert (folder / "lenet300.safetensors").read_bytes() == first
     after = json.loads(path.read_text())
-    assert after["vgg"] == {"sha256": "x"} and after["lenet300"]["sha256"] == entries["lenet300"]["sha256"]
+    assert (
+        after["vgg"] == {"sha256": "x"}
+        and after["lenet300"]["sha256"] == entries["lenet300"]["sha256"]
+    )
 
 
-def test_going_on_with_the_second_stage_gives_what_both_at_once_give(folder, monkeypatch):
+def test_going_on_with_the_second_stage_gives_what_both_at_once_give(
+    folder, monkeypatch
+):
     checkpoints.train("lenet300", threads=1)
-    both, stages = (folder / "lenet300.safetensors").read_bytes(), training.RECIPES["lenet300"]
+    both, stages = (
+        (folder / "lenet300.safetensors").read_bytes(),
+        training.RECIPES["lenet300"],
+    )
     monkeypatch.setitem(training.RECIPES, "lenet300", stages[:1])
     checkpoints.train("lenet300", threads=1)
     assert (folder / "lenet300.safetensors").read_bytes() != both
     monkeypatch.setitem(training.RECIPES, "lenet300", stages)
     checkpoints.train("lenet300", threads=1, first_stage=1)
     assert (folder / "lenet300.safetensors").read_bytes() == both
-    assert len(json.loads((folder / "baselines.json").read_text())["lenet300"]["stages"]) == 2
+    assert (
+        len(json.loads((folder / "baselines.json").read_text())["lenet300"]["stages"])
+        == 2
+    )
 
 
 def test_a_name_that_is_no_network_writes_nothing(folder):
@@ -83,7 +113,9 @@ def test_the_half_vgg_starts_as_the_trained_one_without_its_smallest_filters():
     norms = wide[0].weight.detach().abs().flatten(1).sum(1)
     kept = norms.topk(32).indices.sort().values
     assert torch.equal(start[0].weight, wide[0].weight[kept])
-    assert torch.equal(checkpoints.start("lenet300").fc1.weight, build("lenet300", 0).fc1.weight)
+    assert torch.equal(
+        checkpoints.start("lenet300").fc1.weight, build("lenet300", 0).fc1.weight
+    )
 
 
 def test_the_thin_vgg_starts_as_the_half_one_without_its_smallest_filters():
@@ -100,7 +132,9 @@ def test_what_is_recorded_of_a_shipped_network_is_what_the_recipe_says(name):
     recorded = baseline_facts(name)["stages"]
     assert [Recipe(**stage["recipe"]) for stage in recorded] == training.RECIPES[name]
     temperatures = checkpoints.TEMPERATURES.get(name, [None] * len(recorded))
-    for number, (stage, temperature) in enumerate(zip(recorded, temperatures, strict=True)):
+    for number, (stage, temperature) in enumerate(
+        zip(recorded, temperatures, strict=True)
+    ):
         assert stage["seed"] == checkpoints.SEED.get(name, 0) + number
         loss = f"temperature={temperature}" if temperature else "CrossEntropy()"
         assert loss in stage.get("loss", "CrossEntropy()")

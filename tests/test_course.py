@@ -1,4 +1,5 @@
-"""The launcher: it installs once, never takes a learner's file, and says in one sentence what to do."""
+"""The launcher: it installs once, never takes a learner's file, and says in one
+sentence what to do."""
 
 import ast
 import errno
@@ -44,7 +45,10 @@ class Folders:
         (self.workspace / name).write_bytes(content)
 
     def held(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in sorted(self.workspace.glob("*.ipynb"))}
+        return {
+            path.name: path.read_bytes()
+            for path in sorted(self.workspace.glob("*.ipynb"))
+        }
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def folders(tmp_path):
     return Folders(tmp_path)
 
 
-# ------------------------------------------------------------------------------------------- laying the notebooks
+# ----------------------------------------------------------------- laying the notebooks
 
 
 def test_a_first_start_lays_everything_and_a_second_changes_nothing(folders):
@@ -65,7 +69,11 @@ def test_a_first_start_lays_everything_and_a_second_changes_nothing(folders):
 
 def test_no_temporary_file_stays(folders):
     folders.lay()
-    assert sorted(path.name for path in folders.workspace.iterdir()) == [".laid.json", ".laid.lock", NAME]
+    assert sorted(path.name for path in folders.workspace.iterdir()) == [
+        ".laid.json",
+        ".laid.lock",
+        NAME,
+    ]
 
 
 def test_a_learners_file_is_kept_and_a_new_version_is_laid_beside_it_once(folders):
@@ -75,7 +83,10 @@ def test_a_learners_file_is_kept_and_a_new_version_is_laid_beside_it_once(folder
     folders.publish(notebook("v2"))
     (line,) = folders.lay()
     assert "01_first.new.ipynb" in line
-    assert folders.held() == {NAME: notebook("mine"), "01_first.new.ipynb": notebook("v2")}
+    assert folders.held() == {
+        NAME: notebook("mine"),
+        "01_first.new.ipynb": notebook("v2"),
+    }
     assert folders.lay() == []
     (folders.workspace / "01_first.new.ipynb").unlink()
     assert folders.lay() == []
@@ -94,7 +105,10 @@ def test_an_untouched_new_version_is_replaced_by_the_next(folders):
     for version in ("v2", "v3"):
         folders.publish(notebook(version))
         assert len(folders.lay()) == 1
-    assert folders.held() == {NAME: notebook("mine"), "01_first.new.ipynb": notebook("v3")}
+    assert folders.held() == {
+        NAME: notebook("mine"),
+        "01_first.new.ipynb": notebook("v3"),
+    }
 
 
 def test_a_new_version_that_the_learner_works_in_is_kept_too(folders):
@@ -106,7 +120,11 @@ def test_a_new_version_that_the_learner_works_in_is_kept_too(folders):
     folders.publish(notebook("v3"))
     (line,) = folders.lay()
     assert "01_first.new-2.ipynb" in line
-    assert list(folders.held().values()) == [notebook("mine"), notebook("v3"), notebook("mine too")]
+    assert list(folders.held().values()) == [
+        notebook("mine"),
+        notebook("v3"),
+        notebook("mine too"),
+    ]
 
 
 def test_other_outputs_alone_are_no_new_version(folders):
@@ -131,21 +149,31 @@ def test_a_deleted_file_is_laid_again(folders):
     assert folders.held() == {NAME: notebook("v1")}
 
 
-def test_pages_are_laid_with_their_figures_and_lead_to_the_learners_notebooks(folders, tmp_path):
+def test_pages_are_laid_with_their_figures_and_lead_to_the_learners_notebooks(
+    folders, tmp_path
+):
     lessons = tmp_path / "lessons"
     for lesson in ("01_first", "02_second"):
         (lessons / lesson / "figures").mkdir(parents=True)
-        text = f"# {lesson}\n[lab](../../notebooks/{lesson}.ipynb) [other](../01_first/README.md) ![a](figures/a.png)"
+        text = (
+            f"# {lesson}\n[lab](../../notebooks/{lesson}.ipynb)"
+            " [other](../01_first/README.md) ![a](figures/a.png)"
+        )
         (lessons / lesson / "README.md").write_text(text)
         (lessons / lesson / "figures" / "a.png").write_bytes(lesson.encode())
         (lessons / lesson / "quiz.json").write_text("[]")  # stays where it is
     folders.lay()
     course.lay_pages(lessons, folders.workspace)
     laid = folders.workspace / "lessons"
-    assert sorted(path.name for path in laid.glob("**/*") if path.is_file()) == ["README.md"] * 2 + ["a.png"] * 2
+    assert (
+        sorted(path.name for path in laid.glob("**/*") if path.is_file())
+        == ["README.md"] * 2 + ["a.png"] * 2
+    )
     page = laid / "01_first" / "README.md"
     assert (
-        page.read_text() == "# 01_first\n[lab](../../01_first.ipynb) [other](../01_first/README.md) ![a](figures/a.png)"
+        page.read_text()
+        == "# 01_first\n[lab](../../01_first.ipynb) [other](../01_first/README.md)"
+        " ![a](figures/a.png)"
     )
     assert (laid / "02_second" / "figures" / "a.png").read_bytes() == b"02_second"
     before = page.stat().st_mtime_ns
@@ -155,11 +183,16 @@ def test_pages_are_laid_with_their_figures_and_lead_to_the_learners_notebooks(fo
     for lesson in ("01_first", "02_second"):
         (lessons / lesson / "README.md").write_text("newer")
     course.lay_pages(lessons, folders.workspace)
-    assert (page.read_text(), (laid / "02_second" / "README.md").read_text()) == ("my notes", "newer")
+    assert (page.read_text(), (laid / "02_second" / "README.md").read_text()) == (
+        "my notes",
+        "newer",
+    )
     assert folders.lay() == []  # the notebooks' record is as it was
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"laid": 3}', b"\xff\xfe", None])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b'{"laid": 3}', b"\xff\xfe", None]
+)
 def test_a_damaged_record_loses_nothing(folders, damage):
     folders.lay()
     folders.edit(notebook("mine"))
@@ -167,7 +200,10 @@ def test_a_damaged_record_loses_nothing(folders, damage):
     record.unlink() if damage is None else record.write_bytes(damage)
     folders.publish(notebook("v2"))
     folders.lay()
-    assert folders.held() == {NAME: notebook("mine"), "01_first.new.ipynb": notebook("v2")}
+    assert folders.held() == {
+        NAME: notebook("mine"),
+        "01_first.new.ipynb": notebook("v2"),
+    }
     assert folders.lay() == []
 
 
@@ -211,7 +247,7 @@ def test_a_disk_that_fills_up_leaves_the_learners_file_whole(folders, monkeypatc
     assert not list(folders.workspace.glob(f".{NAME}*"))
 
 
-# ------------------------------------------------------------------------------------------------- one sentence
+# ------------------------------------------------------------------------- one sentence
 
 
 def run_main(monkeypatch, capsys, error: BaseException) -> tuple[int, str]:
@@ -228,8 +264,14 @@ def run_main(monkeypatch, capsys, error: BaseException) -> tuple[int, str]:
     ("error", "advice"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "free about 3 GB"),
-        (PermissionError(errno.EACCES, "Permission denied", "/shared/workspace"), "PRUNING_WORKSPACE"),
-        (OSError(errno.EROFS, "Read-only file system", "/shared/workspace"), "/shared/workspace"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/shared/workspace"),
+            "PRUNING_WORKSPACE",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "/shared/workspace"),
+            "/shared/workspace",
+        ),
         (OSError(errno.EIO, "Input/output error", "/shared/x"), "Input/output error"),
         (course.Problem("Do this."), "Do this."),
     ],
@@ -248,7 +290,10 @@ def test_stopping_is_no_error_of_ours(monkeypatch, capsys):
 
 
 def test_an_old_python_can_read_the_file_and_is_told_so():
-    ast.parse((ROOT / "tools" / "course.py").read_text(encoding="utf-8"), feature_version=(3, 6))
+    ast.parse(
+        (ROOT / "tools" / "course.py").read_text(encoding="utf-8"),
+        feature_version=(3, 6),
+    )
     assert "Python 3.9, too old" in course.python_problem((3, 9, 18))
     assert "3.11" in course.python_problem((3, 10))
     assert course.python_problem((3, 11, 0)) == course.python_problem((3, 14)) == ""
@@ -256,7 +301,11 @@ def test_an_old_python_can_read_the_file_and_is_told_so():
 
 @pytest.mark.parametrize("missing", ["venv", "ensurepip"])
 def test_a_missing_venv_module(tmp_path, monkeypatch, missing):
-    monkeypatch.setattr(course.importlib.util, "find_spec", lambda name: None if name == missing else name)
+    monkeypatch.setattr(
+        course.importlib.util,
+        "find_spec",
+        lambda name: None if name == missing else name,
+    )
     with pytest.raises(course.Problem, match="python3-venv"):
         course.make_venv(tmp_path)
 
@@ -285,12 +334,19 @@ def test_without_a_wish_the_first_free_port_is_taken(monkeypatch):
     ("said", "free", "advice"),
     [
         (
-            "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+            (
+                "ERROR: Could not install packages due to an OSError: [Errno 28] No"
+                " space left on device"
+            ),
             9e9,
             "disk is full",
         ),
         ("", 1e6, "disk is full"),
-        ("NewConnectionError ...\nERROR: No matching distribution found for torch", 9e9, "network"),
+        (
+            "NewConnectionError ...\nERROR: No matching distribution found for torch",
+            9e9,
+            "network",
+        ),
         ("ERROR: No matching distribution found for torch==2.13.0", 9e9, "Python"),
         ("something else", 9e9, "install.log"),
     ],
@@ -300,19 +356,27 @@ def test_a_failed_install_says_what_to_do(said, free, advice):
 
 
 def test_too_little_space_is_said_before_the_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(course.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9))
+    monkeypatch.setattr(
+        course.shutil, "disk_usage", lambda _: SimpleNamespace(free=1e9)
+    )
     with pytest.raises(course.Problem, match=r"3\.0 GB and only 1\.0 GB"):
         course.check_space(tmp_path, course.SPACE_NEW)
 
 
-# ---------------------------------------------------------------------------------------------- installing once
+# ---------------------------------------------------------------------- installing once
 
 
 class Project:
     """A project folder whose .venv is made and filled by stand-ins that count."""
 
     def __init__(self, root: Path):
-        self.root, self.made, self.installed, self.version, self.fails = root, 0, [], "", False
+        self.root, self.made, self.installed, self.version, self.fails = (
+            root,
+            0,
+            [],
+            "",
+            False,
+        )
         for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml"):
             (root / name).write_text(name)
 
@@ -413,14 +477,18 @@ def test_a_damaged_stamp_installs_again(project):
     assert project.ensure("lab") == ["lab"]
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
+@pytest.mark.skipif(
+    os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user"
+)
 def test_a_ready_folder_may_be_read_only(project):
     project.ensure("lab")
     (project.root / ".venv").chmod(0o555)
     assert project.ensure("lab") == []
 
 
-def test_jupyterlabs_settings_are_written_also_when_only_they_are_new(project, monkeypatch):
+def test_jupyterlabs_settings_are_written_also_when_only_they_are_new(
+    project, monkeypatch
+):
     settings = project.root / ".venv/share/jupyter/lab/settings/overrides.json"
     project.ensure("lab")
     assert json.loads(settings.read_text()) == course.OVERRIDES
@@ -438,7 +506,7 @@ def test_a_venv_whose_python_does_not_run_is_noticed(tmp_path):
     assert course.running_version(tmp_path) == ""
 
 
-# ------------------------------------------------------------------------------------------------------ commands
+# ----------------------------------------------------------------------------- commands
 
 
 def test_jupyterlab_stays_on_this_machine_with_its_token(tmp_path):
@@ -447,18 +515,26 @@ def test_jupyterlab_stays_on_this_machine_with_its_token(tmp_path):
     assert "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate" in command
     assert "--no-browser" in command
     assert not [word for word in command if "token" in word or "password" in word]
-    assert "--no-browser" not in course.lab_command(Path("python"), tmp_path, 8888, 0, browser=True)
+    assert "--no-browser" not in course.lab_command(
+        Path("python"), tmp_path, 8888, 0, browser=True
+    )
 
 
 def test_nothing_to_run_is_a_failure(monkeypatch):
-    monkeypatch.setattr(course.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=5))
+    monkeypatch.setattr(
+        course.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=5)
+    )
     assert course.pytest("tests").startswith("FAILED")
 
 
 def test_every_part_runs_and_one_failure_fails_all(monkeypatch, capsys):
     ran = []
     parts = {}
-    for name, outcome in (("unit", "FAILED"), ("notebooks", ""), ("browser", "skipped: no browser")):
+    for name, outcome in (
+        ("unit", "FAILED"),
+        ("notebooks", ""),
+        ("browser", "skipped: no browser"),
+    ):
         parts[name] = lambda name=name, outcome=outcome: ran.append(name) or outcome
     monkeypatch.setattr(course, "PARTS", parts)
     monkeypatch.setattr(course, "ensure", lambda *_: None)
@@ -480,9 +556,17 @@ def test_without_notebooks_or_chromium_it_is_said(monkeypatch, tmp_path):
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 def test_make_help_lists_every_target():
-    said = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["make", "--no-print-directory"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     targets = [line.split()[1] for line in said.splitlines()]
-    phony = (ROOT / "Makefile").read_text().partition(".PHONY:")[2].splitlines()[0].split()
+    phony = (
+        (ROOT / "Makefile").read_text().partition(".PHONY:")[2].splitlines()[0].split()
+    )
     assert targets == phony == ["help", *course.COMMANDS]
 
 
@@ -494,7 +578,11 @@ def test_make_without_a_python_says_so(tmp_path):
     for name in ("make", "sh"):
         (tmp_path / name).symlink_to(shutil.which(name))
     outcome = subprocess.run(
-        [str(tmp_path / "make"), "lab"], cwd=tmp_path, env={"PATH": str(tmp_path)}, capture_output=True, text=True
+        [str(tmp_path / "make"), "lab"],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
     )
     assert outcome.returncode
     assert "No Python 3.11" in outcome.stderr
@@ -502,15 +590,24 @@ def test_make_without_a_python_says_so(tmp_path):
 
 def test_the_launcher_imports_nothing_but_the_standard_library():
     tree = ast.parse((ROOT / "tools" / "course.py").read_text(encoding="utf-8"))
-    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = [
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    ]
+    names += [
+        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    ]
     assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
 
 
-# ------------------------------------------------------------------------------------------------- the explorer's page
+# ------------------------------------------------------------------ the explorer's page
 
 
-def test_the_explorer_is_served_to_this_machine_only_with_a_token(tmp_path, monkeypatch):
+def test_the_explorer_is_served_to_this_machine_only_with_a_token(
+    tmp_path, monkeypatch
+):
     started = []
     monkeypatch.setenv("PRUNING_WORKSPACE", str(tmp_path / "my work"))
     monkeypatch.setattr(course, "ROOT", tmp_path)
@@ -518,15 +615,24 @@ def test_the_explorer_is_served_to_this_machine_only_with_a_token(tmp_path, monk
     monkeypatch.setattr(course, "become", lambda command: started.append(command) or 0)
     assert course.main(["explorer", "--no-browser"]) == 0
     command = started[0]
-    assert "voila" in command and "--Voila.ip=127.0.0.1" in command and "--token" in command
+    assert (
+        "voila" in command
+        and "--Voila.ip=127.0.0.1" in command
+        and "--token" in command
+    )
     assert "--no-browser" in command and not any(
         "strip_sources" in word or "show_tracebacks" in word for word in command
     )
     path = Path(next(word for word in command if word.endswith(".ipynb")))
     cells = json.loads(path.read_text())["cells"]
     assert [cell["cell_type"] for cell in cells] == ["markdown", "code"]
-    assert f"os.chdir({str(tmp_path / 'my work')!r})" in cells[1]["source"] and (tmp_path / "my work").is_dir()
-    assert path.is_relative_to(tmp_path / ".venv"), "derived: not among the learner's notebooks"
+    assert (
+        f"os.chdir({str(tmp_path / 'my work')!r})" in cells[1]["source"]
+        and (tmp_path / "my work").is_dir()
+    )
+    assert path.is_relative_to(tmp_path / ".venv"), (
+        "derived: not among the learner's notebooks"
+    )
 
 
 TOOLS = [name for name, (run, _) in course.COMMANDS.items() if run is course.tool]
@@ -534,9 +640,12 @@ TOOLS = [name for name, (run, _) in course.COMMANDS.items() if run is course.too
 
 @pytest.mark.parametrize("name", TOOLS)
 def test_each_tool_can_be_started(name):
-    """As the launcher does it: from the project's folder, and with all that it imports."""
+    """As the launcher does it: from the project's folder, and with all that it
+    imports."""
     command = [sys.executable, "-m", f"tools.{name}", "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage:")
 

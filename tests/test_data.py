@@ -1,4 +1,5 @@
-"""Fashion-MNIST: the right pictures, from any folder, and a clear word when a file is broken."""
+"""Fashion-MNIST: the right pictures, from any folder, and a clear word when a file is
+broken."""
 
 import gzip
 import shutil
@@ -16,16 +17,21 @@ RAW = files.data_folder() / "FashionMNIST" / "raw"
 
 def published(name: str, header: int) -> np.ndarray:
     """The file's numbers, read without torchvision: a header and then one byte each."""
-    return np.frombuffer(gzip.decompress((RAW / name).read_bytes()), np.uint8, offset=header)
+    return np.frombuffer(
+        gzip.decompress((RAW / name).read_bytes()), np.uint8, offset=header
+    )
 
 
 def tree(folder):
-    return {path.relative_to(folder): path.lstat().st_mtime_ns for path in folder.rglob("*")}
+    return {
+        path.relative_to(folder): path.lstat().st_mtime_ns for path in folder.rglob("*")
+    }
 
 
 @pytest.fixture
 def linked(tmp_path):
-    """A data folder of our own, of links to the real files; replace one to damage it."""
+    """A data folder of our own, of links to the real files; replace one to damage
+    it."""
     raw = tmp_path / "data" / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for name in PUBLISHED:
@@ -43,10 +49,13 @@ def own_cache(course_data, tmp_path, monkeypatch):
 
 
 def same(a, b) -> bool:
-    return all(torch.equal(x.images, y.images) and torch.equal(x.labels, y.labels) for x, y in zip(a, b, strict=True))
+    return all(
+        torch.equal(x.images, y.images) and torch.equal(x.labels, y.labels)
+        for x, y in zip(a, b, strict=True)
+    )
 
 
-# ------------------------------------------------------------------------------------------------------ what is in it
+# ------------------------------------------------------------------------ what is in it
 
 
 def test_sizes_shapes_and_types(course_data):
@@ -65,21 +74,35 @@ def test_test_pictures_are_the_published_ones(course_data):
     labels = published("t10k-labels-idx1-ubyte.gz", 8)
     pixels = published("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 1, 28, 28)
     assert np.array_equal(course_data.test.labels.numpy(), labels)
-    assert torch.equal((course_data.test.images * STD + MEAN).mul(255).round().byte(), torch.from_numpy(pixels.copy()))
+    assert torch.equal(
+        (course_data.test.images * STD + MEAN).mul(255).round().byte(),
+        torch.from_numpy(pixels.copy()),
+    )
 
 
-def test_train_and_validation_share_the_published_pictures_and_none_is_lost(course_data):
+def test_train_and_validation_share_the_published_pictures_and_none_is_lost(
+    course_data,
+):
     labels = published("train-labels-idx1-ubyte.gz", 8)
     pixels = published("train-images-idx3-ubyte.gz", 16).reshape(-1, 28 * 28)
-    last = np.stack([np.flatnonzero(labels == label)[-500:] for label in range(10)], axis=1).ravel()
-    for split, chosen in ((course_data.validation, last), (course_data.train, np.delete(np.arange(60_000), last))):
+    last = np.stack(
+        [np.flatnonzero(labels == label)[-500:] for label in range(10)], axis=1
+    ).ravel()
+    for split, chosen in (
+        (course_data.validation, last),
+        (course_data.train, np.delete(np.arange(60_000), last)),
+    ):
         assert np.array_equal(split.labels.numpy(), labels[chosen])
-        sums = ((split.images.double() * STD + MEAN) * 255).sum((1, 2, 3)).round().long()
+        sums = (
+            ((split.images.double() * STD + MEAN) * 255).sum((1, 2, 3)).round().long()
+        )
         assert np.array_equal(sums.numpy(), pixels[chosen].sum(1))
 
 
 def test_pixels_have_mean_0_and_deviation_1_over_the_training_files(course_data):
-    pixels = torch.cat([course_data.train.images.flatten(), course_data.validation.images.flatten()])
+    pixels = torch.cat(
+        [course_data.train.images.flatten(), course_data.validation.images.flatten()]
+    )
     assert abs(pixels.mean().item()) < 2e-3
     assert abs(pixels.std().item() - 1) < 2e-3
 
@@ -96,11 +119,15 @@ def test_ten_classes():
 
 
 def test_validation_takes_the_last_500_of_each_class_in_turn():
-    labels = torch.arange(10).repeat_interleave(600)[torch.randperm(6000, generator=torch.Generator().manual_seed(0))]
+    labels = torch.arange(10).repeat_interleave(600)[
+        torch.randperm(6000, generator=torch.Generator().manual_seed(0))
+    ]
     chosen = data.validation_positions(labels)
     for label in range(10):
         places = (labels == label).nonzero().flatten()
-        assert set(chosen[labels[chosen] == label].tolist()) == set(places[-500:].tolist())
+        assert set(chosen[labels[chosen] == label].tolist()) == set(
+            places[-500:].tolist()
+        )
     assert labels[chosen].tolist() == list(range(10)) * 500
 
 
@@ -118,7 +145,7 @@ def test_a_second_call_returns_the_same_tensors(course_data, own_cache):
     assert load().train.images.data_ptr() == load().train.images.data_ptr()
 
 
-# ------------------------------------------------------------------------------------------------------ where it lies
+# ------------------------------------------------------------------------ where it lies
 
 
 def test_a_read_only_folder_of_another_name_is_read_and_nothing_written(
@@ -131,7 +158,8 @@ def test_a_read_only_folder_of_another_name_is_read_and_nothing_written(
     assert same(load(), course_data)
     assert tree(linked) == before
     assert capfd.readouterr() == ("", "")
-    assert [path.name for path in own_cache.iterdir()] == ["fashion-mnist"]  # and no scratch left behind
+    # and no scratch left behind
+    assert [path.name for path in own_cache.iterdir()] == ["fashion-mnist"]
 
     # The second process finds it unpacked.
     data._load.cache_clear()
@@ -156,7 +184,9 @@ def test_home_is_understood_in_pruning_data(tmp_path, monkeypatch):
     assert files.data_folder() == (tmp_path / "course").resolve()
 
 
-def test_a_relative_folder_is_looked_up_where_one_is_now(tmp_path, monkeypatch, own_cache):
+def test_a_relative_folder_is_looked_up_where_one_is_now(
+    tmp_path, monkeypatch, own_cache
+):
     read = []
     monkeypatch.setattr(data, "verify", lambda path, *_: read.append(path.resolve()))
     monkeypatch.setattr(data, "_unpacked", lambda raw: data._cache_folder())
@@ -180,7 +210,9 @@ def test_an_unwritable_cache_gives_way_to_the_temporary_folder(tmp_path, monkeyp
     blocked = tmp_path / "file"
     blocked.write_text("a file, so no folder can be made in it")
     monkeypatch.setenv("PRUNING_CACHE", str(blocked / "cache"))
-    monkeypatch.setattr(data.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    monkeypatch.setattr(
+        data.tempfile, "gettempdir", lambda: str(tmp_path / "temporary")
+    )
     assert data._cache_folder().parent == tmp_path / "temporary"
     assert data._cache_folder().is_dir()
 
@@ -204,7 +236,7 @@ print(*map(len, load()))
     assert [path.name for path in tmp_path.iterdir()] == ["fashion-mnist"]
 
 
-# ---------------------------------------------------------------------------------------------------- what is damaged
+# ---------------------------------------------------------------------- what is damaged
 
 
 def flip_a_bit(content: bytes) -> bytes:
@@ -212,7 +244,11 @@ def flip_a_bit(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-DAMAGES = {"flipped bit": flip_a_bit, "truncated": lambda content: content[:-1000], "empty": lambda content: b""}
+DAMAGES = {
+    "flipped bit": flip_a_bit,
+    "truncated": lambda content: content[:-1000],
+    "empty": lambda content: b"",
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -257,18 +293,23 @@ def test_a_damaged_unpacked_copy_is_never_used(stale_cache, damage, course_data)
     assert same(load(), course_data)
 
 
-def test_a_file_missing_from_the_unpacked_copy_is_unpacked_again(stale_cache, course_data):
+def test_a_file_missing_from_the_unpacked_copy_is_unpacked_again(
+    stale_cache, course_data
+):
     (stale_cache / "train-labels-idx1-ubyte").unlink()
     assert same(load(), course_data)
 
 
-# -------------------------------------------------------------------------------------------------------------- files
+# -------------------------------------------------------------------------------- files
 
 
 def test_sha256_of_a_known_text(tmp_path):
     path = tmp_path / "abc"
     path.write_bytes(b"abc")
-    assert files.sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        files.sha256(path)
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
     files.verify(path, files.sha256(path), "nothing to repair")
 
 
@@ -292,8 +333,12 @@ def test_write_atomically_writes_makes_folders_and_leaves_no_temporary_file(tmp_
 
 
 @pytest.mark.parametrize("broken", ["fdopen", "replace"])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, broken, error):
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), KeyboardInterrupt()]
+)
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path, monkeypatch, broken, error
+):
     path = tmp_path / "file"
     path.write_bytes(b"old")
 

@@ -1,4 +1,5 @@
-"""Distillation: the loss against its formula, and a student that learns from a teacher."""
+"""Distillation: the loss against its formula, and a student that learns from a
+teacher."""
 
 import copy
 
@@ -17,7 +18,9 @@ SHORT = Recipe(epochs=1, batch_size=64, flip=False)
 
 
 def outputs(seed: int, rows: int = 5) -> torch.Tensor:
-    return 4 * torch.randn(rows, 10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 4 * torch.randn(
+        rows, 10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 @given(st.integers(0, 1000), st.floats(0.2, 50))
@@ -26,12 +29,16 @@ def test_the_soft_loss_is_its_formula(seed, temperature):
     p, q = ((each / temperature).exp() for each in (teacher, student))
     p, q = p / p.sum(1, keepdim=True), q / q.sum(1, keepdim=True)
     by_hand = (p * (p / q).log()).sum(1).mean() * temperature**2
-    assert soft_loss(student, teacher, temperature).item() == pytest.approx(by_hand.item(), rel=1e-6, abs=1e-9)
+    assert soft_loss(student, teacher, temperature).item() == pytest.approx(
+        by_hand.item(), rel=1e-6, abs=1e-9
+    )
 
 
 @given(st.integers(0, 1000), st.floats(0.2, 50), st.floats(1.01, 10))
 def test_a_higher_temperature_is_less_certain(seed, temperature, factor):
-    cold, warm = (soft_targets(outputs(seed), t) for t in (temperature, factor * temperature))
+    cold, warm = (
+        soft_targets(outputs(seed), t) for t in (temperature, factor * temperature)
+    )
     assert torch.allclose(cold.sum(1), torch.ones(5, dtype=torch.float64))
     assert (warm.max(1).values <= cold.max(1).values + 1e-12).all()
     assert torch.equal(cold.argmax(1), warm.argmax(1))
@@ -40,18 +47,24 @@ def test_a_higher_temperature_is_less_certain(seed, temperature, factor):
 @given(st.integers(0, 1000))
 def test_nothing_is_lost_on_a_student_that_answers_as_the_teacher(seed):
     logits = outputs(seed).requires_grad_()
-    loss = soft_loss(logits, logits.detach() + 3, 4.0)  # the same number on top of all outputs changes no answer
+    # the same number on top of all outputs changes no answer
+    loss = soft_loss(logits, logits.detach() + 3, 4.0)
     loss.backward()
     assert abs(loss.item()) < 1e-9
     assert logits.grad.abs().max() < 1e-9
 
 
 def test_at_high_temperature_the_gradient_does_not_vanish():
-    """Hinton et al. 2015, sec. 2.1: it tends to (z - v) / N for outputs with mean 0; that is why T squared is there."""
-    student, teacher = (each - each.mean(1, keepdim=True) for each in (outputs(0), outputs(1)))
+    """Hinton et al. 2015, sec. 2.1: it tends to (z - v) / N for outputs with mean 0;
+    that is why T squared is there."""
+    student, teacher = (
+        each - each.mean(1, keepdim=True) for each in (outputs(0), outputs(1))
+    )
     student.requires_grad_()
     soft_loss(student, teacher, 1e4).backward()
-    assert torch.allclose(student.grad * 5, (student.detach() - teacher) / 10, atol=1e-3)
+    assert torch.allclose(
+        student.grad * 5, (student.detach() - teacher) / 10, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
@@ -59,7 +72,9 @@ def test_the_loss_mixes_labels_and_teacher(tiny, weight):
     network, student = models.build("lenet300"), models.build("lenet300", seed=1)
     images, labels = tiny.images[:32], tiny.labels[:32]
     logits = student(images)
-    expected = weight * soft_loss(logits, network(images), 3.0) + (1 - weight) * F.cross_entropy(logits, labels)
+    expected = weight * soft_loss(logits, network(images), 3.0) + (
+        1 - weight
+    ) * F.cross_entropy(logits, labels)
     found = Teacher(network, temperature=3.0, weight=weight)(logits, labels, images)
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -72,30 +87,58 @@ def test_a_teacher_is_not_trained_and_the_student_is(tiny, unchanged):
     first = copy.deepcopy(student.state_dict())
     fit(student, tiny, SHORT, loss=teacher, progress=False)
     same()
-    assert all(torch.equal(before[name], value) for name, value in teacher.network.state_dict().items())
-    assert not all(torch.equal(first[name], value) for name, value in student.state_dict().items())
+    assert all(
+        torch.equal(before[name], value)
+        for name, value in teacher.network.state_dict().items()
+    )
+    assert not all(
+        torch.equal(first[name], value) for name, value in student.state_dict().items()
+    )
     assert not teacher.network.training
 
 
 def test_with_weight_0_fit_does_what_it_does_without_a_teacher(tiny):
     plain, taught = (models.build("lenet300") for _ in range(2))
     fit(plain, tiny, SHORT, progress=False)
-    fit(taught, tiny, SHORT, loss=Teacher(models.baseline("lenet300"), weight=0.0), progress=False)
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(plain.parameters(), taught.parameters(), strict=True))
+    fit(
+        taught,
+        tiny,
+        SHORT,
+        loss=Teacher(models.baseline("lenet300"), weight=0.0),
+        progress=False,
+    )
+    assert all(
+        torch.allclose(a, b, atol=1e-6)
+        for a, b in zip(plain.parameters(), taught.parameters(), strict=True)
+    )
 
 
 def test_a_student_learns_from_a_teacher_alone(tiny, course_data):
-    """Every label of the training set is wrong; a student with a trained teacher, and weight 1, learns nevertheless."""
+    """Every label of the training set is wrong; a student with a trained teacher, and
+    weight 1, learns nevertheless."""
     wrong = type(tiny)(tiny.images, (tiny.labels + 1) % 10)
     student = models.build("lenet300")
     recipe = Recipe(epochs=10, batch_size=64, flip=False)
-    fit(student, wrong, recipe, loss=Teacher(models.baseline("lenet300"), weight=1.0), progress=False)
+    fit(
+        student,
+        wrong,
+        recipe,
+        loss=Teacher(models.baseline("lenet300"), weight=1.0),
+        progress=False,
+    )
     assert evaluate(student, course_data.validation[:1000]) > 0.7
 
 
 def test_a_checkpoint_belongs_to_one_teacher(tiny, tmp_path):
     path = tmp_path / "run.pt"
-    fit(models.build("lenet300"), tiny, SHORT, loss=Teacher(models.build("lenet300")), checkpoint=path, progress=False)
+    fit(
+        models.build("lenet300"),
+        tiny,
+        SHORT,
+        loss=Teacher(models.build("lenet300")),
+        checkpoint=path,
+        progress=False,
+    )
     with pytest.raises(ValueError, match="belongs to another run"):
         fit(models.build("lenet300"), tiny, SHORT, checkpoint=path, progress=False)
 
@@ -112,12 +155,18 @@ def test_a_temperature_must_be_a_positive_number(temperature):
 def test_the_teacher_s_outputs_must_have_the_shape_of_the_student_s(shape):
     """Some of these would be broadcast: a loss, and a wrong one."""
     wrong, named = torch.zeros(shape), str(list(shape)).replace("[", r"\[")
-    with pytest.raises(ValueError, match=rf"teacher_logits has the shape {named}, and logits \[5, 10\]"):
+    with pytest.raises(
+        ValueError, match=rf"teacher_logits has the shape {named}, and logits \[5, 10\]"
+    ):
         soft_loss(outputs(0), wrong, 2.0)
     if len(shape) == 2:
         teacher = Teacher(nn.Linear(3, shape[1]))
         with pytest.raises(ValueError, match="teacher_logits has the shape"):
-            teacher(outputs(0, rows=shape[0] + 1), torch.zeros(shape[0] + 1).long(), torch.zeros(shape[0], 3))
+            teacher(
+                outputs(0, rows=shape[0] + 1),
+                torch.zeros(shape[0] + 1).long(),
+                torch.zeros(shape[0], 3),
+            )
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])

@@ -1,5 +1,5 @@
-"""The explorer's work in the background, in slices between the kernel's messages: floods of changes, fine-tuning,
-two panels at once, errors on the way.
+"""The explorer's work in the background, in slices between the kernel's messages:
+floods of changes, fine-tuning, two panels at once, errors on the way.
 """
 
 import asyncio
@@ -35,7 +35,9 @@ def quick(small, noise) -> Explorer:
 
 def counted(state: State) -> State:
     """The state without what was measured, to compare it with another."""
-    return replace(state, time=None, csr=None, time_quartiles=(0.0, 0.0), csr_quartiles=(0.0, 0.0))
+    return replace(
+        state, time=None, csr=None, time_quartiles=(0.0, 0.0), csr_quartiles=(0.0, 0.0)
+    )
 
 
 def check_red(panel: Explorer, message: str) -> None:
@@ -45,18 +47,20 @@ def check_red(panel: Explorer, message: str) -> None:
     assert "Traceback" in panel.problems[-1]
 
 
-# ----------------------------------------------------------------------------------- in the kernel's event loop
+# ----------------------------------------------------------- in the kernel's event loop
 
 
 async def rest(*panels: Explorer) -> None:
-    """Wait until the panels have nothing left to do, and a moment more for what was overtaken."""
+    """Wait until the panels have nothing left to do, and a moment more for what was
+    overtaken."""
     while any(panel._settling.busy or panel._running.busy for panel in panels):
         await asyncio.sleep(0.005)
     await asyncio.sleep(panel_module.REST + 0.05)
 
 
 def run(work) -> None:
-    """Run a coroutine as the kernel would; nothing may be left behind, and it must come to an end."""
+    """Run a coroutine as the kernel would; nothing may be left behind, and it must come
+    to an end."""
 
     async def all_of_it() -> None:
         await asyncio.wait_for(work(), 120)
@@ -70,32 +74,44 @@ def races(monkeypatch) -> list[Controls]:
     """The controls whose times were measured, in order."""
     seen, race = [], Subject.race
     monkeypatch.setattr(
-        Subject, "race", lambda self, controls, model: seen.append(controls) or race(self, controls, model)
+        Subject,
+        "race",
+        lambda self, controls, model: (
+            seen.append(controls) or race(self, controls, model)
+        ),
     )
     return seen
 
 
-def test_a_flood_of_changes_ends_at_the_last_one_and_only_that_is_measured(small, noise, races):
+def test_a_flood_of_changes_ends_at_the_last_one_and_only_that_is_measured(
+    small, noise, races
+):
     async def work():
         panel = Explorer(model=small, data=noise)
         panel.refresh()
         for number in range(200):
             panel.sparsity.index = (5 * number + 1) % len(STOPS)
-            assert panel.shown.controls.sparsity == STOPS[panel.sparsity.index]  # each is drawn at once
+            # each is drawn at once
+            assert panel.shown.controls.sparsity == STOPS[panel.sparsity.index]
         panel.sparsity.value = 0.7
         assert races == []
         await rest(panel)
         assert races == [Controls(0.7, network=OWN)] == [panel.shown.controls]
         assert panel.shown.time is not None and "measuring" not in panel.picture.value
-        assert counted(panel.shown) == Explorer(model=small, data=noise).state(Controls(0.7, network=OWN))
+        assert counted(panel.shown) == Explorer(model=small, data=noise).state(
+            Controls(0.7, network=OWN)
+        )
         assert len(panel._states) == len(STOPS) and panel.problems == []
 
     run(work)
 
 
-def test_changes_from_another_thread_while_the_slow_work_goes_on(small, noise, monkeypatch):
+def test_changes_from_another_thread_while_the_slow_work_goes_on(
+    small, noise, monkeypatch
+):
     """JupyterLab delivers what the learner moves in a thread of its own."""
-    monkeypatch.setattr(panel_module, "REST", 0.0)  # so that slices and changes really mix
+    # so that slices and changes really mix
+    monkeypatch.setattr(panel_module, "REST", 0.0)
 
     async def work():
         panel = Explorer(model=small, data=noise)
@@ -114,7 +130,9 @@ def test_changes_from_another_thread_while_the_slow_work_goes_on(small, noise, m
         await rest(panel)
         assert panel.problems == [] and panel.trouble.value == ""
         assert panel.controls == panel.shown.controls and panel.controls.sparsity == 0.5
-        assert counted(panel.shown) == Explorer(model=small, data=noise).state(panel.controls)
+        assert counted(panel.shown) == Explorer(model=small, data=noise).state(
+            panel.controls
+        )
         assert panel.shown.time is not None and "measuring" not in panel.picture.value
 
     run(work)
@@ -136,7 +154,9 @@ def test_the_slow_work_leaves_the_loop_free_in_between(quick, small, noise):
 
 def test_a_thousand_moves_leave_no_memory_behind(noise):
     torch.manual_seed(0)
-    panel = Explorer(model=nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), data=noise, kind="nm")
+    panel = Explorer(
+        model=nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), data=noise, kind="nm"
+    )
 
     def move(times: int) -> tuple[int, int]:
         for number in range(times):
@@ -165,7 +185,9 @@ def test_while_a_slice_runs_a_callback_waits(quick):
         thread.join(0.05)
         order.append("slice ended")
     thread.join()
-    assert order == ["slice ended", "moved"] and quick.shown.controls.sparsity == STOPS[3]
+    assert (
+        order == ["slice ended", "moved"] and quick.shown.controls.sparsity == STOPS[3]
+    )
 
 
 def test_while_a_callback_draws_no_slice_runs(quick, monkeypatch):
@@ -207,7 +229,7 @@ def test_an_error_in_the_slow_work_is_shown_too(small, noise, monkeypatch):
         lab.finish()
 
 
-# ------------------------------------------------------------------------------------------------------- fine-tuning
+# -------------------------------------------------------------------------- fine-tuning
 
 
 @pytest.fixture
@@ -240,13 +262,23 @@ def test_buttons_before_and_during_fine_tuning(lenet):
     assert panel.tune.disabled and not panel.cancel.disabled
     assert "Fine-tuning on 600 pictures" in panel.status.value
     bar = ET.fromstring(panel.status.value).find("progress")
-    assert float(bar.get("value")) == pytest.approx(1 / 3, abs=1e-3) and bar.get("aria-label")
+    assert float(bar.get("value")) == pytest.approx(1 / 3, abs=1e-3) and bar.get(
+        "aria-label"
+    )
     panel.settle()
-    assert not panel.tune.disabled and panel.cancel.disabled and "<progress" not in panel.status.value
+    assert (
+        not panel.tune.disabled
+        and panel.cancel.disabled
+        and "<progress" not in panel.status.value
+    )
 
 
-@pytest.mark.parametrize(("kind", "sparsity"), [("weights", 0.95), ("nm", 0.75), ("channels", 0.9)])
-def test_fine_tuning_raises_the_accuracy_and_keeps_what_was_pruned(lenet, unchanged, kind, sparsity):
+@pytest.mark.parametrize(
+    ("kind", "sparsity"), [("weights", 0.95), ("nm", 0.75), ("channels", 0.9)]
+)
+def test_fine_tuning_raises_the_accuracy_and_keeps_what_was_pruned(
+    lenet, unchanged, kind, sparsity
+):
     panel = lenet(kind=kind, sparsity=sparsity)
     same = unchanged(panel.subject(OWN).dense)
     panel.refresh()
@@ -256,13 +288,19 @@ def test_fine_tuning_raises_the_accuracy_and_keeps_what_was_pruned(lenet, unchan
     after, new = panel.shown, network_of(panel)
     assert after.tuned == 600 and before.tuned == 0
     assert after.accuracy > before.accuracy
-    assert after.accuracy == pytest.approx(evaluate(new, panel.subject(OWN).validation), abs=1e-6)
+    assert after.accuracy == pytest.approx(
+        evaluate(new, panel.subject(OWN).validation), abs=1e-6
+    )
     for name, weight in prunable(old).items():
         assert new.get_parameter(name).shape == weight.shape
         if kind != "channels":
             assert torch.equal(new.get_parameter(name) == 0, weight == 0), name
         assert not torch.equal(new.get_parameter(name), weight), name
-    assert (after.weights, after.macs, after.layers) == (before.weights, before.macs, before.layers)
+    assert (after.weights, after.macs, after.layers) == (
+        before.weights,
+        before.macs,
+        before.layers,
+    )
     assert not new.training and after.time is not None
     same()
     assert panel.problems == []
@@ -280,7 +318,11 @@ def test_fine_tuning_leaves_a_star_on_the_curve(lenet):
     assert stars(panel) == 1 and "fine-tuned on 600" in panel.picture.value
     assert "fine-tuned on 600 pictures" in panel.status.value
     panel.sparsity.value = 0.5
-    assert stars(panel) == 1 and "not retrained" in panel.picture.value and panel.shown.tuned == 0
+    assert (
+        stars(panel) == 1
+        and "not retrained" in panel.picture.value
+        and panel.shown.tuned == 0
+    )
     panel.scope.value = "layerwise"
     assert stars(panel) == 0
     panel.scope.value = "global"
@@ -323,8 +365,11 @@ def test_starting_twice_does_nothing(lenet):
     assert panel.shown.tuned == 600
 
 
-def test_cancelling_after_any_number_of_slices_leaves_everything_as_before(lenet, monkeypatch):
-    monkeypatch.setattr(subject_module, "FIRST_PICTURES", 25)  # so that evaluating it takes slices too
+def test_cancelling_after_any_number_of_slices_leaves_everything_as_before(
+    lenet, monkeypatch
+):
+    # so that evaluating it takes slices too
+    monkeypatch.setattr(subject_module, "FIRST_PICTURES", 25)
     panel = lenet(sparsity=0.95)
     before = panel.state(panel.controls)
     for slices in range(7):
@@ -333,7 +378,11 @@ def test_cancelling_after_any_number_of_slices_leaves_everything_as_before(lenet
         drive(panel, slices)
         assert panel._running.busy
         panel.cancel.click()
-        assert not panel._running.busy and not panel.tune.disabled and panel.cancel.disabled
+        assert (
+            not panel._running.busy
+            and not panel.tune.disabled
+            and panel.cancel.disabled
+        )
         assert "cancelled" in panel.status.value
         panel.refresh()
         assert counted(panel.state(panel.controls)) == before, f"after {slices} slices"
@@ -351,7 +400,10 @@ def test_cancelling_a_second_run_keeps_the_first(lenet):
     panel.tune.click()
     drive(panel, 2)
     panel.cancel.click()
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network_of(panel).state_dict().items())
+    assert all(
+        torch.equal(tensor, before[name])
+        for name, tensor in network_of(panel).state_dict().items()
+    )
     panel.refresh()
     assert counted(panel.shown) == counted(state) and panel.shown.tuned == 600
 
@@ -367,7 +419,11 @@ def test_cancelling_in_the_event_loop(lenet):
         await asyncio.to_thread(panel.cancel.click)
         assert not panel.tune.disabled and panel.cancel.disabled
         await rest(panel)
-        assert counted(panel.shown) == before and stars(panel) == 0 and panel.problems == []
+        assert (
+            counted(panel.shown) == before
+            and stars(panel) == 0
+            and panel.problems == []
+        )
 
     run(work)
 
@@ -448,7 +504,10 @@ def test_an_error_while_fine_tuning_is_shown_and_the_button_comes_back(noise):
 
 def test_two_panels_at_once_do_not_disturb_each_other(small, lenet, noise):
     async def work():
-        first, second = lenet(sparsity=0.95), Explorer(model=small, data=noise, kind="channels", sparsity=0.5)
+        first, second = (
+            lenet(sparsity=0.95),
+            Explorer(model=small, data=noise, kind="channels", sparsity=0.5),
+        )
         alone = lenet(sparsity=0.95)
         for panel in (first, second):
             panel.refresh()
@@ -464,7 +523,11 @@ def test_two_panels_at_once_do_not_disturb_each_other(small, lenet, noise):
         await rest(alone)
         assert torch.equal(network_of(first)[1].weight, network_of(alone)[1].weight)
         assert counted(first.shown) == counted(alone.shown)
-        assert second.controls == Controls(STOPS[7], "l1", "layerwise", "channels", OWN) == second.shown.controls
+        assert (
+            second.controls
+            == Controls(STOPS[7], "l1", "layerwise", "channels", OWN)
+            == second.shown.controls
+        )
         assert second.shown.tuned == 256 and second.shown.time is not None
         assert first.problems == second.problems == []
 

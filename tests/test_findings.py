@@ -1,4 +1,5 @@
-"""What the learner finds: rows as the panel shows them, a file that loses nothing, and the front no row beats."""
+"""What the learner finds: rows as the panel shows them, a file that loses nothing, and
+the front no row beats."""
 
 import csv
 import io
@@ -19,13 +20,23 @@ from utils.explorer.findings import COLUMNS, COSTS
 from utils.explorer.kinds import KINDS
 from utils.explorer.subject import OWN
 
-NUMBERS = ("fine-tuned on", "accuracy %", "margin", "pictures", "weights %", "MACs %", "zipped %", "time %")
+NUMBERS = (
+    "fine-tuned on",
+    "accuracy %",
+    "margin",
+    "pictures",
+    "weights %",
+    "MACs %",
+    "zipped %",
+    "time %",
+)
 WORDS = [column for column in COLUMNS if column not in NUMBERS]
 
 
 @pytest.fixture
 def quick(small, noise, tmp_path):
-    """Make a panel of a small network, which keeps its findings in a file of this test."""
+    """Make a panel of a small network, which keeps its findings in a file of this
+    test."""
 
     def make(**options) -> Explorer:
         panel = Explorer(model=small, data=noise, **options)
@@ -40,7 +51,7 @@ def row(accuracy: float = 80, time: float | str = 100, **more: str) -> dict[str,
     return values | {"accuracy %": f"{accuracy}", "time %": f"{time}"} | more
 
 
-# ------------------------------------------------------------------------------------------------------------ rows
+# --------------------------------------------------------------------------------- rows
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -52,11 +63,28 @@ def test_a_row_has_the_numbers_of_the_state(quick, kind):
     assert tuple(got) == COLUMNS and all(isinstance(each, str) for each in got.values())
     said = {"weights": "10%", "nm": "3:4", "channels": "10%", "blocks": "1 of 1"}[kind]
     chosen = state.controls
-    assert [got[name] for name in WORDS] == [OWN, kind, chosen.score, chosen.scope, said]
-    wanted = (0, state.accuracy, state.margin, 60, state.weights, state.macs, state.zipped, state.time)
+    assert [got[name] for name in WORDS] == [
+        OWN,
+        kind,
+        chosen.score,
+        chosen.scope,
+        said,
+    ]
+    wanted = (
+        0,
+        state.accuracy,
+        state.margin,
+        60,
+        state.weights,
+        state.macs,
+        state.zipped,
+        state.time,
+    )
     for name, value in zip(NUMBERS, wanted, strict=True):
         scale = 100 if "%" in name or name == "margin" else 1
-        assert float(got[name]) == pytest.approx(scale * value, abs=0.51 if name == "time %" else 0.06), name
+        assert float(got[name]) == pytest.approx(
+            scale * value, abs=0.51 if name == "time %" else 0.06
+        ), name
 
 
 def test_what_is_not_known_is_left_open(quick):
@@ -66,7 +94,7 @@ def test_what_is_not_known_is_left_open(quick):
     assert got["time %"] == got["zipped %"] == "" and got["weights %"] == "100.0"
 
 
-# ------------------------------------------------------------------------------------------------------- the button
+# --------------------------------------------------------------------------- the button
 
 
 def test_the_button_keeps_a_row_in_the_table_and_in_the_file(quick):
@@ -76,7 +104,11 @@ def test_the_button_keeps_a_row_in_the_table_and_in_the_file(quick):
     panel.find.click()
     assert panel.finds.layout.display == "" and panel.problems == []
     assert panel.shown.time is not None  # it waited for all numbers
-    assert panel.findings == [findings.row_of(panel.subject(OWN), panel.shown)] == findings.read(panel.path)
+    assert (
+        panel.findings
+        == [findings.row_of(panel.subject(OWN), panel.shown)]
+        == findings.read(panel.path)
+    )
     panel.sparsity.value = 0.5
     panel.find.click()
     assert [each["sparsity"] for each in findings.read(panel.path)] == ["90%", "50%"]
@@ -99,7 +131,10 @@ def test_the_button_lets_a_fine_tuning_go_on(quick):
     assert panel._running.busy and panel.findings[0]["fine-tuned on"] == "0"
     panel.settle()
     panel.find.click()
-    assert [each["fine-tuned on"] for each in panel.findings] == ["0", "256"] and panel.problems == []
+    assert [each["fine-tuned on"] for each in panel.findings] == [
+        "0",
+        "256",
+    ] and panel.problems == []
 
 
 def test_another_cost_changes_the_table_and_the_picture(quick):
@@ -109,7 +144,9 @@ def test_another_cost_changes_the_table_and_the_picture(quick):
     seen = {panel.found.value}
     for cost in list(COSTS)[1:]:
         panel.cost.value = cost
-        assert f"({cost})" in panel.found.value and f"against {cost}" in panel.found.value
+        assert (
+            f"({cost})" in panel.found.value and f"against {cost}" in panel.found.value
+        )
         seen.add(panel.found.value)
     assert len(seen) == len(COSTS) and panel.problems == []
 
@@ -121,7 +158,8 @@ def test_two_panels_add_to_one_file_and_nothing_is_lost(quick):
         panel.find.click()
     kinds = [each["kind"] for each in findings.read(first.path)]
     assert kinds == ["weights", "channels", "weights", "channels"]
-    assert second.findings == findings.read(first.path)  # a panel shows the rows of the other one too
+    # a panel shows the rows of the other one too
+    assert second.findings == findings.read(first.path)
     assert first.problems == second.problems == []
 
 
@@ -132,16 +170,21 @@ def test_a_panel_after_a_restart_adds_to_the_old_file(quick):
     assert len(panel.findings) == 2
 
 
-# --------------------------------------------------------------------------------------------------------- the file
+# ----------------------------------------------------------------------------- the file
 
 AMOUNTS = st.floats(0, 1e4).map(lambda value: f"{value:.1f}")
 
 
 def rows_of(*without: str) -> st.SearchStrategy:
     """Rows whose words are any text but for these categories of characters."""
-    words = st.text(st.characters(exclude_categories=without, exclude_characters="\ufffe\uffff"), max_size=12)
+    words = st.text(
+        st.characters(exclude_categories=without, exclude_characters="\ufffe\uffff"),
+        max_size=12,
+    )
     row = st.tuples(*[AMOUNTS if name in NUMBERS else words for name in COLUMNS])
-    return st.lists(row.map(lambda values: dict(zip(COLUMNS, values, strict=True))), max_size=6)
+    return st.lists(
+        row.map(lambda values: dict(zip(COLUMNS, values, strict=True))), max_size=6
+    )
 
 
 @given(rows_of("Cs"), rows_of("Cs"))
@@ -151,13 +194,15 @@ def test_what_was_written_is_read_back(tmp_path_factory, first, second):
     assert findings.read(path) == []
     assert findings.append(path, first) == first == findings.read(path)
     assert findings.append(path, second) == first + second == findings.read(path)
-    assert [each.name for each in path.parent.iterdir()] == ["my.csv"]  # no temporary file is left
+    # no temporary file is left
+    assert [each.name for each in path.parent.iterdir()] == ["my.csv"]
 
 
 def test_a_file_that_a_spreadsheet_saved_is_read(tmp_path):
     path = tmp_path / "my.csv"
     findings.append(path, [row(accuracy=71.5, network="vgg")])
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))  # as Excel's "CSV UTF-8"
+    # as Excel's "CSV UTF-8"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     (got,) = findings.read(path)
     assert got == row(accuracy=71.5, network="vgg")
 
@@ -177,14 +222,18 @@ DAMAGED = {
     "a row too long": csv_of(list(COLUMNS), [*GOOD, "a note"]).encode(),
     "a column more": csv_of([*COLUMNS, "note"], [*GOOD, "mine"]).encode(),
     "a column less": csv_of(list(COLUMNS[1:]), GOOD[1:]).encode(),
-    "words for accuracy": csv_of(list(COLUMNS), list(row(accuracy="high").values())).encode(),
+    "words for accuracy": (
+        csv_of(list(COLUMNS), list(row(accuracy="high").values())).encode()
+    ),
     "words for time": csv_of(list(COLUMNS), list(row(time="fast").values())).encode(),
     "no number": csv_of(list(COLUMNS), list(row(accuracy="nan").values())).encode(),
 }
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_file_is_an_error_that_says_what_to_do_and_costs_no_row(quick, content):
+def test_a_damaged_file_is_an_error_that_says_what_to_do_and_costs_no_row(
+    quick, content
+):
     panel = quick()
     panel.path.write_bytes(content)
     with pytest.raises(ValueError, match=r"my_findings\.csv.*Rename or delete it"):
@@ -192,7 +241,9 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do_and_costs_no_row(quick,
     panel.sparsity.value = 0.9
     panel.find.click()
     assert "Rename or delete it" in panel.trouble.value
-    assert [each["sparsity"] for each in panel.findings] == ["90%"] and "90%" in panel.found.value
+    assert [each["sparsity"] for each in panel.findings] == [
+        "90%"
+    ] and "90%" in panel.found.value
     assert panel.path.read_bytes() == content  # the learner's file is left as it is
     panel.path.unlink()  # the learner does as told
     panel.sparsity.value = 0.5
@@ -211,35 +262,55 @@ def test_a_folder_that_cannot_be_written_costs_no_row(quick, tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(findings, "write_atomically", refuse)
         panel.find.click()
-    assert "Permission denied" in panel.trouble.value and findings.FILE in panel.trouble.value
-    assert len(panel.findings) == 1 and panel.finds.layout.display == "" and not panel.path.exists()
+    assert (
+        "Permission denied" in panel.trouble.value
+        and findings.FILE in panel.trouble.value
+    )
+    assert (
+        len(panel.findings) == 1
+        and panel.finds.layout.display == ""
+        and not panel.path.exists()
+    )
     panel.sparsity.value = 0.5
     panel.find.click()
     assert [each["sparsity"] for each in findings.read(panel.path)] == ["0%", "50%"]
 
 
-# --------------------------------------------------------------------------------------------------------- the front
+# ---------------------------------------------------------------------------- the front
 
-POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6) | st.none()), max_size=12)  # few values: many ties
+# few values: many ties
+POINTS = st.lists(
+    st.tuples(st.integers(0, 6), st.integers(0, 6) | st.none()), max_size=12
+)
 
 
 @given(POINTS, st.sampled_from(list(COSTS)))
 @settings(max_examples=300, deadline=None)
 def test_the_front_is_what_nothing_beats(points, cost):
     rows = [
-        row(accuracy=60 + good) | {COSTS[cost]: "" if dear is None else f"{10 * dear:.1f}"} for good, dear in points
+        row(accuracy=60 + good)
+        | {COSTS[cost]: "" if dear is None else f"{10 * dear:.1f}"}
+        for good, dear in points
     ]
     wanted = []
     for number, (good, dear) in enumerate(points):
         if dear is None:
             continue
         others = [point for point in points if point[1] is not None]
-        better = [(g, d) for g, d in others if g >= good and d <= dear and (g > good or d < dear)]
+        better = [
+            (g, d)
+            for g, d in others
+            if g >= good and d <= dear and (g > good or d < dear)
+        ]
         if not better:
             wanted.append(number)
     assert findings.front(rows, cost) == wanted
     table = ET.fromstring(findings.table(rows, cost))
-    marked = [number for number, line in enumerate(table.iter("tr")) if "★" in "".join(line.itertext())]
+    marked = [
+        number
+        for number, line in enumerate(table.iter("tr"))
+        if "★" in "".join(line.itertext())
+    ]
     assert marked == [number + 1 for number in wanted]
 
 
@@ -249,29 +320,55 @@ def test_the_table_says_every_row_in_order_whatever_its_words(rows, cost):
     root = ET.fromstring(findings.table(rows, cost))
     head, *lines = root.iter("tr")
     assert [cell.text or "" for cell in head] == ["", *COLUMNS]
-    assert [[cell.text or "" for cell in line.findall("td")] for line in lines] == [list(r.values()) for r in rows]
-    assert [line.find("th").text.split()[0] for line in lines] == [str(n + 1) for n in range(len(rows))]
-    assert root.get("role") == "region" and root.get("aria-label") and root.find("table/caption") is not None
+    assert [[cell.text or "" for cell in line.findall("td")] for line in lines] == [
+        list(r.values()) for r in rows
+    ]
+    assert [line.find("th").text.split()[0] for line in lines] == [
+        str(n + 1) for n in range(len(rows))
+    ]
+    assert (
+        root.get("role") == "region"
+        and root.get("aria-label")
+        and root.find("table/caption") is not None
+    )
 
 
-@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 700)), max_size=30), st.sampled_from(list(COSTS)))
+@given(
+    st.lists(st.tuples(st.floats(0, 100), st.floats(0, 700)), max_size=30),
+    st.sampled_from(list(COSTS)),
+)
 @settings(max_examples=60, deadline=None)
 def test_the_picture_of_the_front_has_every_point_in_its_place(points, cost):
-    rows = [row(accuracy=f"{good:.2f}") | {COSTS[cost]: f"{dear:.1f}"} for good, dear in points]
+    rows = [
+        row(accuracy=f"{good:.2f}") | {COSTS[cost]: f"{dear:.1f}"}
+        for good, dear in points
+    ]
     part = findings.draw_front(rows, cost)
     root = ET.fromstring(drawing.html_of([part]))
-    marks = [mark for mark in root.iter() if mark.tag.endswith("text") and mark.text in ("★", "●")]
+    marks = [
+        mark
+        for mark in root.iter()
+        if mark.tag.endswith("text") and mark.text in ("★", "●")
+    ]
     best = set(findings.front(rows, cost))
-    assert [mark.text == "★" for mark in marks] == [number in best for number in range(len(rows))]
+    assert [mark.text == "★" for mark in marks] == [
+        number in best for number in range(len(rows))
+    ]
     at = [(float(mark.get("x")), float(mark.get("y"))) for mark in marks]
     assert all(0 < x < WIDTH and 0 < y < HEIGHT for x, y in at)
     rounded = [(float(r["accuracy %"]), float(r[COSTS[cost]])) for r in rows]
     for (good, dear), (x, y) in zip(rounded, at, strict=True):
         for (other_good, other_dear), (u, v) in zip(rounded, at, strict=True):
-            assert (u - x) * (other_dear - dear) >= 0 and (v - y) * (other_good - good) <= 0  # right: dear; up: good
+            # right: dear; up: good
+            assert (u - x) * (other_dear - dear) >= 0 and (v - y) * (
+                other_good - good
+            ) <= 0
     lines = [mark for mark in root.iter() if mark.tag.endswith("polyline")]
     for line in lines:  # a step goes right or up, never both
-        corners = [tuple(map(float, corner.split(","))) for corner in line.get("points").split()]
+        corners = [
+            tuple(map(float, corner.split(",")))
+            for corner in line.get("points").split()
+        ]
         assert all(x == u or y == v for (x, y), (u, v) in pairwise(corners))
     for number, (good, dear) in enumerate(rounded):
         assert f"{number + 1}: {good:.1f}% at {dear:.0f}%" in part.words
@@ -299,5 +396,7 @@ def test_a_fine_tuned_row_and_one_that_was_not_are_two_rows(quick):
     panel.find.click()
     first, second = panel.findings
     assert (first["fine-tuned on"], second["fine-tuned on"]) == ("0", "256")
-    assert float(second["accuracy %"]) == pytest.approx(100 * panel.shown.accuracy, abs=0.01)
+    assert float(second["accuracy %"]) == pytest.approx(
+        100 * panel.shown.accuracy, abs=0.01
+    )
     assert panel.state(Controls(0.9, network=OWN)).tuned == 256

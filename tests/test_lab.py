@@ -1,4 +1,5 @@
-"""What every lab uses, without a kernel: predict, claim, quiz, finish, and whether a stub is untouched."""
+"""What every lab uses, without a kernel: predict, claim, quiz, finish, and whether a
+stub is untouched."""
 
 import functools
 import json
@@ -7,13 +8,22 @@ import re
 import pytest
 
 from utils import lab
-from utils.lab import LESSONS, Guess, claim, finish, is_untouched, predict, quiz, record_problem
+from utils.lab import (
+    LESSONS,
+    Guess,
+    claim,
+    finish,
+    is_untouched,
+    predict,
+    quiz,
+    record_problem,
+)
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 QUIZZES = sorted(LESSONS.glob("*/quiz.json"))
 
 
-# ------------------------------------------------------------------------------------------------------------- predict
+# ------------------------------------------------------------------------------ predict
 
 
 def test_a_guess_is_open_until_it_is_locked_and_then_stays():
@@ -45,7 +55,8 @@ def test_a_guess_of_zero_is_a_guess():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "step"), [(1, 1, 1), (2, 1, 1), (float("nan"), 1, 1), (0, 1, 0), (0, 1, -1), (0, 1, 2)]
+    ("low", "high", "step"),
+    [(1, 1, 1), (2, 1, 1), (float("nan"), 1, 1), (0, 1, 0), (0, 1, -1), (0, 1, 2)],
 )
 def test_bounds_that_make_no_sense_are_named(low, high, step):
     with pytest.raises(ValueError, match=f"low={low!r}, high={high!r}, step={step!r}"):
@@ -55,7 +66,8 @@ def test_bounds_that_make_no_sense_are_named(low, high, step):
 def test_a_guess_is_text_where_there_is_no_kernel():
     text = repr(Guess("How much?", 0, 150, unit="%"))
     assert text == "Predict. How much? (A guess from 0 to 150 %.)"
-    assert text == repr(Guess("How much?", 0, 150, unit="%"))  # no address, no widget id
+    # no address, no widget id
+    assert text == repr(Guess("How much?", 0, 150, unit="%"))
 
 
 def test_a_guess_shows_the_slider_and_text_beside_it():
@@ -85,7 +97,7 @@ def test_predict_prints_text_without_a_kernel(capsys):
     assert "Predict. How much?" in capsys.readouterr().out
 
 
-# --------------------------------------------------------------------------------------------------------------- claim
+# -------------------------------------------------------------------------------- claim
 
 
 def test_a_claim_that_holds_prints_the_same_whatever_was_measured(capsys):
@@ -108,31 +120,43 @@ def test_a_claim_that_holds_prints_the_same_whatever_was_measured(capsys):
         ({"at_most": 0}, [0, -5], [1e-9], "at most 0"),
     ],
 )
-def test_bounds_are_inclusive_and_a_miss_says_what_was_measured(bounds, inside, outside, wanted, capsys):
+def test_bounds_are_inclusive_and_a_miss_says_what_was_measured(
+    bounds, inside, outside, wanted, capsys
+):
     for value in inside:
         claim("It is so", value, **bounds)
         assert capsys.readouterr().out == "Holds: It is so.\n"
     for value in outside:
         claim("It is so", value, **bounds)
-        line = f"DOES NOT HOLD HERE: It is so. Measured {value:.4g}, expected {wanted}.\n"
+        line = (
+            f"DOES NOT HOLD HERE: It is so. Measured {value:.4g}, expected {wanted}.\n"
+        )
         assert capsys.readouterr().out == line
 
 
-@pytest.mark.parametrize("bounds", [{"between": (0, 1)}, {"at_least": 0}, {"at_most": 1}])
+@pytest.mark.parametrize(
+    "bounds", [{"between": (0, 1)}, {"at_least": 0}, {"at_most": 1}]
+)
 def test_a_value_that_is_no_number_does_not_hold(bounds, capsys):
     claim("It is so", float("nan"), **bounds)
     assert "Measured nan" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    "bounds", [{}, {"at_least": 0, "at_most": 1}, {"between": (0, 1), "at_least": 0}, {"between": None}]
+    "bounds",
+    [
+        {},
+        {"at_least": 0, "at_most": 1},
+        {"between": (0, 1), "at_least": 0},
+        {"between": None},
+    ],
 )
 def test_a_claim_has_exactly_one_bound(bounds):
     with pytest.raises(ValueError, match="exactly one of between"):
         claim("It is so", 1, **bounds)
 
 
-# ---------------------------------------------------------------------------------------------------------------- quiz
+# --------------------------------------------------------------------------------- quiz
 
 
 def test_an_unknown_lesson_lists_the_known():
@@ -148,8 +172,17 @@ def test_each_answer_unfolds_and_is_escaped():
     ]
     made = lab.Quiz([{"question": "Is 1 < 2?", "answers": answers}])
     html = made._repr_html_()
-    assert html.count("<details>") == html.count("</details>") == html.count("<summary>") == 2
-    assert "a &lt; b" in html and "Is 1 &lt; 2?" in html and "&lt;b&gt;yes&lt;/b&gt; &amp; so" in html
+    assert (
+        html.count("<details>")
+        == html.count("</details>")
+        == html.count("<summary>")
+        == 2
+    )
+    assert (
+        "a &lt; b" in html
+        and "Is 1 &lt; 2?" in html
+        and "&lt;b&gt;yes&lt;/b&gt; &amp; so" in html
+    )
     assert "<b>Yes.</b> &lt;b&gt;" in html and "<b>No.</b> no" in html
     assert repr(made) == "1. Is 1 < 2?\n   a) a < b\n   b) c"
 
@@ -163,13 +196,21 @@ def test_the_quiz_of_a_lesson_is_complete(path):
         assert 2 <= len(question["answers"]) <= 6  # the plain text has letters a to f
         assert [answer["right"] for answer in question["answers"]].count(True) == 1
         for answer in question["answers"]:
-            assert set(answer) == {"answer", "right", "feedback"} and isinstance(answer["right"], bool)
+            assert set(answer) == {"answer", "right", "feedback"} and isinstance(
+                answer["right"], bool
+            )
             assert answer["answer"].strip() and len(answer["feedback"].split()) >= 3
         for part in ("answer", "feedback"):
-            assert len({answer[part] for answer in question["answers"]}) == len(question["answers"])
+            assert len({answer[part] for answer in question["answers"]}) == len(
+                question["answers"]
+            )
     shown = quiz(path.parent.name)
-    assert shown._repr_html_().count("<details>") == sum(len(question["answers"]) for question in questions)
-    assert repr(shown).count("\n") + 1 == len(questions) + sum(len(question["answers"]) for question in questions)
+    assert shown._repr_html_().count("<details>") == sum(
+        len(question["answers"]) for question in questions
+    )
+    assert repr(shown).count("\n") + 1 == len(questions) + sum(
+        len(question["answers"]) for question in questions
+    )
 
 
 @pytest.mark.parametrize("path", QUIZZES, ids=lambda path: path.parent.name)
@@ -180,13 +221,20 @@ def test_the_plain_quiz_does_not_give_the_answer_away(path):
 
 
 def test_the_right_answer_does_not_always_stand_in_the_same_place():
-    questions = [question for path in QUIZZES for question in json.loads(path.read_text(encoding="utf-8"))]
-    places = [[answer["right"] for answer in question["answers"]].index(True) for question in questions]
+    questions = [
+        question
+        for path in QUIZZES
+        for question in json.loads(path.read_text(encoding="utf-8"))
+    ]
+    places = [
+        [answer["right"] for answer in question["answers"]].index(True)
+        for question in questions
+    ]
     assert len(set(places)) > 1
     assert max(map(places.count, set(places))) <= 0.75 * len(places)
 
 
-# -------------------------------------------------------------------------------------------------------------- finish
+# ------------------------------------------------------------------------------- finish
 
 
 def test_a_lab_in_which_all_went_well_ends_with_the_same_line(capsys):
@@ -194,13 +242,19 @@ def test_a_lab_in_which_all_went_well_ends_with_the_same_line(capsys):
     capsys.readouterr()
     finish()
     finish()
-    assert capsys.readouterr().out == "Done: every claim of this lab held on this machine.\n" * 2
+    assert (
+        capsys.readouterr().out
+        == "Done: every claim of this lab held on this machine.\n" * 2
+    )
 
 
 def test_a_recorded_problem_fails_the_last_cell_once(capsys):
     record_problem("KeyError: first")
     record_problem("ValueError: second")
-    with pytest.raises(RuntimeError, match="A panel of this lab had an error: KeyError: first; ValueError: second"):
+    with pytest.raises(
+        RuntimeError,
+        match="A panel of this lab had an error: KeyError: first; ValueError: second",
+    ):
         finish()
     capsys.readouterr()
     finish()
@@ -227,7 +281,7 @@ def test_a_problem_also_clears_the_claims(capsys):
     assert capsys.readouterr().out.startswith("Done")
 
 
-# -------------------------------------------------------------------------------------------------------- is_untouched
+# ------------------------------------------------------------------------- is_untouched
 
 
 def documented_only(x):

@@ -1,4 +1,5 @@
-"""Masks: exact counts, the right weights, the same ones as PyTorch's own pruning, and zeros that stay zero."""
+"""Masks: exact counts, the right weights, the same ones as PyTorch's own pruning, and
+zeros that stay zero."""
 
 import copy
 import itertools
@@ -13,36 +14,63 @@ from torch import nn
 from torch.nn.utils import prune
 
 from utils import masks
-from utils.masks import apply_masks, check_sparsity, hold, magnitude_masks, masks_from_scores, nm_masks, report
+from utils.masks import (
+    apply_masks,
+    check_sparsity,
+    hold,
+    magnitude_masks,
+    masks_from_scores,
+    nm_masks,
+    report,
+)
 from utils.training import Recipe, fit
 
 quickly = settings(deadline=None, max_examples=60)
 
-# --------------------------------------------------------------------------- an independent reference, slow and plain
+# --------------------------------------------- an independent reference, slow and plain
 
 
 def slow_group(scores: list[torch.Tensor], sparsity: float) -> list[torch.Tensor]:
-    """Keep the largest of all `scores` together; of equal ones the first, as a stable sort leaves them."""
+    """Keep the largest of all `scores` together; of equal ones the first, as a stable
+    sort leaves them."""
     flat = [value for score in scores for value in score.flatten().tolist()]
     order = sorted(range(len(flat)), key=lambda place: -flat[place])
     kept = set(order[: len(flat) - round(sparsity * len(flat))])
-    all_of_them = torch.tensor([place in kept for place in range(len(flat))], dtype=torch.bool)
+    all_of_them = torch.tensor(
+        [place in kept for place in range(len(flat))], dtype=torch.bool
+    )
     pieces = all_of_them.split([score.numel() for score in scores])
-    return [piece.view(score.shape) for piece, score in zip(pieces, scores, strict=True)]
+    return [
+        piece.view(score.shape) for piece, score in zip(pieces, scores, strict=True)
+    ]
 
 
 def slow_masks(scores, sparsity, scope, exclude=()):
     names = [name for name in scores if name not in exclude]
-    result = {name: torch.ones(score.shape, dtype=torch.bool) for name, score in scores.items()}
-    groups = [names] if scope == "global" and not isinstance(sparsity, dict) else [[name] for name in names]
+    result = {
+        name: torch.ones(score.shape, dtype=torch.bool)
+        for name, score in scores.items()
+    }
+    groups = (
+        [names]
+        if scope == "global" and not isinstance(sparsity, dict)
+        else [[name] for name in names]
+    )
     for group in groups:
         fraction = sparsity[group[0]] if isinstance(sparsity, dict) else sparsity
-        result.update(zip(group, slow_group([scores[name] for name in group], fraction), strict=True))
+        result.update(
+            zip(
+                group,
+                slow_group([scores[name] for name in group], fraction),
+                strict=True,
+            )
+        )
     return result
 
 
 def sizes(**sample_and_chunk):
-    """Small values of masks.SAMPLE and masks.CHUNK, so that small tensors take the path of large ones."""
+    """Small values of masks.SAMPLE and masks.CHUNK, so that small tensors take the path
+    of large ones."""
     return mock.patch.multiple(masks, **sample_and_chunk)
 
 
@@ -58,18 +86,27 @@ sparsities = st.one_of(
 
 @st.composite
 def layers(draw, longest: int = 6):
-    """One to four tensors of scores with one to three dimensions; few levels make many ties."""
+    """One to four tensors of scores with one to three dimensions; few levels make many
+    ties."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
     levels = draw(st.sampled_from([1, 2, 5, 50, 10**6]))
     dtype = draw(st.sampled_from([torch.float32, torch.float64]))
-    shapes = draw(st.lists(st.lists(st.integers(1, longest), min_size=1, max_size=3), min_size=1, max_size=4))
+    shapes = draw(
+        st.lists(
+            st.lists(st.integers(1, longest), min_size=1, max_size=3),
+            min_size=1,
+            max_size=4,
+        )
+    )
     return {
-        f"layer{i}.weight": torch.randint(-levels, levels + 1, shape, generator=generator).to(dtype) / 4
+        f"layer{i}.weight": (
+            torch.randint(-levels, levels + 1, shape, generator=generator).to(dtype) / 4
+        )
         for i, shape in enumerate(shapes)
     }
 
 
-# --------------------------------------------------------------------------------------------------------- properties
+# --------------------------------------------------------------------------- properties
 
 
 @quickly
@@ -78,9 +115,16 @@ def test_the_number_pruned_is_exact(scores, sparsity, scope):
     got = masks_from_scores(scores, sparsity, scope=scope, allow_empty=True)
     pruned = {name: int((~mask).sum()) for name, mask in got.items()}
     if scope == "layerwise":
-        assert pruned == {name: round(sparsity * score.numel()) for name, score in scores.items()}
-    assert scope == "layerwise" or sum(pruned.values()) == round(sparsity * sum(s.numel() for s in scores.values()))
-    assert all(mask.dtype == torch.bool and mask.shape == scores[name].shape for name, mask in got.items())
+        assert pruned == {
+            name: round(sparsity * score.numel()) for name, score in scores.items()
+        }
+    assert scope == "layerwise" or sum(pruned.values()) == round(
+        sparsity * sum(s.numel() for s in scores.values())
+    )
+    assert all(
+        mask.dtype == torch.bool and mask.shape == scores[name].shape
+        for name, mask in got.items()
+    )
 
 
 @quickly
@@ -94,9 +138,15 @@ def test_every_kept_score_is_at_least_every_pruned_score(scores, sparsity):
 
 @quickly
 @given(layers(), sparsities, st.sampled_from(["global", "layerwise"]), st.data())
-def test_equal_to_a_stable_sort_with_ties_and_layers_left_out(scores, sparsity, scope, data):
-    exclude = data.draw(st.lists(st.sampled_from(list(scores)), max_size=len(scores) - 1, unique=True))
-    got = masks_from_scores(scores, sparsity, scope=scope, exclude=exclude, allow_empty=True)
+def test_equal_to_a_stable_sort_with_ties_and_layers_left_out(
+    scores, sparsity, scope, data
+):
+    exclude = data.draw(
+        st.lists(st.sampled_from(list(scores)), max_size=len(scores) - 1, unique=True)
+    )
+    got = masks_from_scores(
+        scores, sparsity, scope=scope, exclude=exclude, allow_empty=True
+    )
     assert same(got, slow_masks(scores, sparsity, scope, exclude))
     assert all(got[name].all() for name in exclude)
 
@@ -113,16 +163,25 @@ def test_each_layer_can_have_a_sparsity_of_its_own(scores, data):
 @quickly
 @given(layers(), sparsities, sparsities, st.sampled_from(["global", "layerwise"]))
 def test_a_higher_sparsity_prunes_a_superset(scores, a, b, scope):
-    few, many = (masks_from_scores(scores, s, scope=scope, allow_empty=True) for s in sorted((a, b)))
+    few, many = (
+        masks_from_scores(scores, s, scope=scope, allow_empty=True)
+        for s in sorted((a, b))
+    )
     assert not any((many[name] & ~few[name]).any() for name in scores)
 
 
 @quickly
 @given(layers(), sparsities)
 def test_an_error_exactly_when_a_layer_would_be_empty(scores, sparsity):
-    empty = [name for name, mask in slow_masks(scores, sparsity, "global").items() if not mask.any()]
+    empty = [
+        name
+        for name, mask in slow_masks(scores, sparsity, "global").items()
+        if not mask.any()
+    ]
     if not empty:
-        assert same(masks_from_scores(scores, sparsity), slow_masks(scores, sparsity, "global"))
+        assert same(
+            masks_from_scores(scores, sparsity), slow_masks(scores, sparsity, "global")
+        )
         return
     with pytest.raises(ValueError, match="would empty") as caught:
         masks_from_scores(scores, sparsity)
@@ -136,14 +195,22 @@ def test_small_samples_and_chunks_change_nothing(scores, sparsity, small):
         got = masks_from_scores(scores, sparsity, allow_empty=True)
         signed = masks._masks(scores, sparsity, "global", (), True, magnitude=True)
     assert same(got, slow_masks(scores, sparsity, "global"))
-    assert same(signed, slow_masks({name: score.abs() for name, score in scores.items()}, sparsity, "global"))
+    assert same(
+        signed,
+        slow_masks(
+            {name: score.abs() for name, score in scores.items()}, sparsity, "global"
+        ),
+    )
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.001, 0.3, 0.5, 0.8, 0.99])
 @pytest.mark.parametrize("levels", [3, 100, 10**6])
 def test_the_bracket_settles_most_and_the_rest_is_sorted(sparsity, levels):
     generator = torch.Generator().manual_seed(1)
-    scores = {name: torch.randint(levels, (size,), generator=generator) / 8 for name, size in (("a", 3000), ("b", 77))}
+    scores = {
+        name: torch.randint(levels, (size,), generator=generator) / 8
+        for name, size in (("a", 3000), ("b", 77))
+    }
     with (
         sizes(SAMPLE=256, CHUNK=100),
         mock.patch.object(masks, "_compare", wraps=masks._compare) as compare,
@@ -156,9 +223,13 @@ def test_the_bracket_settles_most_and_the_rest_is_sorted(sparsity, levels):
         assert len(largest.call_args.args[0]) < 2000  # of 3,077
 
 
-@pytest.mark.parametrize(("outlier", "sparsity"), [(1000, 0.5), (1000, 0.9), (1000, 0.98), (-1000, 0.5), (-1000, 0.02)])
+@pytest.mark.parametrize(
+    ("outlier", "sparsity"),
+    [(1000, 0.5), (1000, 0.9), (1000, 0.98), (-1000, 0.5), (-1000, 0.02)],
+)
 def test_a_misleading_sample_changes_nothing(outlier, sparsity):
-    """What the sample sees, every 64th score, lies far above (or below) all the others."""
+    """What the sample sees, every 64th score, lies far above (or below) all the
+    others."""
     scores = torch.rand(64 * 256, generator=torch.Generator().manual_seed(0))
     scores[::64] = outlier + torch.arange(256)
     layers = {"a": scores[: 64 * 100], "b": scores[64 * 100 :].view(64, -1)}
@@ -173,7 +244,8 @@ def test_a_misleading_sample_changes_nothing(outlier, sparsity):
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_many_scores_at_the_real_sample_size(threads, monkeypatch):
-    """More scores than SAMPLE and than one chunk, all different: the threshold is known."""
+    """More scores than SAMPLE and than one chunk, all different: the threshold is
+    known."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     count = masks.SAMPLE * 3 + 5
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).float()
@@ -183,24 +255,39 @@ def test_many_scores_at_the_real_sample_size(threads, monkeypatch):
 
 def test_infinite_scores_are_ordinary_largest_and_smallest_ones():
     scores = {"a": torch.tensor([1.0, float("inf"), -float("inf"), 2.0, float("inf")])}
-    assert same(masks_from_scores(scores, 0.6), {"a": torch.tensor([False, True, False, False, True])})
-    assert same(masks_from_scores(scores, 0.2), {"a": torch.tensor([True, True, False, True, True])})
+    assert same(
+        masks_from_scores(scores, 0.6),
+        {"a": torch.tensor([False, True, False, False, True])},
+    )
+    assert same(
+        masks_from_scores(scores, 0.2),
+        {"a": torch.tensor([True, True, False, True, True])},
+    )
 
 
-# --------------------------------------------------------------------------------------- against torch.nn.utils.prune
+# --------------------------------------------------------- against torch.nn.utils.prune
 
 
 def untied(model: nn.Module) -> nn.Module:
     """Give every weight of the model a magnitude of its own."""
     count = sum(p.numel() for p in model.parameters())
-    values = (torch.randperm(count, generator=torch.Generator().manual_seed(0)) + 1.0) / count
-    values *= torch.randint(0, 2, (count,), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    values = (
+        torch.randperm(count, generator=torch.Generator().manual_seed(0)) + 1.0
+    ) / count
+    values *= (
+        torch.randint(0, 2, (count,), generator=torch.Generator().manual_seed(1)) * 2
+        - 1
+    )
     torch.nn.utils.vector_to_parameters(values, model.parameters())
     return model
 
 
 def torch_masks(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {f"{name}.weight": m.weight_mask.bool() for name, m in model.named_modules() if hasattr(m, "weight_mask")}
+    return {
+        f"{name}.weight": m.weight_mask.bool()
+        for name, m in model.named_modules()
+        if hasattr(m, "weight_mask")
+    }
 
 
 def prunable_modules(model):
@@ -213,10 +300,14 @@ def test_global_masks_equal_global_unstructured(cnn, sparsity, small):
     ours = untied(cnn)
     theirs = copy.deepcopy(ours)
     prune.global_unstructured(
-        [(m, "weight") for m in prunable_modules(theirs)], pruning_method=prune.L1Unstructured, amount=sparsity
+        [(m, "weight") for m in prunable_modules(theirs)],
+        pruning_method=prune.L1Unstructured,
+        amount=sparsity,
     )
     with sizes(SAMPLE=64, CHUNK=32) if small else nullcontext():
-        assert same(magnitude_masks(ours, sparsity, allow_empty=True), torch_masks(theirs))
+        assert same(
+            magnitude_masks(ours, sparsity, allow_empty=True), torch_masks(theirs)
+        )
 
 
 @pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.77])
@@ -232,37 +323,51 @@ def test_large_models_equal_global_unstructured():
     ours = untied(nn.Sequential(nn.Linear(700, 400), nn.Linear(400, 10)))
     theirs = copy.deepcopy(ours)
     prune.global_unstructured(
-        [(m, "weight") for m in prunable_modules(theirs)], pruning_method=prune.L1Unstructured, amount=0.9
+        [(m, "weight") for m in prunable_modules(theirs)],
+        pruning_method=prune.L1Unstructured,
+        amount=0.9,
     )
     assert sum(p.numel() for p in ours.parameters()) > 2 * masks.SAMPLE
     assert same(magnitude_masks(ours, 0.9), torch_masks(theirs))
 
 
-# -------------------------------------------------------------------------------------------------- layouts and types
+# -------------------------------------------------------------------- layouts and types
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_any_layout_and_type_of_weight(cnn, dtype, layout):
     cnn = cnn.to(dtype=dtype, memory_format=layout)
     got = magnitude_masks(cnn, 0.6, allow_empty=True)
-    magnitudes = {name: dict(cnn.named_parameters())[name].detach().abs().double() for name in got}
+    magnitudes = {
+        name: dict(cnn.named_parameters())[name].detach().abs().double() for name in got
+    }
     assert same(got, slow_masks(magnitudes, 0.6, "global"))
-    expected = {name: p.detach() * got[name] if name in got else p.detach() for name, p in cnn.named_parameters()}
+    expected = {
+        name: p.detach() * got[name] if name in got else p.detach()
+        for name, p in cnn.named_parameters()
+    }
     apply_masks(cnn, got)
     assert all(torch.equal(p, expected[name]) for name, p in cnn.named_parameters())
 
 
 def test_transposed_and_strided_scores():
     base = torch.rand(6, 8, generator=torch.Generator().manual_seed(0))
-    scores = {"turned": base.T, "every other": base[::2, 1::2], "widened": base[:1].expand(3, 8)}
+    scores = {
+        "turned": base.T,
+        "every other": base[::2, 1::2],
+        "widened": base[:1].expand(3, 8),
+    }
     assert same(masks_from_scores(scores, 0.4), slow_masks(scores, 0.4, "global"))
 
 
 def test_unit_scores_and_whole_numbers():
     scores = {"a": torch.tensor([3, 1, 2]), "b": torch.tensor([5, 4])}
     assert same(
-        masks_from_scores(scores, 0.4), {"a": torch.tensor([True, False, False]), "b": torch.tensor([True] * 2)}
+        masks_from_scores(scores, 0.4),
+        {"a": torch.tensor([True, False, False]), "b": torch.tensor([True] * 2)},
     )
 
 
@@ -278,24 +383,31 @@ def test_scores_are_left_alone():
     assert scores["a"].tolist() == [-3.0, 1.0, 2.0]
 
 
-# -------------------------------------------------------------------------------------------- n of each m neighbours
+# --------------------------------------------------------------- n of each m neighbours
 
 
 def slow_nm(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
-    """Of each m neighbouring inputs the n of largest magnitude; of equal ones the first, as `sorted` leaves them."""
+    """Of each m neighbouring inputs the n of largest magnitude; of equal ones the
+    first, as `sorted` leaves them."""
     mask = torch.zeros(weight.shape, dtype=torch.bool)
-    for place in itertools.product(*(range(size) for size in (weight.shape[0], *weight.shape[2:]))):
-        row = (place[0], slice(None), *place[1:])  # the inputs of one unit at one place of the kernel
+    for place in itertools.product(
+        *(range(size) for size in (weight.shape[0], *weight.shape[2:]))
+    ):
+        # the inputs of one unit at one place of the kernel
+        row = (place[0], slice(None), *place[1:])
         values = weight[row].tolist()
         for start in range(0, len(values), m):
-            for each in sorted(range(start, start + m), key=lambda k: -abs(values[k]))[:n]:
+            for each in sorted(range(start, start + m), key=lambda k: -abs(values[k]))[
+                :n
+            ]:
                 mask[(place[0], each, *place[1:])] = True
     return mask
 
 
 @st.composite
 def patterns(draw):
-    """A network of a linear layer and of convolutions, with m that divides all their inputs and n below it."""
+    """A network of a linear layer and of convolutions, with m that divides all their
+    inputs and n below it."""
     m = draw(st.integers(2, 8))
     n = draw(st.integers(1, m - 1))
     units, inputs, groups = (draw(st.integers(1, 4)) for _ in range(3))
@@ -308,7 +420,9 @@ def patterns(draw):
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
     levels = draw(st.sampled_from([0, 1, 2, 5, 10**6]))
     for parameter in layers.parameters():
-        parameter.data = torch.randint(-levels, levels + 1, parameter.shape, generator=generator) / 4
+        parameter.data = (
+            torch.randint(-levels, levels + 1, parameter.shape, generator=generator) / 4
+        )
     return layers, n, m
 
 
@@ -316,12 +430,18 @@ def patterns(draw):
 @given(patterns())
 def test_exactly_n_of_each_m_neighbours_stay_and_they_are_the_largest(pattern):
     network, n, m = pattern
-    weights = {name: p.detach() for name, p in network.named_parameters() if name.endswith("weight")}
+    weights = {
+        name: p.detach()
+        for name, p in network.named_parameters()
+        if name.endswith("weight")
+    }
     got = nm_masks(network, n, m)
     assert list(got) == list(weights)
     for name, mask in got.items():
         assert mask.dtype == torch.bool and mask.shape == weights[name].shape
-        kept, sizes = (t.movedim(1, -1).reshape(-1, m) for t in (mask, weights[name].abs()))
+        kept, sizes = (
+            t.movedim(1, -1).reshape(-1, m) for t in (mask, weights[name].abs())
+        )
         assert (kept.sum(1) == n).all()
         smallest_kept = sizes.masked_fill(~kept, float("inf")).amin(1)
         assert (smallest_kept >= sizes.masked_fill(kept, -1.0).amax(1)).all()
@@ -331,17 +451,29 @@ def test_exactly_n_of_each_m_neighbours_stay_and_they_are_the_largest(pattern):
 def test_two_of_four_by_hand():
     layer = nn.Linear(8, 2, bias=False)
     with torch.no_grad():
-        layer.weight.copy_(torch.tensor([[1.0, -4, 2, -3, 0, 0, 0, 9], [5, 5, 5, 5, -1, 1, -2, 1]]))
-    assert nm_masks(layer)["weight"].int().tolist() == [[0, 1, 0, 1, 1, 0, 0, 1], [1, 1, 0, 0, 1, 0, 1, 0]]
+        layer.weight.copy_(
+            torch.tensor([[1.0, -4, 2, -3, 0, 0, 0, 9], [5, 5, 5, 5, -1, 1, -2, 1]])
+        )
+    assert nm_masks(layer)["weight"].int().tolist() == [
+        [0, 1, 0, 1, 1, 0, 0, 1],
+        [1, 1, 0, 0, 1, 0, 1, 0],
+    ]
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_neighbours_in_a_convolution_are_input_channels_at_one_place(layout):
-    """Not neighbouring places of one channel: graphics processors multiply along the channels."""
+    """Not neighbouring places of one channel: graphics processors multiply along the
+    channels."""
     layer = nn.Conv2d(2, 1, (1, 2)).to(memory_format=layout)
     with torch.no_grad():
-        layer.weight.copy_(torch.tensor([[[[3.0, 4.0]], [[2.0, 5.0]]]]))  # channel 0: left 3, right 4; channel 1: 2, 5
-    assert nm_masks(layer, 1, 2)["weight"].flatten().tolist() == [True, False, False, True]
+        # channel 0: left 3, right 4; channel 1: 2, 5
+        layer.weight.copy_(torch.tensor([[[[3.0, 4.0]], [[2.0, 5.0]]]]))
+    assert nm_masks(layer, 1, 2)["weight"].flatten().tolist() == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_excluded_layers_keep_everything(cnn):
@@ -360,7 +492,8 @@ def test_the_pattern_can_be_applied_and_held(cnn, tiny):
     recipe = Recipe(epochs=1, batch_size=64, learning_rate=0.01)
     fit(cnn, tiny, recipe, after_step=hold(cnn, chosen), progress=False)
     assert revived(cnn, chosen) == 0
-    assert same(nm_masks(cnn, 1, 2, exclude="0.weight"), chosen)  # what stayed is not zero, so it is found again
+    # what stayed is not zero, so it is found again
+    assert same(nm_masks(cnn, 1, 2, exclude="0.weight"), chosen)
 
 
 def test_a_pattern_leaves_the_model_alone(cnn, batches, unchanged):
@@ -373,7 +506,20 @@ def test_a_pattern_leaves_the_model_alone(cnn, batches, unchanged):
 
 
 @pytest.mark.parametrize(
-    ("n", "m"), [(4, 4), (5, 4), (0, 4), (-1, 4), (1, 1), (1, 0), (-3, -2), (2.0, 4), (2, 4.0), ("2", 4), (2, None)]
+    ("n", "m"),
+    [
+        (4, 4),
+        (5, 4),
+        (0, 4),
+        (-1, 4),
+        (1, 1),
+        (1, 0),
+        (-3, -2),
+        (2.0, 4),
+        (2, 4.0),
+        ("2", 4),
+        (2, None),
+    ],
 )
 def test_a_pattern_that_makes_no_sense_is_named(cnn, unchanged, n, m):
     check = unchanged(cnn)
@@ -384,7 +530,9 @@ def test_a_pattern_that_makes_no_sense_is_named(cnn, unchanged, n, m):
 
 
 def test_a_row_that_m_does_not_divide_is_named_with_its_length(cnn):
-    with pytest.raises(ValueError, match=r"0\.weight has 1 inputs, which m=4 does not divide"):
+    with pytest.raises(
+        ValueError, match=r"0\.weight has 1 inputs, which m=4 does not divide"
+    ):
         nm_masks(cnn)
     with pytest.raises(ValueError, match=r"3\.weight has 2 inputs, which m=4"):
         nm_masks(cnn, exclude="0.weight")
@@ -393,7 +541,9 @@ def test_a_row_that_m_does_not_divide_is_named_with_its_length(cnn):
 
 
 def test_a_pattern_for_no_layer_is_refused(cnn):
-    with pytest.raises(ValueError, match=r"exclude names '1\.weight'.*0\.weight, 3\.weight, 7\.weight"):
+    with pytest.raises(
+        ValueError, match=r"exclude names '1\.weight'.*0\.weight, 3\.weight, 7\.weight"
+    ):
         nm_masks(cnn, 1, 3, exclude=["1.weight"])
     with pytest.raises(ValueError, match="nothing to prune"):
         nm_masks(cnn, 1, 3, exclude=["0.weight", "3.weight", "7.weight"])
@@ -401,7 +551,7 @@ def test_a_pattern_for_no_layer_is_refused(cnn):
         nm_masks(nn.ReLU())
 
 
-# -------------------------------------------------------------------------------------------------------- apply, hold
+# -------------------------------------------------------------------------- apply, hold
 
 
 def test_apply_zeroes_what_is_pruned_and_nothing_else(cnn):
@@ -409,7 +559,9 @@ def test_apply_zeroes_what_is_pruned_and_nothing_else(cnn):
     chosen = magnitude_masks(cnn, 0.5)
     apply_masks(cnn, chosen)
     for name, value in cnn.state_dict().items():
-        assert torch.equal(value, before[name] * chosen[name] if name in chosen else before[name])
+        assert torch.equal(
+            value, before[name] * chosen[name] if name in chosen else before[name]
+        )
     assert all(p.requires_grad for p in cnn.parameters())
 
 
@@ -424,19 +576,26 @@ def test_pruned_infinities_and_nans_become_plain_zero():
 
 def test_masks_of_any_layout_can_be_applied():
     layer = nn.Linear(3, 3, bias=False)
-    before, mask = layer.weight.detach().clone(), torch.tensor([[True, False, False], [True, True, False], [True] * 3])
+    before, mask = (
+        layer.weight.detach().clone(),
+        torch.tensor([[True, False, False], [True, True, False], [True] * 3]),
+    )
     apply_masks(layer, {"weight": mask.T})
     assert torch.equal(layer.weight, before * mask.T)
 
 
 OPTIMIZERS = {
-    "sgd momentum nesterov": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-2),
+    "sgd momentum nesterov": lambda p: torch.optim.SGD(
+        p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-2
+    ),
     "adam weight decay": lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=1e-2),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
 }
 
 
-def steps(model, optimizer, batch, count, after_backward=lambda: None, after_step=lambda: None):
+def steps(
+    model, optimizer, batch, count, after_backward=lambda: None, after_step=lambda: None
+):
     images, labels = batch
     model.train()
     for _ in range(count):
@@ -448,7 +607,11 @@ def steps(model, optimizer, batch, count, after_backward=lambda: None, after_ste
 
 
 def revived(model, chosen) -> int:
-    return sum(int(p[~chosen[name]].count_nonzero()) for name, p in model.named_parameters() if name in chosen)
+    return sum(
+        int(p[~chosen[name]].count_nonzero())
+        for name, p in model.named_parameters()
+        if name in chosen
+    )
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -465,7 +628,9 @@ def test_held_weights_are_exactly_zero_after_every_step(cnn, batches, name):
         assert revived(cnn, chosen) == 0
 
     steps(cnn, optimizer, batches[0], 25, after_step=after_step)
-    kept = torch.cat([p[chosen[name]] for name, p in cnn.named_parameters() if name in chosen])
+    kept = torch.cat(
+        [p[chosen[name]] for name, p in cnn.named_parameters() if name in chosen]
+    )
     assert kept.count_nonzero() > 0.95 * len(kept)
 
 
@@ -488,7 +653,8 @@ def test_masking_the_gradients_alone_revives_zeros(cnn, batches, name):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_weights_are_held_through_fit(cnn, tiny, optimizer):
-    """`fit` changes the memory layout of convolutions; what `hold` holds must be the weights that are trained."""
+    """`fit` changes the memory layout of convolutions; what `hold` holds must be the
+    weights that are trained."""
     chosen = magnitude_masks(cnn, 0.5)
     recipe = Recipe(epochs=2, batch_size=64, optimizer=optimizer, learning_rate=0.01)
     fit(cnn, tiny, recipe, after_step=hold(cnn, chosen), progress=False)
@@ -511,14 +677,22 @@ def test_hold_needs_no_gradient_and_leaves_none(cnn, batches):
     nn.functional.cross_entropy(cnn(batches[0][0]), batches[0][1]).backward()
     before = [p.grad.clone() for p in cnn.parameters()]
     zero_again()
-    assert all(torch.equal(p.grad, old) for p, old in zip(cnn.parameters(), before, strict=True))
+    assert all(
+        torch.equal(p.grad, old)
+        for p, old in zip(cnn.parameters(), before, strict=True)
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------- report
+# ------------------------------------------------------------------------------- report
 
 
 def test_report_counts_each_layer_and_all():
-    rows = report({"a": torch.tensor([True, False, False, False]), "b": torch.ones(2, 3, dtype=torch.bool)})
+    rows = report(
+        {
+            "a": torch.tensor([True, False, False, False]),
+            "b": torch.ones(2, 3, dtype=torch.bool),
+        }
+    )
     assert [(row.name, row.weights, row.kept, row.sparsity) for row in rows] == [
         ("a", 4, 1, 0.75),
         ("b", 6, 6, 0.0),
@@ -526,9 +700,20 @@ def test_report_counts_each_layer_and_all():
     ]
 
 
-# ---------------------------------------------------------------------------------------------------------- bad input
+# ---------------------------------------------------------------------------- bad input
 
-BAD_SPARSITIES = [-0.1, 1, 1.0, 1.5, float("nan"), float("inf"), True, False, "0.5", None]
+BAD_SPARSITIES = [
+    -0.1,
+    1,
+    1.0,
+    1.5,
+    float("nan"),
+    float("inf"),
+    True,
+    False,
+    "0.5",
+    None,
+]
 
 
 @pytest.mark.parametrize("bad", BAD_SPARSITIES)
@@ -560,22 +745,45 @@ def test_good_sparsities_pass(good):
 
 def test_numpy_numbers_are_sparsities():
     numpy = pytest.importorskip("numpy")
-    assert check_sparsity(numpy.float64(0.5)) == check_sparsity(numpy.float32(0.5)) == 0.5
+    assert (
+        check_sparsity(numpy.float64(0.5)) == check_sparsity(numpy.float32(0.5)) == 0.5
+    )
 
 
-SCORES = {"a": torch.tensor([1.0, 2.0, 3.0, 4.0]), "b": torch.tensor([5.0, 6.0, 7.0, 8.0])}
+SCORES = {
+    "a": torch.tensor([1.0, 2.0, 3.0, 4.0]),
+    "b": torch.tensor([5.0, 6.0, 7.0, 8.0]),
+}
 BAD_CALLS = {
-    "unknown scope": (dict(sparsity=0.5, scope="local"), ["scope='local'", "global", "layerwise"]),
+    "unknown scope": (
+        dict(sparsity=0.5, scope="local"),
+        ["scope='local'", "global", "layerwise"],
+    ),
     "unknown scope beside sparsities by layer": (
         dict(sparsity={"a": 0.5, "b": 0.5}, scope="local"),
         ["scope='local'", "global", "layerwise"],
     ),
-    "unknown layer excluded": (dict(sparsity=0.5, exclude=["c"]), ["exclude", "'c'", "a, b"]),
-    "unknown layer excluded, as text": (dict(sparsity=0.5, exclude="ab"), ["exclude", "'ab'"]),
-    "all excluded": (dict(sparsity=0.5, exclude=["a", "b"]), ["nothing to prune", "excluded"]),
+    "unknown layer excluded": (
+        dict(sparsity=0.5, exclude=["c"]),
+        ["exclude", "'c'", "a, b"],
+    ),
+    "unknown layer excluded, as text": (
+        dict(sparsity=0.5, exclude="ab"),
+        ["exclude", "'ab'"],
+    ),
+    "all excluded": (
+        dict(sparsity=0.5, exclude=["a", "b"]),
+        ["nothing to prune", "excluded"],
+    ),
     "a layer's sparsity missing": (dict(sparsity={"a": 0.5}), ["sparsity", "a, b"]),
-    "sparsity for an unknown layer": (dict(sparsity={"a": 0.5, "b": 0.5, "c": 0.5}), ["sparsity", "a, b", "c"]),
-    "sparsity for an excluded layer": (dict(sparsity={"a": 0.5, "b": 0.5}, exclude="b"), ["sparsity"]),
+    "sparsity for an unknown layer": (
+        dict(sparsity={"a": 0.5, "b": 0.5, "c": 0.5}),
+        ["sparsity", "a, b", "c"],
+    ),
+    "sparsity for an excluded layer": (
+        dict(sparsity={"a": 0.5, "b": 0.5}, exclude="b"),
+        ["sparsity"],
+    ),
     "an emptied layer": (dict(sparsity=0.5), ["would empty a", "sparsity"]),
     "two emptied layers": (dict(sparsity=0.9, scope="layerwise"), ["would empty a, b"]),
 }
@@ -594,7 +802,9 @@ def test_no_scores_at_all_and_empty_layers():
         masks_from_scores({}, 0.5)
     with pytest.raises(ValueError, match="nothing to prune"):
         masks_from_scores({"a": torch.empty(0, 3)}, 0.5)
-    assert masks_from_scores({**SCORES, "none": torch.empty(0, 3)}, 0.25)["none"].shape == (0, 3)
+    assert masks_from_scores({**SCORES, "none": torch.empty(0, 3)}, 0.25)[
+        "none"
+    ].shape == (0, 3)
 
 
 def test_a_model_with_nothing_to_prune():
@@ -632,7 +842,9 @@ def bad_masks(good):
 
 @pytest.mark.parametrize("case", range(5))
 @pytest.mark.parametrize("function", [apply_masks, hold])
-def test_masks_that_do_not_fit_are_refused_and_nothing_is_changed(cnn, unchanged, function, case):
+def test_masks_that_do_not_fit_are_refused_and_nothing_is_changed(
+    cnn, unchanged, function, case
+):
     check = unchanged(cnn)
     wrong, words = list(bad_masks(magnitude_masks(cnn, 0.5)))[case]
     with pytest.raises(ValueError, match=r".") as caught:

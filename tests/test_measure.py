@@ -1,4 +1,5 @@
-"""What a network costs: counts against brute force and published figures, times as ratios, energy by hand."""
+"""What a network costs: counts against brute force and published figures, times as
+ratios, energy by hand."""
 
 import gc
 import re
@@ -29,7 +30,7 @@ from utils.measure import (
 PICTURE = torch.zeros(1, 1, 28, 28)
 
 
-# ------------------------------------------------------------------------------------------------------------ counted
+# ------------------------------------------------------------------------------ counted
 
 
 def test_parameters_nonzeros_and_sparsity():
@@ -53,15 +54,22 @@ def test_macs_equal_torchvisions_published_figures(name):
     assert measure.parameters(model) == published["num_params"]
 
 
-def count_by_touching(model: nn.Module, layer: nn.Module, example: torch.Tensor, only_nonzero: bool) -> int:
-    """Multiplications one by one: with ones for weights and inputs and no padding, an output counts its products."""
+def count_by_touching(
+    model: nn.Module, layer: nn.Module, example: torch.Tensor, only_nonzero: bool
+) -> int:
+    """Multiplications one by one: with ones for weights and inputs and no padding, an
+    output counts its products."""
     caught = []
-    handle = layer.register_forward_hook(lambda module, inputs, output: caught.append(inputs[0]))
+    handle = layer.register_forward_hook(
+        lambda module, inputs, output: caught.append(inputs[0])
+    )
     with torch.no_grad():
         model.eval()(example)
     handle.remove()
     alone = type(layer)(**arguments(layer))
-    weight = (layer.weight != 0).float() if only_nonzero else torch.ones_like(layer.weight)
+    weight = (
+        (layer.weight != 0).float() if only_nonzero else torch.ones_like(layer.weight)
+    )
     with torch.no_grad():
         alone.weight.copy_(weight)
         return int(alone(torch.ones_like(caught[0][:1])).sum())
@@ -69,7 +77,9 @@ def count_by_touching(model: nn.Module, layer: nn.Module, example: torch.Tensor,
 
 def arguments(layer):
     if isinstance(layer, nn.Linear):
-        return dict(in_features=layer.in_features, out_features=layer.out_features, bias=False)
+        return dict(
+            in_features=layer.in_features, out_features=layer.out_features, bias=False
+        )
     return dict(
         in_channels=layer.in_channels,
         out_channels=layer.out_channels,
@@ -83,8 +93,13 @@ def arguments(layer):
 @pytest.mark.parametrize("only_nonzero", [False, True])
 def test_macs_against_brute_force(cnn, only_nonzero):
     apply_masks(cnn, magnitude_masks(cnn, 0.6))
-    layers = {name: module for name, module in cnn.named_modules() if name in ("0", "3", "7")}
-    wanted = sum(count_by_touching(cnn, layer, PICTURE, only_nonzero) for layer in layers.values())
+    layers = {
+        name: module for name, module in cnn.named_modules() if name in ("0", "3", "7")
+    }
+    wanted = sum(
+        count_by_touching(cnn, layer, PICTURE, only_nonzero)
+        for layer in layers.values()
+    )
     assert macs(cnn, PICTURE, nonzero=only_nonzero) == wanted
 
 
@@ -125,14 +140,20 @@ def test_a_model_with_no_layer_to_count_is_refused(count):
         count(nn.ReLU(), PICTURE)
 
 
-# -------------------------------------------------------------------------------------------------------------- bytes
+# -------------------------------------------------------------------------------- bytes
 
 
 def test_file_bytes_equal_a_real_file(cnn, tmp_path):
     cnn.to(memory_format=torch.channels_last)
     path = tmp_path / "model.safetensors"
-    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in cnn.state_dict().items()}, path)
-    assert measure.file_bytes(cnn) == path.stat().st_size == measure.file_bytes(cnn.state_dict())
+    safetensors.torch.save_file(
+        {name: tensor.contiguous() for name, tensor in cnn.state_dict().items()}, path
+    )
+    assert (
+        measure.file_bytes(cnn)
+        == path.stat().st_size
+        == measure.file_bytes(cnn.state_dict())
+    )
     assert measure.zipped_bytes(cnn) == len(zlib.compress(path.read_bytes()))
     assert measure.zipped_bytes(cnn, 9) == len(zlib.compress(path.read_bytes(), 9))
 
@@ -148,7 +169,8 @@ def test_zeros_do_not_shrink_the_file_but_the_zipped_and_the_csr_one():
 
 @pytest.fixture
 def every_warning():
-    """PyTorch shows some warnings once a process; a test must not depend on which came first."""
+    """PyTorch shows some warnings once a process; a test must not depend on which came
+    first."""
     torch.set_warn_always(True)
     yield
     torch.set_warn_always(False)
@@ -165,7 +187,9 @@ def test_csr_holds_every_number_and_gives_the_weights_back(cnn, layout, every_wa
         if name not in ("0.weight", "3.weight", "7.weight"):
             assert torch.equal(compressed.pop(name), tensor)
             continue
-        values, columns, rows = (compressed.pop(f"{name}.{part}") for part in ("values", "columns", "rows"))
+        values, columns, rows = (
+            compressed.pop(f"{name}.{part}") for part in ("values", "columns", "rows")
+        )
         assert columns.dtype == rows.dtype == torch.int32
         assert len(values) == len(columns) == tensor.count_nonzero() == rows[-1]
         rebuilt = torch.zeros(len(tensor), tensor[0].numel())
@@ -176,7 +200,7 @@ def test_csr_holds_every_number_and_gives_the_weights_back(cnn, layout, every_wa
     assert compressed == {}
 
 
-# ------------------------------------------------------------------------------------------- layers that skip zeros
+# --------------------------------------------------------------- layers that skip zeros
 
 
 def thinned(layer: nn.Module, kept: float) -> nn.Module:
@@ -190,24 +214,44 @@ KEPT = st.sampled_from([0.0, 0.05, 0.5, 1.0])
 PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.lists(st.integers(1, 4), min_size=1, max_size=3), KEPT, st.booleans())
+@given(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    KEPT,
+    st.booleans(),
+)
 @settings(max_examples=40, deadline=None)
-def test_a_sparse_linear_layer_answers_as_the_dense_one(inputs, outputs, shape, kept, bias):
+def test_a_sparse_linear_layer_answers_as_the_dense_one(
+    inputs, outputs, shape, kept, bias
+):
     torch.manual_seed(0)
-    layer, x = thinned(nn.Linear(inputs, outputs, bias=bias), kept), torch.randn(*shape, inputs)
+    layer, x = (
+        thinned(nn.Linear(inputs, outputs, bias=bias), kept),
+        torch.randn(*shape, inputs),
+    )
     with torch.no_grad():
-        torch.testing.assert_close(SparseLayer(layer)(x), layer(x), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            SparseLayer(layer)(x), layer(x), atol=1e-5, rtol=1e-4
+        )
 
 
 @given(PAIRS, PAIRS, PAIRS, PAIRS, KEPT, st.booleans(), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_a_sparse_convolution_answers_as_the_dense_one(kernel, stride, padding, dilation, kept, bias, last):
+def test_a_sparse_convolution_answers_as_the_dense_one(
+    kernel, stride, padding, dilation, kept, bias, last
+):
     torch.manual_seed(0)
     options = dict(stride=stride, padding=padding, dilation=dilation, bias=bias)
-    layer, x = thinned(nn.Conv2d(3, 5, kernel, **options), kept), torch.randn(2, 3, 9, 8)
+    layer, x = (
+        thinned(nn.Conv2d(3, 5, kernel, **options), kept),
+        torch.randn(2, 3, 9, 8),
+    )
     layout = torch.channels_last if last else torch.contiguous_format
     with torch.no_grad():
-        got = SparseLayer(layer.to(memory_format=layout))(x.contiguous(memory_format=layout))
+        got = SparseLayer(layer.to(memory_format=layout))(
+            x.contiguous(memory_format=layout)
+        )
         torch.testing.assert_close(got, layer(x), atol=1e-5, rtol=1e-4)
 
 
@@ -219,20 +263,27 @@ def test_a_sparse_layer_holds_no_zero():
 
 
 @pytest.mark.parametrize("name", models.MODELS)
-def test_a_network_with_sparse_layers_answers_as_before(name, tiny, every_warning, unchanged):
+def test_a_network_with_sparse_layers_answers_as_before(
+    name, tiny, every_warning, unchanged
+):
     network = models.baseline(name)
     apply_masks(network, magnitude_masks(network, 0.9))
     same = unchanged(network)
     sparse = with_sparse_layers(network)
     count = sum(isinstance(module, SparseLayer) for module in sparse.modules())
-    assert count == sum(isinstance(module, (nn.Linear, nn.Conv2d)) for module in network.modules())
+    assert count == sum(
+        isinstance(module, (nn.Linear, nn.Conv2d)) for module in network.modules()
+    )
     with torch.no_grad():
-        torch.testing.assert_close(sparse(tiny.images[:3]), network(tiny.images[:3]), atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            sparse(tiny.images[:3]), network(tiny.images[:3]), atol=1e-3, rtol=1e-3
+        )
     same()
 
 
 def test_what_cannot_skip_zeros_stays_dense(cnn):
-    """Grouped convolutions, other paddings than zeros, padding given by a word, other dimensions."""
+    """Grouped convolutions, other paddings than zeros, padding given by a word, other
+    dimensions."""
     network = nn.Sequential(
         nn.Conv2d(4, 4, 3, groups=2),
         nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"),
@@ -243,7 +294,11 @@ def test_what_cannot_skip_zeros_stays_dense(cnn):
     )
     x = torch.randn(2, 4, 8, 8)
     sparse = with_sparse_layers(network)
-    assert [type(module) for module in sparse] == [nn.Conv2d] * 3 + [SparseLayer, nn.Flatten, nn.Conv1d]
+    assert [type(module) for module in sparse] == [nn.Conv2d] * 3 + [
+        SparseLayer,
+        nn.Flatten,
+        nn.Conv1d,
+    ]
     with torch.no_grad():
         torch.testing.assert_close(sparse(x), network(x), atol=1e-5, rtol=1e-4)
 
@@ -254,20 +309,26 @@ def test_a_lone_layer_becomes_a_sparse_one():
 
 @pytest.mark.parametrize("attends", [False, True])
 def test_layers_whose_weights_are_read_by_others_keep_working(attends):
-    """PyTorch's attention reads the weight of its last layer, and its encoder those of all, without calling them."""
+    """PyTorch's attention reads the weight of its last layer, and its encoder those of
+    all, without calling them."""
     torch.manual_seed(0)
     if attends:
         attention = nn.MultiheadAttention(8, 2, batch_first=True)
         layer, call = attention, lambda module, x: module(x, x, x)[0]
     else:
-        layer, call = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), lambda module, x: module(x)
+        layer, call = (
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+            lambda module, x: module(x),
+        )
     layer.eval()
     x = torch.randn(2, 5, 8)
     with torch.no_grad():
-        torch.testing.assert_close(call(with_sparse_layers(layer), x), call(layer, x), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            call(with_sparse_layers(layer), x), call(layer, x), atol=1e-5, rtol=1e-4
+        )
 
 
-# ------------------------------------------------------------------------------------------------------------ latency
+# ------------------------------------------------------------------------------ latency
 
 
 def sleeper(seconds):
@@ -275,7 +336,11 @@ def sleeper(seconds):
 
 
 def test_three_times_the_work_is_a_third_of_the_speed():
-    got = latency({"quick": sleeper(0.004), "slow": sleeper(0.012), "double": sleeper(0.008)}, PICTURE, rounds=7)
+    got = latency(
+        {"quick": sleeper(0.004), "slow": sleeper(0.012), "double": sleeper(0.008)},
+        PICTURE,
+        rounds=7,
+    )
     assert list(got) == ["quick", "slow", "double"]
     assert got["quick"].speedup == 1 and got["quick"].speedup_quartiles == (1, 1)
     assert 0.22 < got["slow"].speedup < 0.5
@@ -283,13 +348,18 @@ def test_three_times_the_work_is_a_third_of_the_speed():
     assert 0.012 <= got["slow"].median < 0.1
     for timing in got.values():
         assert timing.quartiles[0] <= timing.median <= timing.quartiles[1]
-        assert timing.speedup_quartiles[0] <= timing.speedup <= timing.speedup_quartiles[1]
+        assert (
+            timing.speedup_quartiles[0] <= timing.speedup <= timing.speedup_quartiles[1]
+        )
         assert (timing.batch, timing.threads) == (1, 1)
 
 
 def test_models_take_turns_after_a_warm_up():
     calls = []
-    named = {name: lambda inputs, name=name: (calls.append(name), time.sleep(0.002)) for name in "abc"}
+    named = {
+        name: lambda inputs, name=name: (calls.append(name), time.sleep(0.002))
+        for name in "abc"
+    }
     latency(named, PICTURE, rounds=4, shortest=1e-3)
     assert "".join(calls[-12:]) == "abccbaabccba"  # nobody always comes first
     assert len(calls) > 12
@@ -302,7 +372,9 @@ def test_a_fast_model_is_called_often_enough():
 
 
 def test_medians_and_quartiles_by_hand():
-    timing = measure._timing("x", [2.0, 4.0, 8.0, 1.0, 2.0], [4.0, 4.0, 4.0, 4.0, 4.0], batch=8, threads=2)
+    timing = measure._timing(
+        "x", [2.0, 4.0, 8.0, 1.0, 2.0], [4.0, 4.0, 4.0, 4.0, 4.0], batch=8, threads=2
+    )
     assert (timing.median, timing.quartiles) == (2.0, (2.0, 4.0))
     assert (timing.speedup, timing.speedup_quartiles) == (2.0, (1.0, 2.0))
     assert measure._timing("x", [2.0], [4.0], 1, 1).quartiles == (2.0, 2.0)
@@ -319,7 +391,9 @@ def test_the_relative_time_is_the_inverse_of_the_speedup(seconds, first):
         ordered = sorted(seconds)
         quarter = len(seconds) // 4
         assert timing.relative == pytest.approx(ordered[2 * quarter] / first)
-        assert (low, high) == pytest.approx((ordered[quarter] / first, ordered[3 * quarter] / first))
+        assert (low, high) == pytest.approx(
+            (ordered[quarter] / first, ordered[3 * quarter] / first)
+        )
 
 
 def test_a_race_is_run_a_round_at_a_time():
@@ -333,12 +407,17 @@ def test_a_race_is_run_a_round_at_a_time():
     assert 2 < got["slow"].relative < 4.5
     assert (got["slow"].batch, got["slow"].threads) == (3, 1)
     race.round()
-    assert race.rounds == 6 and race.timings()["slow"].relative == pytest.approx(got["slow"].relative, rel=0.5)
+    assert race.rounds == 6 and race.timings()["slow"].relative == pytest.approx(
+        got["slow"].relative, rel=0.5
+    )
 
 
 def test_in_a_race_nobody_always_comes_first():
     calls = []
-    named = {name: lambda inputs, name=name: (calls.append(name), time.sleep(0.002)) for name in "abc"}
+    named = {
+        name: lambda inputs, name=name: (calls.append(name), time.sleep(0.002))
+        for name in "abc"
+    }
     race = Race(named, PICTURE, shortest=1e-3)
     calls.clear()
     for _ in range(3):
@@ -351,16 +430,25 @@ def test_between_two_rounds_everything_is_as_it_was(cnn, unchanged):
     cnn.train()
     same = unchanged(cnn)
     seen = []
-    race = Race({"a": cnn, "b": lambda inputs: seen.append(torch.get_num_threads())}, PICTURE, threads=threads + 1)
+    race = Race(
+        {"a": cnn, "b": lambda inputs: seen.append(torch.get_num_threads())},
+        PICTURE,
+        threads=threads + 1,
+    )
     for _ in range(3):
         same()
-        assert torch.get_num_threads() == threads and gc.isenabled() and torch.is_grad_enabled()
+        assert (
+            torch.get_num_threads() == threads
+            and gc.isenabled()
+            and torch.is_grad_enabled()
+        )
         race.round()
     assert set(seen) == {threads + 1}
 
 
 @pytest.mark.parametrize(
-    ("models_raced", "threads", "words"), [({}, 1, "needs a model"), ({"a": sleeper(0)}, 0, "threads=0")]
+    ("models_raced", "threads", "words"),
+    [({}, 1, "needs a model"), ({"a": sleeper(0)}, 0, "threads=0")],
 )
 def test_a_race_that_cannot_be_is_refused(models_raced, threads, words):
     with pytest.raises(ValueError, match=words):
@@ -369,16 +457,29 @@ def test_a_race_that_cannot_be_is_refused(models_raced, threads, words):
 
 def test_what_a_timing_says():
     timing = measure.Timing("dense", 1.5e-3, (1.4e-3, 1.7e-3), 2.0, (1.9, 2.1), 256, 2)
-    assert str(timing) == "dense: 1,500 us (quartiles 1,400-1,700), 2.00x the first (batch 256, 2 threads)"
+    assert (
+        str(timing)
+        == "dense: 1,500 us (quartiles 1,400-1,700), 2.00x the first (batch 256, 2"
+        " threads)"
+    )
 
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("collecting", [True, False])
-def test_threads_modes_gradients_and_garbage_collection_are_restored(cnn, unchanged, fails, collecting):
+def test_threads_modes_gradients_and_garbage_collection_are_restored(
+    cnn, unchanged, fails, collecting
+):
     seen = []
 
     def probe(inputs):
-        seen.append((torch.get_num_threads(), gc.isenabled(), torch.is_grad_enabled(), cnn.training))
+        seen.append(
+            (
+                torch.get_num_threads(),
+                gc.isenabled(),
+                torch.is_grad_enabled(),
+                cnn.training,
+            )
+        )
         if fails:
             raise KeyError("a broken model")
 
@@ -390,9 +491,16 @@ def test_threads_modes_gradients_and_garbage_collection_are_restored(cnn, unchan
     try:
         if fails:
             with pytest.raises(KeyError, match="broken"):
-                latency({"network": cnn, "probe": probe}, PICTURE, threads=threads + 1, rounds=2)
+                latency(
+                    {"network": cnn, "probe": probe},
+                    PICTURE,
+                    threads=threads + 1,
+                    rounds=2,
+                )
         else:
-            latency({"network": cnn, "probe": probe}, PICTURE, threads=threads + 1, rounds=2)
+            latency(
+                {"network": cnn, "probe": probe}, PICTURE, threads=threads + 1, rounds=2
+            )
         assert gc.isenabled() == collecting
     finally:
         gc.enable()
@@ -416,11 +524,12 @@ def test_a_run_that_cannot_be_is_refused(arguments, words):
         latency(**({"models": {"a": sleeper(0)}, "inputs": PICTURE} | arguments))
 
 
-# ------------------------------------------------------------------------------------------------------------- energy
+# ------------------------------------------------------------------------------- energy
 
 
 def test_energy_estimate_by_hand():
-    """A linear layer 4 -> 3, half of it zero, two pictures; Horowitz 2014 in picojoules."""
+    """A linear layer 4 -> 3, half of it zero, two pictures; Horowitz 2014 in
+    picojoules."""
     model = nn.Linear(4, 3)
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[1.0, 2, 0, 0]] * 3))
@@ -428,10 +537,13 @@ def test_energy_estimate_by_hand():
     assert dense.arithmetic == pytest.approx(2 * 12 * 4.6e-12)
     assert dense.weights == pytest.approx(12 * 4 * 162.5e-12)
     assert dense.activations == pytest.approx(2 * 4 * (8 + 6) * 12.5e-12)
-    assert dense.total == pytest.approx(dense.arithmetic + dense.weights + dense.activations)
+    assert dense.total == pytest.approx(
+        dense.arithmetic + dense.weights + dense.activations
+    )
     skipping = energy_estimate(model, torch.zeros(2, 4), skip_zeros=True)
     assert skipping.arithmetic == pytest.approx(dense.arithmetic / 2)
-    assert skipping.weights == pytest.approx(6 * 8 * 162.5e-12)  # value and index: no gain at one half
+    # value and index: no gain at one half
+    assert skipping.weights == pytest.approx(6 * 8 * 162.5e-12)
     assert skipping.activations == dense.activations
 
 
@@ -444,7 +556,9 @@ def test_energy_of_a_convolution_counts_its_positions():
 
 def test_storing_zeros_is_never_dearer_than_needed():
     model = nn.Linear(4, 3)
-    assert energy_estimate(model, torch.zeros(1, 4), skip_zeros=True).weights == pytest.approx(12 * 4 * 162.5e-12)
+    assert energy_estimate(
+        model, torch.zeros(1, 4), skip_zeros=True
+    ).weights == pytest.approx(12 * 4 * 162.5e-12)
 
 
 def test_the_estimate_says_that_it_is_one_and_where_it_comes_from():
@@ -454,7 +568,8 @@ def test_the_estimate_says_that_it_is_one_and_where_it_comes_from():
 
 
 def counter(folder, zone, name, energy, largest=1000):
-    """One energy counter as Linux shows it: zones and their parts lie side by side in the class folder."""
+    """One energy counter as Linux shows it: zones and their parts lie side by side in
+    the class folder."""
     place = folder / zone
     place.mkdir()
     (place / "name").write_text(f"{name}\n")
@@ -476,18 +591,23 @@ def test_energy_is_the_sum_over_the_processors(tmp_path):
 
 def test_a_counter_that_ran_over_is_understood(tmp_path):
     package = counter(tmp_path, "intel-rapl:0", "package-0", 900, largest=1000)
-    assert measured_energy(lambda: package.write_text("50"), tmp_path) == pytest.approx(150e-6)
+    assert measured_energy(lambda: package.write_text("50"), tmp_path) == pytest.approx(
+        150e-6
+    )
 
 
 def test_parts_of_a_processor_are_not_counted_again(tmp_path):
-    """The cores' counter is part of the package's; psys holds the package and the rest of the machine."""
+    """The cores' counter is part of the package's; psys holds the package and the rest
+    of the machine."""
     places = [
         counter(tmp_path, "intel-rapl:0", "package-0", 0),
         counter(tmp_path, "intel-rapl:0:0", "core", 0),
         counter(tmp_path, "intel-rapl:0:1", "uncore", 0),
         counter(tmp_path, "intel-rapl:1", "psys", 0),
     ]
-    assert measured_energy(lambda: [place.write_text("100") for place in places], tmp_path) == pytest.approx(100e-6)
+    assert measured_energy(
+        lambda: [place.write_text("100") for place in places], tmp_path
+    ) == pytest.approx(100e-6)
 
 
 def test_where_nothing_can_be_read_the_work_is_done_all_the_same(tmp_path):

@@ -1,4 +1,5 @@
-"""The networks: their shapes, their trained weights, and what happens to a damaged file."""
+"""The networks: their shapes, their trained weights, and what happens to a damaged
+file."""
 
 import hashlib
 import json
@@ -14,17 +15,29 @@ from utils.measure import macs, parameters
 from utils.models import SHIPPED, baseline, baseline_facts, build, keep_baseline
 from utils.training import RECIPES, evaluate
 
-PARAMETERS = {"lenet300": 266_610, "vgg": 557_386, "resnet": 174_970, "vgg_half": 140_458}
+PARAMETERS = {
+    "lenet300": 266_610,
+    "vgg": 557_386,
+    "resnet": 174_970,
+    "vgg_half": 140_458,
+}
 THIN = [name for name in SHIPPED if name.startswith("vgg_thin")]
 PARAMETERS |= dict.fromkeys(THIN, 48_290)
 # The goal for the VGG is 0.935; the shipped one falls 0.09 points short of it.
-REQUIRED_TEST_ACCURACY = {"lenet300": 0.895, "vgg": 0.934, "resnet": 0.925, "vgg_half": 0.925}
+REQUIRED_TEST_ACCURACY = {
+    "lenet300": 0.895,
+    "vgg": 0.934,
+    "resnet": 0.925,
+    "vgg_half": 0.925,
+}
 REQUIRED_TEST_ACCURACY |= dict.fromkeys(THIN, 0.934 - 0.005)
 
 
 def same_weights(a: nn.Module, b: nn.Module) -> bool:
     first, second = a.state_dict(), b.state_dict()
-    return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
+    return list(first) == list(second) and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -40,13 +53,18 @@ def shipped(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     content = models.to_bytes(build("lenet300", seed=7))
     (folder / "lenet300.safetensors").write_bytes(content)
-    facts = {"lenet300": {"sha256": hashlib.sha256(content).hexdigest(), "test_accuracy": 0.9}}
+    facts = {
+        "lenet300": {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "test_accuracy": 0.9,
+        }
+    }
     (folder / "baselines.json").write_text(json.dumps(facts))
     monkeypatch.setenv("PRUNING_DATA", str(tmp_path / "data"))
     return folder
 
 
-# ------------------------------------------------------------------------------------------------------ architectures
+# ------------------------------------------------------------------------ architectures
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -67,7 +85,9 @@ def test_a_stage_of_the_resnet_halves_the_picture():
     model = build("resnet")
     sizes = []
     for stage in (model[3], model[4], model[5]):
-        stage.register_forward_hook(lambda module, inputs, output: sizes.append(tuple(output.shape[1:])))
+        stage.register_forward_hook(
+            lambda module, inputs, output: sizes.append(tuple(output.shape[1:]))
+        )
     model(torch.zeros(2, 1, 28, 28))
     assert sizes == [(16, 28, 28), (32, 14, 14), (64, 7, 7)]
 
@@ -95,17 +115,21 @@ def test_building_is_reproducible_differs_by_seed_and_leaves_the_global_generato
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("call", [build, baseline, lambda name: keep_baseline(nn.Linear(1, 1), name)])
+@pytest.mark.parametrize(
+    "call", [build, baseline, lambda name: keep_baseline(nn.Linear(1, 1), name)]
+)
 def test_an_unknown_network_lists_the_known_ones(call):
     with pytest.raises(ValueError, match=r"name='lenet5'.*lenet300, vgg, resnet"):
         call("lenet5")
 
 
-# --------------------------------------------------------------------------------------------------- shipped networks
+# --------------------------------------------------------------------- shipped networks
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_shipped_network_reaches_what_is_recorded_and_what_was_asked_for(name, course_data):
+def test_the_shipped_network_reaches_what_is_recorded_and_what_was_asked_for(
+    name, course_data
+):
     facts = baseline_facts(name)
     assert facts["test_accuracy"] >= REQUIRED_TEST_ACCURACY[name]
     assert facts["parameters"] == PARAMETERS[name]
@@ -128,7 +152,9 @@ def test_a_baseline_is_read_quietly_and_is_in_eval_mode(shipped, capfd):
 
 
 DAMAGES = {
-    "flipped bit": lambda content: content[:5000] + bytes([content[5000] ^ 1]) + content[5001:],
+    "flipped bit": lambda content: (
+        content[:5000] + bytes([content[5000] ^ 1]) + content[5001:]
+    ),
     "truncated": lambda content: content[:-1],
     "empty": lambda content: b"",
 }
@@ -138,18 +164,26 @@ DAMAGES = {
 def test_a_damaged_checkpoint_is_named_with_its_repair(shipped, damage):
     path = shipped / "lenet300.safetensors"
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    with pytest.raises(DamagedFileError, match=r"lenet300\.safetensors is damaged") as caught:
+    with pytest.raises(
+        DamagedFileError, match=r"lenet300\.safetensors is damaged"
+    ) as caught:
         baseline("lenet300")
-    assert "git checkout -- data/baselines" in str(caught.value) and "make checkpoints" in str(caught.value)
+    assert "git checkout -- data/baselines" in str(
+        caught.value
+    ) and "make checkpoints" in str(caught.value)
 
 
 def test_a_missing_checkpoint_is_named_with_its_repair(shipped):
     (shipped / "lenet300.safetensors").unlink()
-    with pytest.raises(DamagedFileError, match=r"lenet300\.safetensors is missing.*git checkout"):
+    with pytest.raises(
+        DamagedFileError, match=r"lenet300\.safetensors is missing.*git checkout"
+    ):
         baseline("lenet300")
 
 
-def test_a_checkpoint_of_another_network_is_refused_even_with_the_right_checksum(shipped):
+def test_a_checkpoint_of_another_network_is_refused_even_with_the_right_checksum(
+    shipped,
+):
     content = models.to_bytes(build("resnet"))
     (shipped / "lenet300.safetensors").write_bytes(content)
     record = {"lenet300": {"sha256": hashlib.sha256(content).hexdigest()}}
@@ -160,21 +194,34 @@ def test_a_checkpoint_of_another_network_is_refused_even_with_the_right_checksum
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b'{"lenet300": {"sha', b"\xff\xfe", b"{}", b"[]", b"null", b'{"lenet300": {}}', b'{"lenet300": []}'],
+    [
+        b"",
+        b'{"lenet300": {"sha',
+        b"\xff\xfe",
+        b"{}",
+        b"[]",
+        b"null",
+        b'{"lenet300": {}}',
+        b'{"lenet300": []}',
+    ],
 )
 def test_a_damaged_manifest_is_named_with_its_repair(shipped, content):
     (shipped / "baselines.json").write_bytes(content)
-    with pytest.raises(DamagedFileError, match=r"baselines\.json is damaged.*git checkout"):
+    with pytest.raises(
+        DamagedFileError, match=r"baselines\.json is damaged.*git checkout"
+    ):
         baseline("lenet300")
 
 
 def test_a_missing_manifest_is_named_with_its_repair(shipped):
     (shipped / "baselines.json").unlink()
-    with pytest.raises(DamagedFileError, match=r"baselines\.json is missing.*git checkout"):
+    with pytest.raises(
+        DamagedFileError, match=r"baselines\.json is missing.*git checkout"
+    ):
         baseline("lenet300")
 
 
-# -------------------------------------------------------------------------------------------------- one's own network
+# -------------------------------------------------------------------- one's own network
 
 
 def test_a_network_of_ones_own_is_used_and_said_so(shipped, capsys):
@@ -206,7 +253,9 @@ def test_only_a_network_of_that_shape_is_kept(tmp_path):
 def test_a_damaged_network_of_ones_own_says_to_delete_it(shipped, damage):
     path = keep_baseline(build("lenet300"), "lenet300")
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    with pytest.raises(DamagedFileError, match=r"lenet300\.safetensors cannot be read.*delete"):
+    with pytest.raises(
+        DamagedFileError, match=r"lenet300\.safetensors cannot be read.*delete"
+    ):
         baseline("lenet300")
 
 
@@ -222,7 +271,9 @@ class Trap:
 
 @pytest.mark.parametrize("how", ["pickle", "torch.save"])
 @pytest.mark.parametrize("whose", ["shipped", "own"])
-def test_a_pickle_in_disguise_is_refused_and_not_executed(shipped, tmp_path, how, whose):
+def test_a_pickle_in_disguise_is_refused_and_not_executed(
+    shipped, tmp_path, how, whose
+):
     folder = shipped if whose == "shipped" else tmp_path / "my_baselines"
     folder.mkdir(exist_ok=True)
     disguised = folder / "lenet300.safetensors"
@@ -231,7 +282,9 @@ def test_a_pickle_in_disguise_is_refused_and_not_executed(shipped, tmp_path, how
         disguised.write_bytes(pickle.dumps(trap))
     else:
         torch.save(trap, disguised)
-    record = {"lenet300": {"sha256": hashlib.sha256(disguised.read_bytes()).hexdigest()}}
+    record = {
+        "lenet300": {"sha256": hashlib.sha256(disguised.read_bytes()).hexdigest()}
+    }
     (shipped / "baselines.json").write_text(json.dumps(record))
     with pytest.raises(DamagedFileError, match="cannot be read"):
         baseline("lenet300")
@@ -240,4 +293,6 @@ def test_a_pickle_in_disguise_is_refused_and_not_executed(shipped, tmp_path, how
 
 def test_a_saved_network_does_not_depend_on_its_memory_layout():
     model = build("resnet")
-    assert models.to_bytes(model) == models.to_bytes(build("resnet").to(memory_format=torch.channels_last))
+    assert models.to_bytes(model) == models.to_bytes(
+        build("resnet").to(memory_format=torch.channels_last)
+    )

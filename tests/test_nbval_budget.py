@@ -18,12 +18,25 @@ def over_budget(seconds: dict) -> list[str]:
 
 def test_times_within_the_limits_pass():
     assert over_budget({}) == []
-    assert over_budget({"a.ipynb": {"Cell 0": 120, "Cell 1": 120, "Cell 2": 120}, "b.ipynb": {"Cell 0": 120}}) == []
+    assert (
+        over_budget(
+            {
+                "a.ipynb": {"Cell 0": 120, "Cell 1": 120, "Cell 2": 120},
+                "b.ipynb": {"Cell 0": 120},
+            }
+        )
+        == []
+    )
 
 
 def test_a_slow_cell_and_a_slow_notebook_are_named_with_their_seconds():
-    slow_cell, slow_lab = {"Cell 0": 1.0, "Cell 7": 130.4}, {f"Cell {i}": 100.0 for i in range(4)}
-    lines = over_budget({"03_x.ipynb": slow_cell, "01_y.ipynb": slow_lab, "02_z.ipynb": {"Cell 0": 3.0}})
+    slow_cell, slow_lab = (
+        {"Cell 0": 1.0, "Cell 7": 130.4},
+        {f"Cell {i}": 100.0 for i in range(4)},
+    )
+    lines = over_budget(
+        {"03_x.ipynb": slow_cell, "01_y.ipynb": slow_lab, "02_z.ipynb": {"Cell 0": 3.0}}
+    )
     assert lines == [
         "03_x.ipynb, Cell 7 took 130 s; a cell may take 120 s.",
         "01_y.ipynb took 400 s; a whole lab may take 360 s here.",
@@ -32,15 +45,20 @@ def test_a_slow_cell_and_a_slow_notebook_are_named_with_their_seconds():
 
 @pytest.fixture
 def run_notebook(pytester, monkeypatch):
-    """Run a one-cell notebook under nbval, the plugin as conftest.py beside it with these limits."""
+    """Run a one-cell notebook under nbval, the plugin as conftest.py beside it with
+    these limits."""
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
 
     def run(source: str, lab: float, cell: float):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
         nbformat.write(notebook, pytester.path / "slow.ipynb")
         limits = f"LAB_LIMIT, CELL_LIMIT = {lab}, {cell}\n"
-        (pytester.path / "conftest.py").write_text(f"{PLUGIN}\n{limits}", encoding="utf-8")
-        return pytester.runpytest_subprocess("--nbval", "--nbval-current-env", "-p", "no:cacheprovider", timeout=240)
+        (pytester.path / "conftest.py").write_text(
+            f"{PLUGIN}\n{limits}", encoding="utf-8"
+        )
+        return pytester.runpytest_subprocess(
+            "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", timeout=240
+        )
 
     return run
 

@@ -1,5 +1,5 @@
-"""What the course's networks answer, recorded: the file gives back what was written or nothing, and the explorer uses
-an entry for exactly the weights it belongs to.
+"""What the course's networks answer, recorded: the file gives back what was written or
+nothing, and the explorer uses an entry for exactly the weights it belongs to.
 """
 
 import json
@@ -16,8 +16,13 @@ from utils.explorer.subject import OWN, Subject
 from utils.files import data_folder
 from utils.models import baseline, to_bytes
 
-ANSWERS = st.lists(st.integers(0, 15), max_size=8).map(lambda half: bytes(half + half[::-1]))  # an even number
-ENTRIES = st.dictionaries(st.text("0123456789abcdef", min_size=1, max_size=24), ANSWERS, max_size=5)
+# an even number
+ANSWERS = st.lists(st.integers(0, 15), max_size=8).map(
+    lambda half: bytes(half + half[::-1])
+)
+ENTRIES = st.dictionaries(
+    st.text("0123456789abcdef", min_size=1, max_size=24), ANSWERS, max_size=5
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +40,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "explorer"
 
 
-# ------------------------------------------------------------------------------------------------------------ the file
+# ----------------------------------------------------------------------------- the file
 
 
 @given(ENTRIES)
@@ -62,21 +67,28 @@ def test_a_flipped_bit_or_a_missing_end_is_noticed(tmp_path_factory, data):
     path = place / recorded.NAME
     content = bytearray(path.read_bytes())
     if data.draw(st.booleans()):
-        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(
+            st.integers(0, 7)
+        )
     else:
         del content[data.draw(st.integers(0, len(content) - 1)) :]
     path.write_bytes(content)
     assert recorded.entries(place) == {}
 
 
-@pytest.mark.parametrize("facts", ["", "[]", "{}", "null", "5", '{"sha256": "0"}', '{"sha256": null}', "{", "\x00"])
+@pytest.mark.parametrize(
+    "facts",
+    ["", "[]", "{}", "null", "5", '{"sha256": "0"}', '{"sha256": null}', "{", "\x00"],
+)
 def test_wrong_facts_give_nothing(tmp_path, facts):
     recorded.write(FOUND, tmp_path)
     (tmp_path / "facts.json").write_text(facts)
     assert recorded.entries(tmp_path) == {}
 
 
-def test_a_file_that_is_no_table_of_tensors_gives_nothing_even_if_its_checksum_is_right(tmp_path):
+def test_a_file_that_is_no_table_of_tensors_gives_nothing_even_if_its_checksum_is_right(
+    tmp_path,
+):
     recorded.write(FOUND, tmp_path)
     (tmp_path / recorded.NAME).write_bytes(b"hello")
     facts = {"sha256": recorded.sha256(tmp_path / recorded.NAME)}
@@ -92,7 +104,7 @@ def test_missing_files_give_nothing(tmp_path, missing):
     assert recorded.entries(tmp_path / "nowhere") == {}
 
 
-# ------------------------------------------------------------------------------------------------------ in the explorer
+# ---------------------------------------------------------------------- in the explorer
 
 
 def sevens(controls: Controls, folder) -> None:
@@ -109,7 +121,11 @@ def test_an_entry_is_used_for_exactly_its_own_network(folder):
     panel.scope.value = "layerwise"
     assert panel.shown.predicted == bytes([7]) * 100  # all pictures at once
     assert panel.shown.accuracy == 0.1 and panel.shown.controls == chosen
-    for other in (replace(chosen, sparsity=0.6), replace(chosen, scope="global"), replace(chosen, network="lenet300")):
+    for other in (
+        replace(chosen, sparsity=0.6),
+        replace(chosen, scope="global"),
+        replace(chosen, network="lenet300"),
+    ):
         assert len(set(panel.state(other).predicted)) > 3
     assert panel.problems == []
 
@@ -153,7 +169,7 @@ def test_without_the_file_the_explorer_computes(folder, damage):
     assert panel.problems == [] and len(set(panel.shown.predicted)) > 3
 
 
-# ----------------------------------------------------------------------------------------------------- what is shipped
+# ---------------------------------------------------------------------- what is shipped
 
 SHIPPED = [
     Controls(0.0, network="resnet"),

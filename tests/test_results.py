@@ -1,4 +1,5 @@
-"""The long studies: read in words, written after every run, gone on with where they stopped, and complete."""
+"""The long studies: read in words, written after every run, gone on with where they
+stopped, and complete."""
 
 import json
 import runpy
@@ -27,10 +28,16 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path / "results"
 
 
-# ------------------------------------------------------------------------------------------------- what the labs read
+# ------------------------------------------------------------------- what the labs read
 
 RUNS = [
-    {"method": method, "sparsity": sparsity, "seed": seed, "validation_accuracy": accuracy, "seconds": 10 * seed}
+    {
+        "method": method,
+        "sparsity": sparsity,
+        "seed": seed,
+        "validation_accuracy": accuracy,
+        "seconds": 10 * seed,
+    }
     for method, sparsity, seed, accuracy in [
         ("cubic", 0.9, 0, 0.5),
         ("cubic", 0.9, 1, 0.75),
@@ -57,13 +64,19 @@ def test_runs_are_those_that_are_like_where_in_the_order_of_the_file(recorded):
 
 
 def test_spread_is_over_the_seeds_of_one_setting(recorded):
-    assert results.spread("some", method="cubic", sparsity=0.9) == Spread(mean=0.5, low=0.25, high=0.75, seeds=3)
-    assert results.spread("some", "seconds", method="cubic", sparsity=0.9) == Spread(10, 0, 20, 3)
+    assert results.spread("some", method="cubic", sparsity=0.9) == Spread(
+        mean=0.5, low=0.25, high=0.75, seeds=3
+    )
+    assert results.spread("some", "seconds", method="cubic", sparsity=0.9) == Spread(
+        10, 0, 20, 3
+    )
     assert results.spread("some", method="RigL") == Spread(0.875, 0.875, 0.875, 1)
 
 
 def test_bands_are_the_lower_and_the_upper_ends():
-    assert results.bands({"a": Spread(0.5, 0.25, 0.75, 3), "b": Spread(0.875, 0.8, 0.9, 2)}) == (
+    assert results.bands(
+        {"a": Spread(0.5, 0.25, 0.75, 3), "b": Spread(0.875, 0.8, 0.9, 2)}
+    ) == (
         [0.25, 0.8],
         [0.75, 0.9],
     )
@@ -71,7 +84,10 @@ def test_bands_are_the_lower_and_the_upper_ends():
 
 
 def test_a_mistyped_name_lists_the_known_ones(recorded):
-    with pytest.raises(ValueError, match=r"runs of some have no sede\. They have: method, seconds, seed"):
+    with pytest.raises(
+        ValueError,
+        match=r"runs of some have no sede\. They have: method, seconds, seed",
+    ):
         results.runs("some", sede=0)
     with pytest.raises(ValueError, match="entry='accuracy' is not in the runs of some"):
         results.spread("some", "accuracy", method="RigL")
@@ -80,7 +96,8 @@ def test_a_mistyped_name_lists_the_known_ones(recorded):
 @pytest.mark.parametrize("read", [results.runs, results.spread])
 def test_a_missing_file_is_named_with_its_repair(folder, read):
     with pytest.raises(
-        DamagedFileError, match=r"missing.*git checkout -- data/results.*make results ARGS=some"
+        DamagedFileError,
+        match=r"missing.*git checkout -- data/results.*make results ARGS=some",
     ) as caught:
         read("some")
     assert str(folder / "some.json") in str(caught.value)
@@ -101,7 +118,9 @@ def test_a_missing_file_is_named_with_its_repair(folder, read):
 )
 def test_a_damaged_file_is_named_with_its_repair(recorded, content):
     recorded.write_bytes(content)
-    with pytest.raises(DamagedFileError, match=r"damaged.*make results ARGS=some") as caught:
+    with pytest.raises(
+        DamagedFileError, match=r"damaged.*make results ARGS=some"
+    ) as caught:
         results.runs("some", seed=0)
     assert str(recorded) in str(caught.value)
 
@@ -117,27 +136,38 @@ def test_no_run_like_that_is_said(recorded):
 
 
 def test_a_spread_over_two_settings_is_refused(recorded):
-    with pytest.raises(ValueError, match=r"\{'method': 'cubic'\} does not single out one setting of some: a seed"):
+    with pytest.raises(
+        ValueError,
+        match=r"\{'method': 'cubic'\} does not single out one setting of some: a seed",
+    ):
         results.spread("some", method="cubic")
 
 
-# ------------------------------------------------------------------------------------------------ how they are written
+# ----------------------------------------------------------------- how they are written
 
 
 @pytest.fixture
 def done(folder, monkeypatch) -> list[int]:
-    """A study of three runs in place of all others; the list grows by the number of each run that is really done.
+    """A study of three runs in place of all others; the list grows by the number of
+    each run that is really done.
 
-    The last run fails while the file `stop` is there. Before each run the file must hold all earlier ones.
+    The last run fails while the file `stop` is there. Before each run the file must
+    hold all earlier ones.
     """
     done, path = [], folder / "small.json"
 
     def work(number: int) -> dict:
-        assert (len(json.loads(path.read_text())["runs"]) if path.exists() else 0) == number
+        assert (
+            len(json.loads(path.read_text())["runs"]) if path.exists() else 0
+        ) == number
         if number == 2 and (folder / "stop").exists():
             raise KeyboardInterrupt
         done.append(number)
-        return {"validation_accuracy": number / 4, "history": [0.25], "recipe": {"epochs": 1}}
+        return {
+            "validation_accuracy": number / 4,
+            "history": [0.25],
+            "recipe": {"epochs": 1},
+        }
 
     def small():
         """What it is about."""
@@ -151,20 +181,30 @@ def done(folder, monkeypatch) -> list[int]:
 def test_a_study_is_written_after_each_run(done, folder, capsys):
     studies.study("small")
     assert done == [0, 1, 2]
-    assert [path.name for path in folder.iterdir()] == ["small.json"]  # and no half-written one
+    # and no half-written one
+    assert [path.name for path in folder.iterdir()] == ["small.json"]
     text = (folder / "small.json").read_text()
     record = json.loads(text)
     assert text.endswith("}\n")
-    assert (record["about"], record["command"]) == ("What it is about.", "make results ARGS=small")
+    assert (record["about"], record["command"]) == (
+        "What it is about.",
+        "make results ARGS=small",
+    )
     assert record["torch"] == torch.__version__
-    assert [(run["method"], run["seed"], run["validation_accuracy"]) for run in record["runs"]] == [
+    assert [
+        (run["method"], run["seed"], run["validation_accuracy"])
+        for run in record["runs"]
+    ] == [
         ("some", 0, 0.0),
         ("some", 1, 0.25),
         ("some", 2, 0.5),
     ]
     assert all(run["seconds"] == 0 for run in record["runs"])
     assert results.spread("small") == Spread(0.25, 0.0, 0.5, 3)
-    assert capsys.readouterr().out.splitlines()[1] == "small: {'method': 'some', 'seed': 1}: 25.00%, 0 s"
+    assert (
+        capsys.readouterr().out.splitlines()[1]
+        == "small: {'method': 'some', 'seed': 1}: 25.00%, 0 s"
+    )
 
 
 def test_an_interrupted_study_goes_on_where_it_stopped(done, folder, capsys):
@@ -185,7 +225,8 @@ def test_an_interrupted_study_goes_on_where_it_stopped(done, folder, capsys):
 
 
 def test_an_interruption_before_later_runs_loses_none_of_them(done, folder):
-    """A run in the middle is missing (somebody added a setting): stopping there keeps what comes behind it."""
+    """A run in the middle is missing (somebody added a setting): stopping there keeps
+    what comes behind it."""
     studies.study("small")
     record = json.loads((folder / "small.json").read_text())
     second = record["runs"].pop(1)
@@ -203,7 +244,9 @@ def test_an_interruption_before_later_runs_loses_none_of_them(done, folder):
     studies.STUDIES["small"] = stopped
     with pytest.raises(KeyboardInterrupt):
         studies.study("small")
-    assert [run["seed"] for run in results.runs("small")] == [0, 2] and second["seed"] == 1
+    assert [run["seed"] for run in results.runs("small")] == [0, 2] and second[
+        "seed"
+    ] == 1
 
 
 def test_runs_that_the_study_no_longer_has_leave_its_file(done, folder):
@@ -222,7 +265,9 @@ def test_a_name_that_is_no_study_writes_nothing(folder):
     assert not list(folder.iterdir())
 
 
-def test_a_name_that_is_no_study_is_an_error_of_the_command(folder, monkeypatch, capsys):
+def test_a_name_that_is_no_study_is_an_error_of_the_command(
+    folder, monkeypatch, capsys
+):
     monkeypatch.setattr(sys, "argv", ["results.py", "structured", "dynamics"])
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(PROJECT / "tools" / "results.py"), run_name="__main__")
@@ -233,32 +278,46 @@ def test_a_name_that_is_no_study_is_an_error_of_the_command(folder, monkeypatch,
 
 
 def test_a_real_run_says_how_it_was_trained(course_data, monkeypatch):
-    few = Data(course_data.train[:200], course_data.validation[:100], course_data.test[:100])
+    few = Data(
+        course_data.train[:200], course_data.validation[:100], course_data.test[:100]
+    )
     monkeypatch.setattr(studies, "pictures", lambda: few)
     recipe, schedule = Recipe(epochs=2, batch_size=40), Cubic(0.9, updates=4)
-    found = json.loads(json.dumps(studies.trained(models.build("lenet300", 0), recipe, 0, schedule)))
+    found = json.loads(
+        json.dumps(studies.trained(models.build("lenet300", 0), recipe, 0, schedule))
+    )
     assert Recipe(**found["recipe"]) == recipe
     assert found["schedule"] == repr(Cubic(0.9, updates=4))
-    assert len(found["history"]) == 2 and found["history"][-1] == found["validation_accuracy"]
+    assert (
+        len(found["history"]) == 2
+        and found["history"][-1] == found["validation_accuracy"]
+    )
     assert 0.1 < found["validation_accuracy"] < 1
     assert studies.trained(models.build("lenet300", 0), recipe, 0)["schedule"] is None
 
 
-# -------------------------------------------------------------------------------------------------- what is committed
+# -------------------------------------------------------------------- what is committed
 
 COMMITTED = PROJECT / "data" / "results"
 
 
 @pytest.mark.parametrize("name", studies.STUDIES)
 def test_a_committed_study_is_complete(name):
-    """It holds the runs that the study would do, all of them and in order. Nothing is run here."""
+    """It holds the runs that the study would do, all of them and in order. Nothing is
+    run here."""
     path = COMMITTED / f"{name}.json"
     assert path.is_file(), f"{path} is missing: `make results ARGS={name}`"
     record = json.loads(path.read_text())
     due = [what for what, _ in studies.STUDIES[name]()]
-    assert [{key: run.get(key) for key in what} for what, run in zip(due, record["runs"], strict=False)] == due
+    assert [
+        {key: run.get(key) for key in what}
+        for what, run in zip(due, record["runs"], strict=False)
+    ] == due
     assert len(record["runs"]) == len(due)
-    assert (record["about"], record["command"]) == (studies.STUDIES[name].__doc__, f"make results ARGS={name}")
+    assert (record["about"], record["command"]) == (
+        studies.STUDIES[name].__doc__,
+        f"make results ARGS={name}",
+    )
     for run in record["runs"]:
         assert ("history" in run) == (name != "deployment")  # which trains nothing
         if "history" in run:

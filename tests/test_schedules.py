@@ -1,4 +1,5 @@
-"""Schedules keep their promise at every step, can be resumed, and do what their papers say."""
+"""Schedules keep their promise at every step, can be resumed, and do what their papers
+say."""
 
 import copy
 from itertools import pairwise
@@ -12,13 +13,24 @@ from torch import nn
 from utils import models, schedules, training
 from utils.files import DamagedFileError
 from utils.masks import magnitude_masks, report
-from utils.schedules import SET, Cubic, Iterative, Movement, OneShot, RigL, Schedule, erdos_renyi, rewire
+from utils.schedules import (
+    SET,
+    Cubic,
+    Iterative,
+    Movement,
+    OneShot,
+    RigL,
+    Schedule,
+    erdos_renyi,
+    rewire,
+)
 from utils.scores import prunable
 from utils.training import Recipe, fit
 
 KINDS = [OneShot, Iterative, Cubic, Movement, SET, RigL]
 SPARSE_FROM_START = [SET, RigL]
-RECIPE = Recipe(epochs=2, batch_size=40, learning_rate=0.01)  # of 600 pictures: 15 steps an epoch
+# of 600 pictures: 15 steps an epoch
+RECIPE = Recipe(epochs=2, batch_size=40, learning_rate=0.01)
 
 
 def small() -> nn.Module:
@@ -36,7 +48,8 @@ def kept(masks) -> int:
 
 
 class Watched:
-    """A schedule's twin that notes, after each step, the sparsity and whether the promise is kept."""
+    """A schedule's twin that notes, after each step, the sparsity and whether the
+    promise is kept."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule, self.counts, self.masks = schedule, [], []
@@ -52,20 +65,29 @@ class Watched:
     def after_step(self):
         self.schedule.after_step()
         for name, mask in self.schedule.masks.items():
-            assert not self.schedule.weights[name].detach()[~mask].any(), "a pruned weight is not zero"
+            assert not self.schedule.weights[name].detach()[~mask].any(), (
+                "a pruned weight is not zero"
+            )
         self.counts.append(kept(self.schedule.masks))
 
 
 def run(schedule: Schedule, tiny, model=None, **options) -> tuple[nn.Module, Watched]:
     model, watched = model or small(), Watched(schedule)
-    fit(model, tiny, options.pop("recipe", RECIPE), schedule=watched, progress=False, **options)
+    fit(
+        model,
+        tiny,
+        options.pop("recipe", RECIPE),
+        schedule=watched,
+        progress=False,
+        **options,
+    )
     return model, watched
 
 
 TOTAL = 784 * 20 + 200
 
 
-# ---------------------------------------------------------------------------------------------------------- the budget
+# --------------------------------------------------------------------------- the budget
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -100,7 +122,9 @@ def test_sparse_from_the_start_never_holds_more_than_promised(kind, tiny):
 
 
 def test_levels_follow_the_papers():
-    assert [Cubic(0.8).level(p) for p in (0, 0.5, 1)] == pytest.approx([0, 0.8 * 0.875, 0.8])
+    assert [Cubic(0.8).level(p) for p in (0, 0.5, 1)] == pytest.approx(
+        [0, 0.8 * 0.875, 0.8]
+    )
     steps = [1 - Iterative(0.9).level(p / 5) for p in range(6)]
     assert steps[0] == 1 and steps[-1] == pytest.approx(0.1)
     assert [b / a for a, b in pairwise(steps)] == pytest.approx([0.1 ** (1 / 5)] * 5)
@@ -114,11 +138,12 @@ def test_updates_are_spread_evenly_between_begin_and_end():
     schedule.start(small(), 100)
     assert schedule.due == {30: 1.0}
     schedule = Cubic(0.9, updates=50)
-    schedule.start(small(), 8)  # fewer steps than updates: the last one of each step counts
+    # fewer steps than updates: the last one of each step counts
+    schedule.start(small(), 8)
     assert max(schedule.due) == 6 and schedule.due[6] == 1
 
 
-# ------------------------------------------------------------------------------------------------ what each method does
+# ---------------------------------------------------------------- what each method does
 
 
 def test_one_shot_prunes_once_by_magnitude(tiny):
@@ -126,7 +151,9 @@ def test_one_shot_prunes_once_by_magnitude(tiny):
     _, watched = run(schedule, tiny)
     changed = [step for step, before, after in watched.masks if before is not after]
     assert changed == [15]
-    assert watched.counts[13] == TOTAL and watched.counts[14] == TOTAL - round(0.9 * TOTAL)
+    assert watched.counts[13] == TOTAL and watched.counts[14] == TOTAL - round(
+        0.9 * TOTAL
+    )
 
 
 def test_movement_scores_are_the_sum_of_minus_w_g_and_pruned_weights_are_kept_aside():
@@ -156,7 +183,8 @@ def test_a_weight_that_movement_pruned_comes_back_with_its_last_value():
     schedule.start(model, 4)
     schedule.level = lambda progress: 0.5
     values = model[1].weight.detach().clone()
-    for step, sign in ((1, 1.0), (2, -10.0)):  # first one half moves towards zero, then the other
+    # first one half moves towards zero, then the other
+    for step, sign in ((1, 1.0), (2, -10.0)):
         half = torch.ones_like(values)
         half[:10] = -1
         for weight in prunable(model).values():
@@ -209,10 +237,16 @@ def test_the_exchange_fades_out(tiny):
 
 
 @given(
-    st.integers(2, 200), st.floats(0, 1, exclude_max=True), st.floats(0.01, 0.99), st.integers(0, 100), st.booleans()
+    st.integers(2, 200),
+    st.floats(0, 1, exclude_max=True),
+    st.floats(0.01, 0.99),
+    st.integers(0, 100),
+    st.booleans(),
 )
 @settings(max_examples=200, deadline=None)
-def test_rewiring_keeps_the_count_and_the_largest(total, sparsity, fraction, seed, ties):
+def test_rewiring_keeps_the_count_and_the_largest(
+    total, sparsity, fraction, seed, ties
+):
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(total, generator=generator)
     weight = weight.round() if ties else weight
@@ -223,11 +257,19 @@ def test_rewiring_keeps_the_count_and_the_largest(total, sparsity, fraction, see
     stayed, dropped = weight[mask & new].abs(), weight[mask & ~new].abs()
     assert len(dropped) <= exchanged
     if len(dropped) and exchanged < mask.sum():
-        largest = weight[mask].abs().sort(descending=True).values[: int(mask.sum()) - exchanged]
+        largest = (
+            weight[mask]
+            .abs()
+            .sort(descending=True)
+            .values[: int(mask.sum()) - exchanged]
+        )
         assert dropped.max() <= largest.min() and len(stayed) >= len(largest)
 
 
-@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=5), st.floats(0, 0.99))
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=5),
+    st.floats(0, 0.99),
+)
 @settings(max_examples=100, deadline=None)
 def test_erdos_renyi_shares_out_exactly_the_budget(shapes, sparsity):
     model = nn.Sequential(*(nn.Linear(a, b) for a, b in shapes))
@@ -244,10 +286,12 @@ def test_erdos_renyi_leaves_small_layers_denser():
     share = erdos_renyi(models.build("lenet300"), 0.95)
     assert share["fc3.weight"] < share["fc2.weight"] < share["fc1.weight"]
     density = {name: 1 - value for name, value in share.items()}
-    assert density["fc1.weight"] / density["fc2.weight"] == pytest.approx((1084 / 235200) / (400 / 30000), rel=1e-2)
+    assert density["fc1.weight"] / density["fc2.weight"] == pytest.approx(
+        (1084 / 235200) / (400 / 30000), rel=1e-2
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------ one's own
+# ---------------------------------------------------------------------------- one's own
 
 
 def test_ones_own_schedule_is_one_method(tiny):
@@ -256,7 +300,9 @@ def test_ones_own_schedule_is_one_method(tiny):
             return magnitude_masks(self.model, progress * self.sparsity)
 
     _, watched = run(Linear(0.8, updates=4), tiny)
-    assert sorted(set(watched.counts), reverse=True) == [TOTAL - round(s * TOTAL) for s in (0.2, 0.4, 0.6, 0.8)]
+    assert sorted(set(watched.counts), reverse=True) == [
+        TOTAL - round(s * TOTAL) for s in (0.2, 0.4, 0.6, 0.8)
+    ]
 
 
 def test_pruned_weights_leave_no_trace_in_the_optimizer(tiny):
@@ -266,7 +312,10 @@ def test_pruned_weights_leave_no_trace_in_the_optimizer(tiny):
     for weight in prunable(twin).values():
         weight.grad = torch.ones_like(weight)
     schedule.before_step(5)
-    assert all(not weight.grad[~schedule.masks[name]].any() for name, weight in prunable(twin).items())
+    assert all(
+        not weight.grad[~schedule.masks[name]].any()
+        for name, weight in prunable(twin).items()
+    )
 
 
 @pytest.mark.parametrize("kind", [OneShot, Iterative, Cubic])
@@ -286,7 +335,9 @@ def test_a_sparse_network_gets_sparser_and_no_zero_comes_back(kind, tiny):
 def test_a_network_that_is_sparser_already_is_refused(tiny):
     model = small()
     fit(model, tiny, RECIPE, schedule=Cubic(0.9), progress=False)
-    with pytest.raises(ValueError, match=r"sparsity=0.5 is below that of the model, which is 0\.9"):
+    with pytest.raises(
+        ValueError, match=r"sparsity=0.5 is below that of the model, which is 0\.9"
+    ):
         fit(model, tiny, RECIPE, schedule=Cubic(0.5), progress=False)
 
 
@@ -296,10 +347,13 @@ def test_a_frozen_layer_is_pruned_and_not_trained(tiny):
     before = model[1].weight.detach().clone()
     fit(model, tiny, RECIPE, schedule=Cubic(0.5), progress=False)
     after = model[1].weight.detach()
-    assert torch.equal(after[after != 0], before[after != 0]) and (after == 0).float().mean() > 0.3
+    assert (
+        torch.equal(after[after != 0], before[after != 0])
+        and (after == 0).float().mean() > 0.3
+    )
 
 
-# --------------------------------------------------------------------------------------------------------- resumption
+# --------------------------------------------------------------------------- resumption
 
 
 class Interrupted(Exception):
@@ -308,12 +362,16 @@ class Interrupted(Exception):
 
 @pytest.mark.parametrize("kind", [None, *KINDS])
 @pytest.mark.parametrize("when", [4, 15, 16, 29])
-def test_a_run_interrupted_and_resumed_equals_one_that_was_not(kind, when, tiny, tmp_path):
+def test_a_run_interrupted_and_resumed_equals_one_that_was_not(
+    kind, when, tiny, tmp_path
+):
     def schedule():
         return kind and kind(0.9, updates=9) if kind is not OneShot else OneShot(0.9)
 
     whole = small()
-    history = fit(whole, tiny, RECIPE, validation=tiny, schedule=schedule(), progress=False)
+    history = fit(
+        whole, tiny, RECIPE, validation=tiny, schedule=schedule(), progress=False
+    )
     steps = iter(range(1, 100))
 
     def stop():
@@ -333,51 +391,105 @@ def test_a_run_interrupted_and_resumed_equals_one_that_was_not(kind, when, tiny,
             progress=False,
         )
     resumed, again = small(), schedule()
-    later = fit(resumed, tiny, RECIPE, validation=tiny, schedule=again, checkpoint=path, progress=False)
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
-    assert later.train_loss == history.train_loss and later.validation_accuracy == history.validation_accuracy
+    later = fit(
+        resumed,
+        tiny,
+        RECIPE,
+        validation=tiny,
+        schedule=again,
+        checkpoint=path,
+        progress=False,
+    )
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole.parameters(), resumed.parameters(), strict=True)
+    )
+    assert (
+        later.train_loss == history.train_loss
+        and later.validation_accuracy == history.validation_accuracy
+    )
     assert later.seconds == sorted(later.seconds)
     finished = small()
-    fit(finished, tiny, RECIPE, validation=tiny, schedule=schedule(), checkpoint=path, progress=False)
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), finished.parameters(), strict=True))
+    fit(
+        finished,
+        tiny,
+        RECIPE,
+        validation=tiny,
+        schedule=schedule(),
+        checkpoint=path,
+        progress=False,
+    )
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole.parameters(), finished.parameters(), strict=True)
+    )
 
 
 def test_a_convolutional_run_resumes_too(cnn, tiny, tmp_path):
-    recipe = Recipe(epochs=2, batch_size=100, optimizer="sgd", learning_rate=0.01, shift=2)
+    recipe = Recipe(
+        epochs=2, batch_size=100, optimizer="sgd", learning_rate=0.01, shift=2
+    )
     start = copy.deepcopy(cnn)
     fit(cnn, tiny, recipe, schedule=RigL(0.5), progress=False)
-    steps, path, resumed = iter(range(1, 100)), tmp_path / "run.pt", copy.deepcopy(start)
+    steps, path, resumed = (
+        iter(range(1, 100)),
+        tmp_path / "run.pt",
+        copy.deepcopy(start),
+    )
 
     def stop():
         if next(steps) == 9:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        fit(copy.deepcopy(start), tiny, recipe, schedule=RigL(0.5), checkpoint=path, after_step=stop, progress=False)
+        fit(
+            copy.deepcopy(start),
+            tiny,
+            recipe,
+            schedule=RigL(0.5),
+            checkpoint=path,
+            after_step=stop,
+            progress=False,
+        )
     fit(resumed, tiny, recipe, schedule=RigL(0.5), checkpoint=path, progress=False)
-    assert all(torch.equal(a, b) for a, b in zip(cnn.state_dict().values(), resumed.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            cnn.state_dict().values(), resumed.state_dict().values(), strict=True
+        )
+    )
 
 
 def test_the_checkpoint_of_another_run_is_refused(tiny, tmp_path):
     path = tmp_path / "run.pt"
     fit(small(), tiny, RECIPE, schedule=Cubic(0.9), checkpoint=path, progress=False)
-    for options in (dict(schedule=Cubic(0.8)), dict(schedule=None), dict(schedule=Cubic(0.9), seed=1)):
+    for options in (
+        dict(schedule=Cubic(0.8)),
+        dict(schedule=None),
+        dict(schedule=Cubic(0.9), seed=1),
+    ):
         before = small()
         with pytest.raises(ValueError, match="belongs to another run"):
             fit(before, tiny, RECIPE, checkpoint=path, progress=False, **options)
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x04cposix\nsystem\n(S'echo no'\ntR."])
-def test_a_damaged_checkpoint_is_named_and_nothing_in_it_runs(content, tiny, tmp_path, capfd):
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"\x80\x04cposix\nsystem\n(S'echo no'\ntR."]
+)
+def test_a_damaged_checkpoint_is_named_and_nothing_in_it_runs(
+    content, tiny, tmp_path, capfd
+):
     path = tmp_path / "run.pt"
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match=r"run\.pt is damaged, or no checkpoint.*delete it"):
+    with pytest.raises(
+        DamagedFileError, match=r"run\.pt is damaged, or no checkpoint.*delete it"
+    ):
         fit(small(), tiny, RECIPE, checkpoint=path, progress=False)
     assert path.read_bytes() == content
     assert "no" not in capfd.readouterr().out
 
 
-# ------------------------------------------------------------------------------------------------------------ bad input
+# ---------------------------------------------------------------------------- bad input
 
 
 @pytest.mark.parametrize(
@@ -404,10 +516,12 @@ def test_a_network_with_nothing_to_prune_is_refused(tiny):
         fit(model, tiny, RECIPE, schedule=Cubic(0.5), progress=False)
 
 
-# ----------------------------------------------------------------------------------------------------------- BatchNorm
+# ---------------------------------------------------------------------------- BatchNorm
 
 
-def test_batchnorm_is_re_estimated_to_the_mean_and_variance_of_what_it_gets(cnn, batches):
+def test_batchnorm_is_re_estimated_to_the_mean_and_variance_of_what_it_gets(
+    cnn, batches
+):
     cnn[1].running_mean.fill_(7.0)
     before = copy.deepcopy(dict(cnn.named_parameters()))
     cnn.train()
@@ -422,7 +536,11 @@ def test_batchnorm_is_re_estimated_to_the_mean_and_variance_of_what_it_gets(cnn,
 
 
 def test_every_schedule_of_the_module_is_tested():
-    found = {each for each in vars(schedules).values() if isinstance(each, type) and issubclass(each, Schedule)} - {
+    found = {
+        each
+        for each in vars(schedules).values()
+        if isinstance(each, type) and issubclass(each, Schedule)
+    } - {
         Schedule,
         schedules.SparseFromStart,
     }

@@ -11,7 +11,9 @@ from utils import scores
 from utils.scores import SCORES, UNIT_SCORES, Scores, prunable, sample_batches, score
 
 BY_NAME = [(name, False) for name in SCORES] + [(name, True) for name in UNIT_SCORES]
-NEED_PICTURES = [(n, u) for n, u in BY_NAME if n not in ("magnitude", "random", "l1", "l2")]
+NEED_PICTURES = [
+    (n, u) for n, u in BY_NAME if n not in ("magnitude", "random", "l1", "l2")
+]
 
 
 def gradients(model: nn.Module, images, labels) -> dict[str, torch.Tensor]:
@@ -19,7 +21,10 @@ def gradients(model: nn.Module, images, labels) -> dict[str, torch.Tensor]:
     model.eval()
     model.zero_grad()
     F.cross_entropy(model(images), labels).backward()
-    found = {name: dict(model.named_parameters())[name].grad.clone() for name in prunable(model)}
+    found = {
+        name: dict(model.named_parameters())[name].grad.clone()
+        for name in prunable(model)
+    }
     model.zero_grad()
     return found
 
@@ -28,13 +33,16 @@ def mean_over(batches, of) -> torch.Tensor:
     return torch.stack([of(*batch) for batch in batches]).mean(0)
 
 
-# ----------------------------------------------------------------------------------------------------- single weights
+# ----------------------------------------------------------------------- single weights
 
 
 def test_magnitude(cnn):
     got = score("magnitude", cnn)
     assert list(got) == list(prunable(cnn)) == ["0.weight", "3.weight", "7.weight"]
-    assert all(torch.equal(got[name], weight.detach().abs()) for name, weight in prunable(cnn).items())
+    assert all(
+        torch.equal(got[name], weight.detach().abs())
+        for name, weight in prunable(cnn).items()
+    )
     assert got.pictures == 0
 
 
@@ -57,21 +65,31 @@ def test_magnitude_is_a_copy_that_does_not_follow_the_weights(cnn):
 def test_gradient_and_taylor_are_means_over_the_batches(cnn, batches, name, of):
     got = score(name, cnn, batches)
     for key, weight in prunable(cnn).items():
-        wanted = mean_over(batches, lambda x, y, k=key, w=weight: of(w.detach(), gradients(cnn, x, y)[k]))
+        wanted = mean_over(
+            batches,
+            lambda x, y, k=key, w=weight: of(w.detach(), gradients(cnn, x, y)[k]),
+        )
         torch.testing.assert_close(got[key], wanted)
         assert wanted.abs().sum() > 0
     assert got.pictures == 32
 
 
 def test_taylor_by_hand():
-    """One weight a class, picture 1, logits w = (ln 3, 0), label 0: the probabilities are 3/4 and 1/4."""
+    """One weight a class, picture 1, logits w = (ln 3, 0), label 0: the probabilities
+    are 3/4 and 1/4."""
     model = nn.Linear(1, 2, bias=False)
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[math.log(3)], [0.0]]))
     batch = (torch.ones(1, 1), torch.tensor([0]))
-    assert score("gradient", model, [batch])["weight"].flatten().tolist() == pytest.approx([0.25, 0.25])
-    assert score("taylor", model, [batch])["weight"].flatten().tolist() == pytest.approx([math.log(3) / 4, 0])
-    assert score("snip", model, [batch])["weight"].flatten().tolist() == pytest.approx([1, 0])
+    assert score("gradient", model, [batch])[
+        "weight"
+    ].flatten().tolist() == pytest.approx([0.25, 0.25])
+    assert score("taylor", model, [batch])[
+        "weight"
+    ].flatten().tolist() == pytest.approx([math.log(3) / 4, 0])
+    assert score("snip", model, [batch])["weight"].flatten().tolist() == pytest.approx(
+        [1, 0]
+    )
 
 
 def test_taylor_predicts_the_change_of_the_loss_for_a_small_weight(cnn, batches):
@@ -89,26 +107,41 @@ def test_taylor_predicts_the_change_of_the_loss_for_a_small_weight(cnn, batches)
 def test_snip_uses_the_gradient_over_all_batches_and_sums_to_1(cnn, batches):
     images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
     whole = gradients(cnn, images, labels)
-    wanted = {name: (weight.detach() * whole[name]).abs() for name, weight in prunable(cnn).items()}
+    wanted = {
+        name: (weight.detach() * whole[name]).abs()
+        for name, weight in prunable(cnn).items()
+    }
     total = sum(tensor.sum() for tensor in wanted.values())
     got = score("snip", cnn, batches)
     for name in wanted:
-        torch.testing.assert_close(got[name], wanted[name] / total, rtol=1e-3, atol=1e-7)
+        torch.testing.assert_close(
+            got[name], wanted[name] / total, rtol=1e-3, atol=1e-7
+        )
     assert sum(tensor.sum().item() for tensor in got.values()) == pytest.approx(1)
 
 
 def test_averages_can_hide_a_sign_and_snip_does_not():
-    """Two batches whose gradients cancel: |g| averages to something, the gradient over both is zero."""
+    """Two batches whose gradients cancel: |g| averages to something, the gradient over
+    both is zero."""
     model = nn.Linear(1, 2, bias=False)
     with torch.no_grad():
         model.weight.fill_(0.5)
-    both = [(torch.ones(1, 1), torch.tensor([0])), (torch.ones(1, 1), torch.tensor([1]))]
-    assert score("gradient", model, both)["weight"].flatten().tolist() == pytest.approx([0.5, 0.5])
-    assert scores._average_over_batches(model, both, lambda w, g: g)["weight"].abs().sum() == 0
+    both = [
+        (torch.ones(1, 1), torch.tensor([0])),
+        (torch.ones(1, 1), torch.tensor([1])),
+    ]
+    assert score("gradient", model, both)["weight"].flatten().tolist() == pytest.approx(
+        [0.5, 0.5]
+    )
+    assert (
+        scores._average_over_batches(model, both, lambda w, g: g)["weight"].abs().sum()
+        == 0
+    )
 
 
 def test_activation_against_a_naive_loop(cnn, batches):
-    """|w| times the root mean square of the input channel it multiplies, also where convolutions have groups."""
+    """|w| times the root mean square of the input channel it multiplies, also where
+    convolutions have groups."""
     cnn.eval()
     images = torch.cat([images for images, _ in batches])
     with torch.no_grad():
@@ -119,11 +152,18 @@ def test_activation_against_a_naive_loop(cnn, batches):
     wanted = torch.empty_like(grouped)
     for filter in range(6):
         for channel in range(2):
-            source = channel + 2 * (filter // 3)  # filters 0-2 see inputs 0 and 1, filters 3-5 see 2 and 3
-            wanted[filter, channel] = grouped[filter, channel].abs() * inner[:, source].square().mean().sqrt()
+            # filters 0-2 see inputs 0 and 1, filters 3-5 see 2 and 3
+            source = channel + 2 * (filter // 3)
+            wanted[filter, channel] = (
+                grouped[filter, channel].abs() * inner[:, source].square().mean().sqrt()
+            )
     torch.testing.assert_close(got["3.weight"], wanted)
-    torch.testing.assert_close(got["0.weight"], conv.abs() * images.square().mean().sqrt())
-    torch.testing.assert_close(got["7.weight"], linear.abs() * last.square().mean(0).sqrt())
+    torch.testing.assert_close(
+        got["0.weight"], conv.abs() * images.square().mean().sqrt()
+    )
+    torch.testing.assert_close(
+        got["7.weight"], linear.abs() * last.square().mean(0).sqrt()
+    )
     assert got.pictures == 32
 
 
@@ -131,22 +171,30 @@ def test_random_is_reproducible_uniform_and_leaves_the_global_generator(cnn):
     state = torch.get_rng_state()
     got = score("random", cnn)
     assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(got[name], again) for name, again in scores.random(cnn, seed=0).items())
+    assert all(
+        torch.equal(got[name], again)
+        for name, again in scores.random(cnn, seed=0).items()
+    )
     assert not torch.equal(got["7.weight"], scores.random(cnn, seed=1)["7.weight"])
     assert 0.4 < got["7.weight"].mean() < 0.6
 
 
-# -------------------------------------------------------------------------------------------------------------- units
+# -------------------------------------------------------------------------------- units
 
 
 @pytest.mark.parametrize(
     ("name", "of"),
-    [("l1", lambda row: row.abs().sum()), ("l2", lambda row: row.square().sum().sqrt())],
+    [
+        ("l1", lambda row: row.abs().sum()),
+        ("l2", lambda row: row.square().sum().sqrt()),
+    ],
 )
 def test_unit_magnitudes_row_by_row(cnn, name, of):
     got = score(name, cnn, units=True)
     for key, weight in prunable(cnn).items():
-        torch.testing.assert_close(got[key], torch.stack([of(row) for row in weight.detach()]))
+        torch.testing.assert_close(
+            got[key], torch.stack([of(row) for row in weight.detach()])
+        )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +210,9 @@ def test_unit_gradient_scores_row_by_row(cnn, batches, name, of):
     for key, weight in prunable(cnn).items():
 
         def rows(images, labels, key=key, weight=weight):
-            pairs = zip(weight.detach(), gradients(cnn, images, labels)[key], strict=True)
+            pairs = zip(
+                weight.detach(), gradients(cnn, images, labels)[key], strict=True
+            )
             return torch.stack([of(w, g) for w, g in pairs])
 
         torch.testing.assert_close(got[key], mean_over(batches, rows))
@@ -173,7 +223,11 @@ def test_unit_activation_is_the_mean_output_after_relu(cnn, batches):
     cnn.eval()
     images = torch.cat([images for images, _ in batches])
     with torch.no_grad():
-        outputs = {"0.weight": cnn[:1](images), "3.weight": cnn[:4](images), "7.weight": cnn(images)}
+        outputs = {
+            "0.weight": cnn[:1](images),
+            "3.weight": cnn[:4](images),
+            "7.weight": cnn(images),
+        }
     got = score("activation", cnn, batches, units=True)
     for name, output in outputs.items():
         by_unit = output.clamp(min=0).transpose(0, 1).flatten(1).mean(1)
@@ -181,17 +235,20 @@ def test_unit_activation_is_the_mean_output_after_relu(cnn, batches):
 
 
 def test_activation_of_a_linear_layer_over_positions():
-    """`[n, positions, features]` inputs, as in a transformer: the last dimension is the channel."""
+    """`[n, positions, features]` inputs, as in a transformer: the last dimension is the
+    channel."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 5), nn.Flatten(), nn.Linear(20, 2))
     images = torch.randn(7, 4, 3)
     batch = [(images, torch.zeros(7, dtype=torch.long))]
     got = score("activation", model, batch)["0.weight"]
-    torch.testing.assert_close(got, model[0].weight.detach().abs() * images.square().mean((0, 1)).sqrt())
+    torch.testing.assert_close(
+        got, model[0].weight.detach().abs() * images.square().mean((0, 1)).sqrt()
+    )
     assert score("activation", model, batch, units=True)["0.weight"].shape == (5,)
 
 
-# ------------------------------------------------------------------------------------------------- what holds for all
+# ------------------------------------------------------------------- what holds for all
 
 
 @pytest.mark.parametrize(("name", "units"), BY_NAME)
@@ -221,7 +278,12 @@ def test_the_model_is_left_as_it_was_by_an_error_too(cnn, unchanged, name, units
     cnn.train()
     check = unchanged(cnn)
     with pytest.raises(RuntimeError, match=r"."):
-        score(name, cnn, [(torch.zeros(2, 3, 28, 28), torch.zeros(2, dtype=torch.long))], units=units)
+        score(
+            name,
+            cnn,
+            [(torch.zeros(2, 3, 28, 28), torch.zeros(2, dtype=torch.long))],
+            units=units,
+        )
     check()
 
 
@@ -250,21 +312,32 @@ def test_scores_are_computed_inside_no_grad_too(cnn, batches, name, units):
 def test_an_unknown_name_lists_the_known_ones(cnn, units):
     with pytest.raises(ValueError, match="name='magnitud'") as caught:
         score("magnitud", cnn, units=units)
-    assert all(known in str(caught.value) for known in (UNIT_SCORES if units else SCORES))
+    assert all(
+        known in str(caught.value) for known in (UNIT_SCORES if units else SCORES)
+    )
 
 
 def test_a_score_of_ones_own_is_one_line(cnn, monkeypatch):
-    monkeypatch.setitem(SCORES, "mine", lambda model, batches: Scores(prunable(model), len(batches)))
+    monkeypatch.setitem(
+        SCORES, "mine", lambda model, batches: Scores(prunable(model), len(batches))
+    )
     assert score("mine", cnn, [1, 2]).pictures == 2
 
 
 def test_what_a_score_says_of_itself():
-    assert repr(Scores({"a": torch.zeros(2, 3)}, 2560)) == "Scores from 2,560 pictures: a [2, 3]"
+    assert (
+        repr(Scores({"a": torch.zeros(2, 3)}, 2560))
+        == "Scores from 2,560 pictures: a [2, 3]"
+    )
 
 
 def test_prunable_are_weights_of_linear_and_convolutional_layers_only():
     model = nn.Sequential(
-        nn.Conv1d(1, 1, 1), nn.BatchNorm1d(1), nn.Conv3d(1, 1, 1), nn.Embedding(3, 3), nn.Linear(1, 1)
+        nn.Conv1d(1, 1, 1),
+        nn.BatchNorm1d(1),
+        nn.Conv3d(1, 1, 1),
+        nn.Embedding(3, 3),
+        nn.Linear(1, 1),
     )
     assert list(prunable(model)) == ["0.weight", "2.weight", "4.weight"]
     assert prunable(model)["4.weight"] is model[4].weight
@@ -276,31 +349,44 @@ def test_a_model_with_nothing_to_prune_is_refused(name, units, batches):
         score(name, nn.Sequential(nn.Flatten(), nn.ReLU()), batches, units=units)
 
 
-# ----------------------------------------------------------------------------------------------------- sample_batches
+# ----------------------------------------------------------------------- sample_batches
 
 
 def test_sampled_batches_hold_different_pictures_of_the_training_set(tiny):
     got = sample_batches(tiny, 3, batch_size=200)
     assert [images.shape for images, _ in got] == [(200, 1, 28, 28)] * 3
     sums = torch.cat([images.double().sum((1, 2, 3)) for images, _ in got])
-    assert torch.equal(sums.sort().values, tiny.images.double().sum((1, 2, 3)).sort().values)
+    assert torch.equal(
+        sums.sort().values, tiny.images.double().sum((1, 2, 3)).sort().values
+    )
     assert not torch.equal(got[0][0], tiny.images[:200])
 
 
 def test_sampled_labels_belong_to_their_pictures(tiny):
-    label_of = {image.numpy().tobytes(): label for image, label in zip(tiny.images, tiny.labels.tolist(), strict=True)}
+    label_of = {
+        image.numpy().tobytes(): label
+        for image, label in zip(tiny.images, tiny.labels.tolist(), strict=True)
+    }
     for images, labels in sample_batches(tiny, 2, batch_size=50):
-        assert [label_of[image.numpy().tobytes()] for image in images] == labels.tolist()
+        assert [
+            label_of[image.numpy().tobytes()] for image in images
+        ] == labels.tolist()
 
 
 def test_samples_are_reproducible_differ_by_seed_and_leave_the_global_generator(tiny):
     state = torch.get_rng_state()
-    first, again, other = (sample_batches(tiny, 1, 64, seed=seed)[0][1] for seed in (5, 5, 6))
+    first, again, other = (
+        sample_batches(tiny, 1, 64, seed=seed)[0][1] for seed in (5, 5, 6)
+    )
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-@pytest.mark.parametrize(("count", "batch_size"), [(0, 10), (7, 100), (1, 601), (-1, 10), (1, 0), (-2, -10)])
+@pytest.mark.parametrize(
+    ("count", "batch_size"), [(0, 10), (7, 100), (1, 601), (-1, 10), (1, 0), (-2, -10)]
+)
 def test_a_sample_that_cannot_be_is_refused(tiny, count, batch_size):
-    with pytest.raises(ValueError, match=rf"count={count}.*batch_size={batch_size}.*600"):
+    with pytest.raises(
+        ValueError, match=rf"count={count}.*batch_size={batch_size}.*600"
+    ):
         sample_batches(tiny, count, batch_size)

@@ -1,4 +1,5 @@
-"""Surgery is exact: on random networks, on torchvision's, against torch-pruning; what it cannot do it refuses first."""
+"""Surgery is exact: on random networks, on torchvision's, against torch-pruning; what
+it cannot do it refuses first."""
 
 import copy
 import warnings
@@ -21,7 +22,7 @@ from utils.scores import UNIT_SCORES, score
 
 torchvision = pytest.importorskip("torchvision")
 
-# ----------------------------------------------------------------------------------------------------- random networks
+# ---------------------------------------------------------------------- random networks
 
 
 class Residual(nn.Module):
@@ -30,9 +31,16 @@ class Residual(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.inner = nn.Sequential(
-            nn.Conv2d(inputs, 4, 3, stride, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, outputs, 1, bias=False)
+            nn.Conv2d(inputs, 4, 3, stride, 1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Conv2d(4, outputs, 1, bias=False),
         )
-        self.short = nn.Identity() if inputs == outputs and stride == 1 else nn.Conv2d(inputs, outputs, 1, stride)
+        self.short = (
+            nn.Identity()
+            if inputs == outputs and stride == 1
+            else nn.Conv2d(inputs, outputs, 1, stride)
+        )
 
     def forward(self, x):
         return F.relu(self.inner(x) + self.short(x))
@@ -44,39 +52,67 @@ class Concatenation(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.wide = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.narrow = nn.Sequential(nn.Conv2d(inputs, outputs, 1), nn.BatchNorm2d(outputs))
+        self.narrow = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1), nn.BatchNorm2d(outputs)
+        )
 
     def forward(self, x):
         return torch.cat([F.relu(self.wide(x)), x, self.narrow(x)], dim=1)
 
 
 class Gate(nn.Module):
-    """Squeeze and excite: each channel is multiplied by a number made from all of them."""
+    """Squeeze and excite: each channel is multiplied by a number made from all of
+    them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.down, self.up = nn.Conv2d(channels, 3, 1), nn.Conv2d(3, channels, 1)
 
     def forward(self, x):
-        return x * torch.sigmoid(self.up(F.relu(self.down(x.mean((2, 3), keepdim=True)))))
+        return x * torch.sigmoid(
+            self.up(F.relu(self.down(x.mean((2, 3), keepdim=True))))
+        )
 
 
-STAGES = ("conv", "strided", "grouped", "depthwise", "pool", "residual", "strided residual", "concatenation", "gate")
+STAGES = (
+    "conv",
+    "strided",
+    "grouped",
+    "depthwise",
+    "pool",
+    "residual",
+    "strided residual",
+    "concatenation",
+    "gate",
+)
 
 
 def random_network(kinds: list[str], head: str, seed: int) -> nn.Module:
-    """A network of these stages for `[n, 2, 12, 12]`, every number in it random, in eval mode."""
+    """A network of these stages for `[n, 2, 12, 12]`, every number in it random, in
+    eval mode."""
     torch.manual_seed(seed)
     layers, width = [nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()], 8
     for kind in kinds:
         if kind in ("conv", "strided"):
-            layers += [nn.Conv2d(width, 6, 3, 1 + (kind == "strided"), 1, bias=False), nn.BatchNorm2d(6), nn.ReLU()]
+            layers += [
+                nn.Conv2d(width, 6, 3, 1 + (kind == "strided"), 1, bias=False),
+                nn.BatchNorm2d(6),
+                nn.ReLU(),
+            ]
             width = 6
         elif kind == "grouped":
-            layers += [nn.Conv2d(width, 2 * width, 3, padding=1, groups=2), nn.ReLU(), nn.Conv2d(2 * width, 8, 1)]
+            layers += [
+                nn.Conv2d(width, 2 * width, 3, padding=1, groups=2),
+                nn.ReLU(),
+                nn.Conv2d(2 * width, 8, 1),
+            ]
             width = 8
         elif kind == "depthwise":
-            layers += [nn.Conv2d(width, width, 3, padding=1, groups=width), nn.BatchNorm2d(width), nn.ReLU6()]
+            layers += [
+                nn.Conv2d(width, width, 3, padding=1, groups=width),
+                nn.BatchNorm2d(width),
+                nn.ReLU6(),
+            ]
         elif kind == "pool":
             layers.append(nn.MaxPool2d(3, stride=1, padding=1))
         elif kind == "gate":
@@ -89,7 +125,13 @@ def random_network(kinds: list[str], head: str, seed: int) -> nn.Module:
             layers.append(Residual(width, outputs, stride))
             width = outputs
     size = {"average": 1, "flatten": 2}[head]
-    layers += [nn.AdaptiveAvgPool2d(size), nn.Flatten(), nn.Linear(width * size**2, 7), nn.ReLU(), nn.Linear(7, 5)]
+    layers += [
+        nn.AdaptiveAvgPool2d(size),
+        nn.Flatten(),
+        nn.Linear(width * size**2, 7),
+        nn.ReLU(),
+        nn.Linear(7, 5),
+    ]
     network = nn.Sequential(*layers)
     randomise(network)
     return network.eval()
@@ -119,14 +161,20 @@ NETWORKS = dict(
 )
 
 
-@given(**NETWORKS, scope=st.sampled_from(["layerwise", "global"]), multiple=st.integers(1, 4))
+@given(
+    **NETWORKS,
+    scope=st.sampled_from(["layerwise", "global"]),
+    multiple=st.integers(1, 4),
+)
 @settings(max_examples=60, deadline=None)
 def test_removed_equals_zeroed(kinds, head, seed, ratio, scope, multiple):
     network = random_network(kinds, head, seed)
     before = copy.deepcopy(network.state_dict())
     scores = score("random", network, units=True)
     try:
-        masks = surgery.unit_masks(network, PICTURES[:1], scores, ratio, scope=scope, multiple=multiple)
+        masks = surgery.unit_masks(
+            network, PICTURES[:1], scores, ratio, scope=scope, multiple=multiple
+        )
     except ValueError as error:
         assert "every unit" in str(error)
         return
@@ -136,11 +184,17 @@ def test_removed_equals_zeroed(kinds, head, seed, ratio, scope, multiple):
         assert relative(zeroed(PICTURES), small(PICTURES)) < 1e-5
     for name, mask in masks.items():
         assert len(small.get_parameter(name)) == mask.sum(), name
-    assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in before.items())
+    assert all(
+        torch.equal(network.state_dict()[name], tensor)
+        for name, tensor in before.items()
+    )
     assert [type(m) for m in small.modules()] == [type(m) for m in network.modules()]
     for module in small.modules():  # what a layer says of itself is what it holds
         if isinstance(module, nn.Conv2d):
-            assert module.weight.shape[:2] == (module.out_channels, module.in_channels // module.groups)
+            assert module.weight.shape[:2] == (
+                module.out_channels,
+                module.in_channels // module.groups,
+            )
         elif isinstance(module, nn.Linear):
             assert module.weight.shape == (module.out_features, module.in_features)
         elif isinstance(module, nn.BatchNorm2d):
@@ -149,20 +203,32 @@ def test_removed_equals_zeroed(kinds, head, seed, ratio, scope, multiple):
 
 @given(**NETWORKS)
 @settings(max_examples=40, deadline=None)
-def test_units_whose_outgoing_weights_are_zero_leave_without_a_trace(kinds, head, seed, ratio):
+def test_units_whose_outgoing_weights_are_zero_leave_without_a_trace(
+    kinds, head, seed, ratio
+):
     network = random_network(kinds, head, seed)
     channels = follow(network, PICTURES[:1])
     try:
-        masks = surgery.unit_masks(network, PICTURES[:1], score("random", network, units=True), ratio)
+        masks = surgery.unit_masks(
+            network, PICTURES[:1], score("random", network, units=True), ratio
+        )
     except ValueError as error:
         assert "every unit" in str(error)
         return
     gone = np.zeros(len(channels.parent), dtype=bool)
     for name, mask in masks.items():
-        gone[channels.root(channels.layers[name.removesuffix(".weight")].outputs[~mask.numpy()])] = True
+        gone[
+            channels.root(
+                channels.layers[name.removesuffix(".weight")].outputs[~mask.numpy()]
+            )
+        ] = True
     for layer in channels.layers.values():
-        if layer.inputs is not None and layer.module.weight.shape[1] == len(layer.inputs):
-            layer.module.weight.data[:, torch.from_numpy(gone[channels.root(layer.inputs)])] = 0
+        if layer.inputs is not None and layer.module.weight.shape[1] == len(
+            layer.inputs
+        ):
+            layer.module.weight.data[
+                :, torch.from_numpy(gone[channels.root(layer.inputs)])
+            ] = 0
     with torch.no_grad():
         small = surgery.remove_units(network, PICTURES[:1], masks)
         assert relative(network(PICTURES), small(PICTURES)) < 1e-5
@@ -170,11 +236,17 @@ def test_units_whose_outgoing_weights_are_zero_leave_without_a_trace(kinds, head
 
 @given(**NETWORKS)
 @settings(max_examples=15, deadline=None)
-def test_a_smaller_network_makes_the_round_trip_through_safetensors(kinds, head, seed, ratio):
+def test_a_smaller_network_makes_the_round_trip_through_safetensors(
+    kinds, head, seed, ratio
+):
     network = random_network(kinds, head, seed)
     ratio = min(ratio, 0.4)  # two groups are left whole
-    small = surgery.shrink(network, PICTURES[:1], score("l2", network, units=True), ratio)
-    twin = surgery.shrink(network, PICTURES[:1], score("l2", network, units=True), ratio)
+    small = surgery.shrink(
+        network, PICTURES[:1], score("l2", network, units=True), ratio
+    )
+    twin = surgery.shrink(
+        network, PICTURES[:1], score("l2", network, units=True), ratio
+    )
     for parameter in twin.parameters():
         parameter.data.zero_()
     twin.load_state_dict(safetensors.torch.load(to_bytes(small)))
@@ -197,22 +269,30 @@ def test_a_smaller_network_runs_as_onnx(tmp_path):
 
 
 def test_the_old_network_and_the_new_share_no_memory():
-    """Layers that keep everything are copied too: training one must not move the other."""
+    """Layers that keep everything are copied too: training one must not move the
+    other."""
     network = random_network(["residual"], "average", 0)
     masks = {"0.weight": unit_mask(8, 2)}
-    for new in (surgery.remove_units(network, PICTURES[:1], masks), surgery.zero_units(network, PICTURES[:1], masks)):
+    for new in (
+        surgery.remove_units(network, PICTURES[:1], masks),
+        surgery.zero_units(network, PICTURES[:1], masks),
+    ):
         old = {tensor.data_ptr() for tensor in network.state_dict().values()}
         assert not old & {tensor.data_ptr() for tensor in new.state_dict().values()}
 
 
 def test_a_smaller_network_trains():
     network = random_network(["residual", "depthwise"], "average", 0)
-    small = surgery.shrink(network, PICTURES[:1], score("l2", network, units=True), 0.5).train()
+    small = surgery.shrink(
+        network, PICTURES[:1], score("l2", network, units=True), 0.5
+    ).train()
     small(PICTURES).sum().backward()
-    assert all(p.grad is not None and p.grad.shape == p.shape for p in small.parameters())
+    assert all(
+        p.grad is not None and p.grad.shape == p.shape for p in small.parameters()
+    )
 
 
-# ------------------------------------------------------------------------------------------------------- real networks
+# ------------------------------------------------------------------------ real networks
 
 TORCHVISION = [
     *("resnet18", "resnet34", "resnet50", "vgg11", "vgg16", "vgg11_bn", "vgg16_bn"),
@@ -223,7 +303,9 @@ TORCHVISION = [
 def torchvision_network(name: str) -> tuple[nn.Module, torch.Tensor]:
     """A network of torchvision with random weights in eval mode, and two pictures."""
     torch.manual_seed(0)
-    options = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
+    options = (
+        {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         network = getattr(torchvision.models, name)(**options)
@@ -231,7 +313,9 @@ def torchvision_network(name: str) -> tuple[nn.Module, torch.Tensor]:
     return network.eval(), torch.randn(2, 3, 64, 64)
 
 
-def removed_by_torch_pruning(network: nn.Module, example: torch.Tensor, channels, masks) -> nn.Module:
+def removed_by_torch_pruning(
+    network: nn.Module, example: torch.Tensor, channels, masks
+) -> nn.Module:
     """The same units taken out by torch-pruning, one coupled set after the other."""
     tp = pytest.importorskip("torch_pruning")
     graph = tp.DependencyGraph().build_dependency(network, example_inputs=example)
@@ -249,11 +333,16 @@ def removed_by_torch_pruning(network: nn.Module, example: torch.Tensor, channels
 def test_torchvision_networks_agree_with_zeroing_and_with_torch_pruning(name):
     network, pictures = torchvision_network(name)
     channels = follow(network, pictures[:1])
-    masks = surgery.unit_masks(network, pictures[:1], score("l1", network, units=True), 0.5)
+    masks = surgery.unit_masks(
+        network, pictures[:1], score("l1", network, units=True), 0.5
+    )
     small = surgery.remove_units(network, pictures[:1], masks)
     with torch.no_grad():
         found = small(pictures)
-        assert relative(surgery.zero_units(network, pictures[:1], masks)(pictures), found) < 1e-5
+        assert (
+            relative(surgery.zero_units(network, pictures[:1], masks)(pictures), found)
+            < 1e-5
+        )
     theirs = removed_by_torch_pruning(network, pictures[:1], channels, masks)
     assert measure.parameters(small) == measure.parameters(theirs)
     assert measure.macs(small, pictures[:1]) == measure.macs(theirs, pictures[:1])
@@ -269,24 +358,44 @@ def test_what_leaves_with_a_filter_is_what_torch_pruning_says(name):
     graph = tp.DependencyGraph().build_dependency(network, example_inputs=pictures[:1])
     names = {module: name for name, module in network.named_modules()}
     for home in list(channels.sets())[:: max(1, len(channels.sets()) // 8)]:
-        group = graph.get_pruning_group(network.get_submodule(home), tp.prune_conv_out_channels, idxs=[1])
+        group = graph.get_pruning_group(
+            network.get_submodule(home), tp.prune_conv_out_channels, idxs=[1]
+        )
         theirs: dict[str, set[int]] = {}
         for dependency, positions in group:
             module = dependency.target.module
             if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
-                inputs = "in_channels" in dependency.handler.__name__ and not isinstance(module, nn.BatchNorm2d)
-                theirs.setdefault(f"{names[module]} {'inputs' if inputs else 'outputs'}", set()).update(positions)
+                inputs = (
+                    "in_channels" in dependency.handler.__name__
+                    and not isinstance(module, nn.BatchNorm2d)
+                )
+                theirs.setdefault(
+                    f"{names[module]} {'inputs' if inputs else 'outputs'}", set()
+                ).update(positions)
         ours = channels.takes(home, 1)
-        depthwise = {n for n, m in network.named_modules() if getattr(m, "groups", 1) > 1}
-        sides = {key for key in {*ours, *theirs} if key.rpartition(" ")[0] not in depthwise}
-        assert {key: sorted(theirs.get(key, ())) for key in sides} == {key: ours.get(key, []) for key in sides}
+        depthwise = {
+            n for n, m in network.named_modules() if getattr(m, "groups", 1) > 1
+        }
+        sides = {
+            key for key in {*ours, *theirs} if key.rpartition(" ")[0] not in depthwise
+        }
+        assert {key: sorted(theirs.get(key, ())) for key in sides} == {
+            key: ours.get(key, []) for key in sides
+        }
 
 
-@pytest.mark.parametrize("name", ["resnext50_32x4d", "efficientnet_b0", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    "name", ["resnext50_32x4d", "efficientnet_b0", "mobilenet_v3_small"]
+)
 def test_grouped_convolutions_and_gates_of_torchvision(name):
     network, pictures = torchvision_network(name)
-    masks = surgery.unit_masks(network, pictures[:1], score("l1", network, units=True), 0.5)
-    small, zeroed = (f(network, pictures[:1], masks) for f in (surgery.remove_units, surgery.zero_units))
+    masks = surgery.unit_masks(
+        network, pictures[:1], score("l1", network, units=True), 0.5
+    )
+    small, zeroed = (
+        f(network, pictures[:1], masks)
+        for f in (surgery.remove_units, surgery.zero_units)
+    )
     with torch.no_grad():
         assert relative(zeroed(pictures), small(pictures)) < 1e-5
 
@@ -295,13 +404,17 @@ def test_grouped_convolutions_and_gates_of_torchvision(name):
 def test_the_networks_of_the_course(name):
     network, pictures = models.baseline(name), torch.randn(4, 1, 28, 28)
     masks = surgery.unit_masks(network, EXAMPLE, score("l2", network, units=True), 0.3)
-    small, zeroed = (f(network, EXAMPLE, masks) for f in (surgery.remove_units, surgery.zero_units))
+    small, zeroed = (
+        f(network, EXAMPLE, masks) for f in (surgery.remove_units, surgery.zero_units)
+    )
     with torch.no_grad():
         assert relative(zeroed(pictures), small(pictures)) < 1e-5
-    assert small[-1].out_features == 10 and measure.parameters(small) < 0.7 * measure.parameters(network)
+    assert small[-1].out_features == 10 and measure.parameters(
+        small
+    ) < 0.7 * measure.parameters(network)
 
 
-# ------------------------------------------------------------------------------------------------------ choosing units
+# ----------------------------------------------------------------------- choosing units
 
 
 @pytest.fixture
@@ -314,9 +427,21 @@ EXAMPLE = torch.zeros(1, 1, 28, 28)
 
 @pytest.mark.parametrize("name", UNIT_SCORES)
 def test_every_unit_score_can_choose(name, batches, cnn):
-    network = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.Flatten(), nn.Linear(8 * 576, 10))
-    small = surgery.shrink(network, EXAMPLE, score(name, network, batches, units=True), 0.5)
-    assert (small[0].out_channels, small[2].out_channels, small[4].in_features) == (3, 4, 4 * 576)
+    network = nn.Sequential(
+        nn.Conv2d(1, 6, 3),
+        nn.ReLU(),
+        nn.Conv2d(6, 8, 3),
+        nn.Flatten(),
+        nn.Linear(8 * 576, 10),
+    )
+    small = surgery.shrink(
+        network, EXAMPLE, score(name, network, batches, units=True), 0.5
+    )
+    assert (small[0].out_channels, small[2].out_channels, small[4].in_features) == (
+        3,
+        4,
+        4 * 576,
+    )
 
 
 def test_the_units_of_lowest_score_leave_exactly_as_many_as_asked(vgg):
@@ -340,7 +465,10 @@ def test_units_tied_by_an_addition_are_judged_together():
 
 def test_ratios_by_layer_exclusion_and_rounding(vgg):
     scores = score("l1", vgg, units=True)
-    kept = {n: int(m.sum()) for n, m in surgery.unit_masks(vgg, EXAMPLE, scores, {"3.weight": 0.5}).items()}
+    kept = {
+        n: int(m.sum())
+        for n, m in surgery.unit_masks(vgg, EXAMPLE, scores, {"3.weight": 0.5}).items()
+    }
     assert kept == {
         "0.weight": 64,
         "3.weight": 32,
@@ -349,18 +477,29 @@ def test_ratios_by_layer_exclusion_and_rounding(vgg):
         "14.weight": 256,
         "19.weight": 10,
     }
-    kept = {n: int(m.sum()) for n, m in surgery.unit_masks(vgg, EXAMPLE, scores, 0.5, exclude="7.weight").items()}
+    kept = {
+        n: int(m.sum())
+        for n, m in surgery.unit_masks(
+            vgg, EXAMPLE, scores, 0.5, exclude="7.weight"
+        ).items()
+    }
     assert (kept["0.weight"], kept["7.weight"]) == (32, 128)
     for scope in ("layerwise", "global"):
         kept = {
-            n: int(m.sum()) for n, m in surgery.unit_masks(vgg, EXAMPLE, scores, 0.3, scope=scope, multiple=8).items()
+            n: int(m.sum())
+            for n, m in surgery.unit_masks(
+                vgg, EXAMPLE, scores, 0.3, scope=scope, multiple=8
+            ).items()
         }
-        assert all(count % 8 == 0 for name, count in kept.items() if name != "19.weight")
+        assert all(
+            count % 8 == 0 for name, count in kept.items() if name != "19.weight"
+        )
 
 
 def test_global_ranking_removes_the_fraction_of_all_units(vgg):
     scores = score("l1", vgg, units=True)
-    scores["3.weight"][:40] *= 0.01  # a layer with many useless filters loses more than the others
+    # a layer with many useless filters loses more than the others
+    scores["3.weight"][:40] *= 0.01
     masks = surgery.unit_masks(vgg, EXAMPLE, scores, 0.25, scope="global")
     del masks["19.weight"]
     assert sum(int((~mask).sum()) for mask in masks.values()) == round(0.25 * 640)
@@ -376,7 +515,10 @@ def test_a_layers_scale_does_not_decide_in_the_global_ranking(vgg):
 
 
 @given(
-    kinds=st.lists(st.sampled_from(["conv", "strided", "depthwise", "pool", "residual", "gate"]), max_size=3),
+    kinds=st.lists(
+        st.sampled_from(["conv", "strided", "depthwise", "pool", "residual", "gate"]),
+        max_size=3,
+    ),
     seed=st.integers(0, 1000),
     ratio=st.floats(0, 0.999),
     scope=st.sampled_from(["layerwise", "global"]),
@@ -386,8 +528,12 @@ def test_a_layers_scale_does_not_decide_in_the_global_ranking(vgg):
 def test_at_least_so_many_units_stay_in_each_layer(kinds, seed, ratio, scope, least):
     network = random_network(kinds, "average", seed)
     scores = score("random", network, units=True)
-    masks = surgery.unit_masks(network, PICTURES[:1], scores, ratio, scope=scope, least=least)
-    small = surgery.shrink(network, PICTURES[:1], scores, ratio, scope=scope, least=least)
+    masks = surgery.unit_masks(
+        network, PICTURES[:1], scores, ratio, scope=scope, least=least
+    )
+    small = surgery.shrink(
+        network, PICTURES[:1], scores, ratio, scope=scope, least=least
+    )
     assert all(int(mask.sum()) >= min(least, len(mask)) for mask in masks.values())
     try:
         without = surgery.unit_masks(network, PICTURES[:1], scores, ratio, scope=scope)
@@ -395,7 +541,10 @@ def test_at_least_so_many_units_stay_in_each_layer(kinds, seed, ratio, scope, le
         assert "every unit" in str(error)
         return
     for name, mask in masks.items():  # what stays without the limit stays with it
-        assert not (without[name] & ~mask).any() and len(small.get_parameter(name)) == mask.sum()
+        assert (
+            not (without[name] & ~mask).any()
+            and len(small.get_parameter(name)) == mask.sum()
+        )
         if without[name].sum() >= least:
             assert torch.equal(mask, without[name]), name
 
@@ -417,8 +566,14 @@ def test_a_limit_that_makes_no_sense_is_refused(vgg, least):
 
 def test_takes_names_everything_that_goes_with_a_filter(vgg):
     channels = follow(vgg, EXAMPLE)
-    assert channels.takes("0", 5) == {"0 outputs": [5], "1 outputs": [5], "3 inputs": [5]}
-    lenet = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2 * 169, 10))
+    assert channels.takes("0", 5) == {
+        "0 outputs": [5],
+        "1 outputs": [5],
+        "3 inputs": [5],
+    }
+    lenet = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2 * 169, 10)
+    )
     taken = follow(lenet, EXAMPLE).takes("0", 1)
     assert taken == {"0 outputs": [1], "3 inputs": list(range(169, 338))}
 
@@ -427,20 +582,29 @@ def test_a_layer_that_is_called_twice_is_cut_once():
     class Twice(nn.Module):
         def __init__(self):
             super().__init__()
-            self.first, self.again, self.last = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+            self.first, self.again, self.last = (
+                nn.Linear(6, 6),
+                nn.Linear(6, 6),
+                nn.Linear(6, 3),
+            )
 
         def forward(self, x):
             return self.last(self.again(self.again(self.first(x))))
 
     network, inputs = Twice(), torch.randn(5, 6)
-    masks = surgery.unit_masks(network, inputs[:1], score("random", network, units=True), 0.5)
-    small, zeroed = (f(network, inputs[:1], masks) for f in (surgery.remove_units, surgery.zero_units))
+    masks = surgery.unit_masks(
+        network, inputs[:1], score("random", network, units=True), 0.5
+    )
+    small, zeroed = (
+        f(network, inputs[:1], masks)
+        for f in (surgery.remove_units, surgery.zero_units)
+    )
     with torch.no_grad():
         assert relative(zeroed(inputs), small(inputs)) < 1e-5
     assert small.again.weight.shape == (3, 3)
 
 
-# -------------------------------------------------------------------------------------------------------------- blocks
+# ------------------------------------------------------------------------------- blocks
 
 
 def test_a_residual_block_leaves_whole():
@@ -475,7 +639,8 @@ def test_what_takes_no_part_cannot_leave():
 
 
 @pytest.mark.parametrize(
-    ("name", "blocks"), [("lenet300", []), ("vgg", ["3", "10"]), ("resnet", ["3.0", "3.1", "4.1", "5.1"])]
+    ("name", "blocks"),
+    [("lenet300", []), ("vgg", ["3", "10"]), ("resnet", ["3.0", "3.1", "4.1", "5.1"])],
 )
 def test_which_blocks_of_the_courses_networks_can_leave(name, blocks):
     assert surgery.removable_blocks(models.build(name), EXAMPLE) == blocks
@@ -484,12 +649,22 @@ def test_which_blocks_of_the_courses_networks_can_leave(name, blocks):
 def test_which_blocks_of_torchvisions_networks_can_leave():
     example = torch.zeros(1, 3, 64, 64)
     resnet = torchvision.models.resnet18()
-    assert surgery.removable_blocks(resnet, example) == ["layer1.0", "layer1.1", "layer2.1", "layer3.1", "layer4.1"]
+    assert surgery.removable_blocks(resnet, example) == [
+        "layer1.0",
+        "layer1.1",
+        "layer2.1",
+        "layer3.1",
+        "layer4.1",
+    ]
 
 
 def test_a_block_may_keep_its_layers_in_one_sequential():
     mobile = torchvision.models.mobilenet_v2()
-    wanted = [name for name, module in mobile.named_modules() if getattr(module, "use_res_connect", False)]
+    wanted = [
+        name
+        for name, module in mobile.named_modules()
+        if getattr(module, "use_res_connect", False)
+    ]
     assert surgery.removable_blocks(mobile, torch.zeros(1, 3, 64, 64)) == wanted
 
 
@@ -505,12 +680,19 @@ class Nested(nn.Module):
 
 
 def test_of_blocks_inside_blocks_the_outer_one_counts():
-    network = nn.Sequential(nn.Conv2d(2, 4, 1), Nested(), nn.Sequential(Residual(4, 4, 1), Residual(4, 4, 1)))
-    assert surgery.removable_blocks(network, PICTURES[:1]) == ["1", "2.0", "2.1"]  # a Sequential is no block
+    network = nn.Sequential(
+        nn.Conv2d(2, 4, 1),
+        Nested(),
+        nn.Sequential(Residual(4, 4, 1), Residual(4, 4, 1)),
+    )
+    # a Sequential is no block
+    assert surgery.removable_blocks(network, PICTURES[:1]) == ["1", "2.0", "2.1"]
 
 
 def test_without_blocks_it_is_single_layers_that_can_leave():
-    network = nn.Sequential(nn.Conv2d(2, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU()))
+    network = nn.Sequential(
+        nn.Conv2d(2, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())
+    )
     network.append(nn.BatchNorm2d(4))  # keeps the shape, but has no weights to save
     assert surgery.removable_blocks(network, PICTURES[:1]) == ["1.0"]
 
@@ -547,12 +729,16 @@ def test_the_loss_without_each_block_is_measured(batches, unchanged):
     assert list(found) == ["3.1", "5.1"]
 
 
-# ------------------------------------------------------------------------------------------------------------ refusals
+# ----------------------------------------------------------------------------- refusals
 
 
 def test_channels_that_cannot_be_zeroed_are_refused_and_can_be_removed():
     network = nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, affine=False), nn.ReLU(), nn.Conv2d(4, 2, 3), nn.Flatten()
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4, affine=False),
+        nn.ReLU(),
+        nn.Conv2d(4, 2, 3),
+        nn.Flatten(),
     )
     network.append(nn.Linear(2 * 24 * 24, 3))
     mask = {"0.weight": unit_mask(4, 1)}
@@ -570,16 +756,24 @@ def unit_mask(units: int, *gone: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("masks", "reason"),
     [
-        ({"19.weight": unit_mask(10, 3)}, r"unit of 19\.weight that cannot leave: it is tied to the outputs"),
+        (
+            {"19.weight": unit_mask(10, 3)},
+            r"unit of 19\.weight that cannot leave: it is tied to the outputs",
+        ),
         ({"0.weight": torch.zeros(64, dtype=torch.bool)}, "every unit of 0"),
         ({"0.weight": unit_mask(63, 3)}, r"\[63\]; it must be torch.bool \[64\]"),
         ({"0.weight": torch.ones(64)}, r"torch.float32 \[64\]"),
         ({"1.weight": unit_mask(64, 3)}, r"'1\.weight', which is no layer with units"),
-        ({"nothing.weight": unit_mask(64, 3)}, r"'nothing\.weight'.*Layers: 0\.weight, 3\.weight"),
+        (
+            {"nothing.weight": unit_mask(64, 3)},
+            r"'nothing\.weight'.*Layers: 0\.weight, 3\.weight",
+        ),
     ],
 )
 def test_requests_that_make_no_sense_are_refused(vgg, masks, reason, monkeypatch):
-    monkeypatch.setattr(surgery.copy, "deepcopy", lambda *_: pytest.fail("something was built"))
+    monkeypatch.setattr(
+        surgery.copy, "deepcopy", lambda *_: pytest.fail("something was built")
+    )
     for operate in (surgery.remove_units, surgery.zero_units):
         with pytest.raises(ValueError, match=reason):
             operate(vgg, EXAMPLE, masks)
@@ -587,15 +781,25 @@ def test_requests_that_make_no_sense_are_refused(vgg, masks, reason, monkeypatch
 
 def test_masks_that_disagree_about_an_addition_are_refused():
     masks = {"0.weight": unit_mask(16), "3.0.conv2.weight": unit_mask(16, 3)}
-    with pytest.raises(ValueError, match=r"disagree about unit 3 of 3\.0\.conv2\.weight: it is tied to 0 outputs"):
+    with pytest.raises(
+        ValueError,
+        match=r"disagree about unit 3 of 3\.0\.conv2\.weight: it is tied to 0 outputs",
+    ):
         surgery.remove_units(models.build("resnet"), EXAMPLE, masks)
 
 
 def test_half_a_group_cannot_leave():
-    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.Flatten(), nn.Linear(8 * 576, 3))
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3),
+        nn.Conv2d(8, 8, 3, groups=2),
+        nn.Flatten(),
+        nn.Linear(8 * 576, 3),
+    )
     with pytest.raises(ValueError, match=r"disagree about unit 0 of 0\.weight"):
         surgery.remove_units(network, EXAMPLE, {"0.weight": unit_mask(8, 0)})
-    small = surgery.remove_units(network, EXAMPLE, {"0.weight": unit_mask(8, 0, 1, 2, 3)})
+    small = surgery.remove_units(
+        network, EXAMPLE, {"0.weight": unit_mask(8, 0, 1, 2, 3)}
+    )
     assert (small[1].groups, small[1].in_channels, small[1].out_channels) == (1, 4, 4)
 
 
@@ -610,8 +814,17 @@ NO_CHOICE = [
     (dict(ratio=0.5, exclude=["x"]), "exclude names 'x'"),
     (dict(ratio={"x": 0.5}), "ratio names 'x'"),
     (dict(ratio={"19.weight": 0.5}), "whose units cannot leave"),
-    (dict(ratio={"0.weight": 0.5}, exclude=["0.weight"]), "cannot leave or are excluded"),
-    (dict(ratio=0.5, exclude=["0.weight", "3.weight", "7.weight", "10.weight", "14.weight"]), "no unit to remove"),
+    (
+        dict(ratio={"0.weight": 0.5}, exclude=["0.weight"]),
+        "cannot leave or are excluded",
+    ),
+    (
+        dict(
+            ratio=0.5,
+            exclude=["0.weight", "3.weight", "7.weight", "10.weight", "14.weight"],
+        ),
+        "no unit to remove",
+    ),
 ]
 
 
@@ -625,7 +838,9 @@ def test_tied_layers_take_one_ratio():
     network = models.build("resnet")
     scores = score("l1", network, units=True)
     with pytest.raises(ValueError, match="tied to it"):
-        surgery.shrink(network, EXAMPLE, scores, {"0.weight": 0.5, "3.0.conv2.weight": 0.25})
+        surgery.shrink(
+            network, EXAMPLE, scores, {"0.weight": 0.5, "3.0.conv2.weight": 0.25}
+        )
 
 
 def test_scores_that_do_not_fit_are_refused(vgg):
@@ -704,13 +919,28 @@ def masked_by_torch() -> nn.Module:
             nn.Sequential(nn.Linear(4, 8), nn.MaxPool1d(3, 1, 1), nn.Linear(8, 2)),
             "1 cannot be followed: MaxPool1d on 2",
         ),
-        (Outer(), "Outer cannot be followed: it joins tensors with different numbers of axes"),
+        (
+            Outer(),
+            "Outer cannot be followed: it joins tensors with different numbers of axes",
+        ),
         (Flipping(), "Flipping cannot be followed: it calls flip"),
         (Scaled(), "Scaled cannot be followed: it uses a bare parameter"),
-        (nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2)), "1 cannot be followed: LayerNorm"),
-        (nn.Sequential(nn.Linear(4, 4), nn.Softshrink()), "1 cannot be followed: Softshrink"),
-        (masked_by_torch(), r"0 cannot be followed: its weight is computed.*prune\.remove"),
-        (nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Linear(2, 2)), "0 cannot be followed: Unflatten"),
+        (
+            nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2)),
+            "1 cannot be followed: LayerNorm",
+        ),
+        (
+            nn.Sequential(nn.Linear(4, 4), nn.Softshrink()),
+            "1 cannot be followed: Softshrink",
+        ),
+        (
+            masked_by_torch(),
+            r"0 cannot be followed: its weight is computed.*prune\.remove",
+        ),
+        (
+            nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Linear(2, 2)),
+            "0 cannot be followed: Unflatten",
+        ),
         (tied_weights(), "1 cannot be followed: it shares its weight with 0"),
     ],
 )
@@ -722,9 +952,16 @@ def test_what_cannot_be_followed_is_named(network, reason):
 
 @pytest.mark.parametrize("soft", [nn.Softmax(dim=1), nn.LogSoftmax(dim=1)])
 def test_what_a_softmax_sees_stays(soft):
-    network, inputs = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 5), soft, nn.Linear(5, 3), soft), torch.randn(2, 4)
+    network, inputs = (
+        nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 5), soft, nn.Linear(5, 3), soft),
+        torch.randn(2, 4),
+    )
     small = surgery.shrink(network, inputs[:1], score("l1", network, units=True), 0.5)
-    assert [small[0].out_features, small[1].out_features, small[3].out_features] == [3, 5, 3]
+    assert [small[0].out_features, small[1].out_features, small[3].out_features] == [
+        3,
+        5,
+        3,
+    ]
     with pytest.raises(ValueError, match=r"unit of 1\.weight that cannot leave"):
         surgery.remove_units(network, inputs[:1], {"1.weight": unit_mask(5, 0)})
 
@@ -754,4 +991,6 @@ def test_modes_and_gradients_stay_as_they_are():
     small = surgery.shrink(network, EXAMPLE, score("l1", network, units=True), 0.5)
     for model in (network, small):
         assert model.training and not model[1].training
-        assert not model[0].weight.requires_grad and model[3][0].conv1.weight.requires_grad
+        assert (
+            not model[0].weight.requires_grad and model[3][0].conv1.weight.requires_grad
+        )

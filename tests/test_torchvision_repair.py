@@ -1,4 +1,5 @@
-"""torchvision is importable beside any torch, quietly, and only what is missing is declared."""
+"""torchvision is importable beside any torch, quietly, and only what is missing is
+declared."""
 
 import sys
 import types
@@ -10,7 +11,8 @@ from utils import torchvision_repair
 
 @pytest.fixture
 def fake_torchvision(monkeypatch):
-    """Make `import torchvision` do what the test says; the operators declared are recorded, not declared."""
+    """Make `import torchvision` do what the test says; the operators declared are
+    recorded, not declared."""
 
     def install(*outcomes):
         attempts = iter(outcomes)
@@ -26,7 +28,10 @@ def fake_torchvision(monkeypatch):
                 monkeypatch.setitem(sys.modules, name, outcome)
                 return types.SimpleNamespace(
                     name=name,
-                    loader=types.SimpleNamespace(create_module=lambda spec: outcome, exec_module=lambda module: None),
+                    loader=types.SimpleNamespace(
+                        create_module=lambda spec: outcome,
+                        exec_module=lambda module: None,
+                    ),
                     origin=None,
                     submodule_search_locations=None,
                     cached=None,
@@ -45,7 +50,9 @@ def fake_torchvision(monkeypatch):
 @pytest.fixture
 def declared(monkeypatch):
     calls = []
-    monkeypatch.setattr(torchvision_repair, "_declare_operators", lambda: calls.append("declared"))
+    monkeypatch.setattr(
+        torchvision_repair, "_declare_operators", lambda: calls.append("declared")
+    )
     return calls
 
 
@@ -59,7 +66,9 @@ def test_nothing_is_declared_where_torchvision_imports(fake_torchvision, declare
     assert declared == []
 
 
-def test_missing_operators_are_declared_and_the_import_repeated(fake_torchvision, declared):
+def test_missing_operators_are_declared_and_the_import_repeated(
+    fake_torchvision, declared
+):
     working = types.ModuleType("torchvision")
     fake_torchvision(MISSING, working)
     assert torchvision_repair.import_torchvision() is working
@@ -68,8 +77,12 @@ def test_missing_operators_are_declared_and_the_import_repeated(fake_torchvision
 
 def test_what_was_half_imported_is_forgotten(fake_torchvision, declared, monkeypatch):
     fake_torchvision(MISSING, types.ModuleType("torchvision"))
-    monkeypatch.setitem(sys.modules, "torchvision.half", types.ModuleType("torchvision.half"))
-    monkeypatch.setitem(sys.modules, "torchvision_other", types.ModuleType("torchvision_other"))
+    monkeypatch.setitem(
+        sys.modules, "torchvision.half", types.ModuleType("torchvision.half")
+    )
+    monkeypatch.setitem(
+        sys.modules, "torchvision_other", types.ModuleType("torchvision_other")
+    )
     torchvision_repair.import_torchvision()
     assert "torchvision.half" not in sys.modules
     assert "torchvision_other" in sys.modules
@@ -89,7 +102,9 @@ def test_no_torchvision_at_all_stays_an_import_error(fake_torchvision, declared)
 
 
 def test_a_second_failure_is_not_hidden(fake_torchvision, declared):
-    fake_torchvision(MISSING, RuntimeError("operator torchvision::other does not exist"))
+    fake_torchvision(
+        MISSING, RuntimeError("operator torchvision::other does not exist")
+    )
     with pytest.raises(RuntimeError, match="other"):
         torchvision_repair.import_torchvision()
 

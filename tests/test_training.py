@@ -13,7 +13,16 @@ from torch import nn
 from utils import models, training
 from utils.data import BLACK, Split
 from utils.models import lenet300, resnet
-from utils.training import OPTIMIZERS, RECIPES, Recipe, augment, evaluate, fit, fit_in_steps, predict_logits
+from utils.training import (
+    OPTIMIZERS,
+    RECIPES,
+    Recipe,
+    augment,
+    evaluate,
+    fit,
+    fit_in_steps,
+    predict_logits,
+)
 
 SHORT = Recipe(epochs=2, batch_size=100)
 
@@ -34,7 +43,7 @@ def weights(model: nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-# ---------------------------------------------------------------------------------------------------------------- fit
+# ---------------------------------------------------------------------------------- fit
 
 
 def test_the_same_seed_gives_the_same_network_and_another_another(network, tiny):
@@ -58,7 +67,12 @@ def test_training_leaves_the_global_generator_and_the_pictures(network, tiny):
 
 def test_it_learns(network, tiny):
     before = evaluate(network, tiny)
-    history = fit(network, tiny, Recipe(epochs=20, batch_size=50, learning_rate=1e-2), progress=False)
+    history = fit(
+        network,
+        tiny,
+        Recipe(epochs=20, batch_size=50, learning_rate=1e-2),
+        progress=False,
+    )
     assert evaluate(network, tiny) > max(0.7, before + 0.3)
     assert history.train_loss[-1] < 0.6 * history.train_loss[0]
 
@@ -67,32 +81,56 @@ def test_it_learns(network, tiny):
 @pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
 def test_every_optimizer_and_schedule_learns(network, tiny, optimizer, schedule):
     rate = 0.02 if optimizer == "sgd" else 2e-3
-    recipe = Recipe(epochs=4, batch_size=50, optimizer=optimizer, schedule=schedule, learning_rate=rate)
+    recipe = Recipe(
+        epochs=4,
+        batch_size=50,
+        optimizer=optimizer,
+        schedule=schedule,
+        learning_rate=rate,
+    )
     history = fit(network, tiny, recipe, progress=False)
     assert history.train_loss[-1] < 0.8 * history.train_loss[0]
 
 
 def test_a_convolutional_network_learns_and_keeps_its_layout(small_resnet, tiny):
-    history = fit(small_resnet, tiny[:200], Recipe(epochs=3, batch_size=40, learning_rate=0.01), progress=False)
+    history = fit(
+        small_resnet,
+        tiny[:200],
+        Recipe(epochs=3, batch_size=40, learning_rate=0.01),
+        progress=False,
+    )
     assert history.train_loss[-1] < history.train_loss[0]
     assert not any(module.training for module in small_resnet.modules())
     assert all(p.is_contiguous() for p in small_resnet.parameters())
 
 
-def test_a_thin_residual_network_trains_without_the_layout_that_crashes_it(small_resnet):
-    assert training._layout(small_resnet) == torch.contiguous_format  # 4 -> 6 channels by a strided 1x1 convolution
-    assert all(training._layout(models.build(name)) == torch.channels_last for name in models.MODELS)
+def test_a_thin_residual_network_trains_without_the_layout_that_crashes_it(
+    small_resnet,
+):
+    # 4 -> 6 channels by a strided 1x1 convolution
+    assert training._layout(small_resnet) == torch.contiguous_format
+    assert all(
+        training._layout(models.build(name)) == torch.channels_last
+        for name in models.MODELS
+    )
 
 
 @pytest.mark.parametrize("epochs", range(1, 10))
 def test_any_number_of_steps_can_be_trained(network, tiny, epochs):
-    history = fit(network, tiny[:20], Recipe(epochs=epochs, batch_size=20), progress=False)
+    history = fit(
+        network, tiny[:20], Recipe(epochs=epochs, batch_size=20), progress=False
+    )
     assert len(history.train_loss) == epochs
 
 
 def test_history_has_an_entry_an_epoch(network, tiny):
     history = fit(network, tiny, SHORT, validation=tiny[:100], progress=False)
-    assert len(history.train_loss) == len(history.validation_accuracy) == len(history.seconds) == 2
+    assert (
+        len(history.train_loss)
+        == len(history.validation_accuracy)
+        == len(history.seconds)
+        == 2
+    )
     assert history.validation_accuracy[-1] == evaluate(network, tiny[:100])
     assert 0 < history.seconds[0] < history.seconds[1]
     assert set(history.as_dict()) == {"train_loss", "validation_accuracy", "seconds"}
@@ -109,9 +147,13 @@ def test_validation_in_between_does_not_change_the_training(small_resnet, tiny):
 
 def test_the_loss_recorded_is_the_mean_over_pictures(network, tiny):
     """With a rate too small to move anything and batches of unequal size."""
-    recipe = Recipe(epochs=1, batch_size=450, learning_rate=1e-12, flip=False, weight_decay=0.0)
+    recipe = Recipe(
+        epochs=1, batch_size=450, learning_rate=1e-12, flip=False, weight_decay=0.0
+    )
     wanted = nn.functional.cross_entropy(network(tiny.images), tiny.labels).item()
-    assert fit(network, tiny, recipe, progress=False).train_loss == [pytest.approx(wanted, rel=1e-5)]
+    assert fit(network, tiny, recipe, progress=False).train_loss == [
+        pytest.approx(wanted, rel=1e-5)
+    ]
 
 
 class Recorder(nn.Module):
@@ -132,25 +174,44 @@ def test_each_epoch_shows_every_picture_once_in_another_order(tiny):
     model = Recorder()
     fit(model, tiny[:110], Recipe(epochs=2, batch_size=25), progress=False)
     assert [len(batch) for batch in model.seen] == [25, 25, 25, 25, 10] * 2
-    epochs = [list(itertools.chain(*model.seen[:5])), list(itertools.chain(*model.seen[5:]))]
+    epochs = [
+        list(itertools.chain(*model.seen[:5])),
+        list(itertools.chain(*model.seen[5:])),
+    ]
     wanted = sorted(tiny.images[:110].double().sum((1, 2, 3)).tolist())
-    assert sorted(epochs[0]) == pytest.approx(wanted) and sorted(epochs[1]) == pytest.approx(wanted)
+    assert sorted(epochs[0]) == pytest.approx(wanted) and sorted(
+        epochs[1]
+    ) == pytest.approx(wanted)
     assert epochs[0] != epochs[1]
 
 
 def test_labels_stay_with_their_pictures():
     """Random pictures and labels can only be learnt by heart."""
     generator = torch.Generator().manual_seed(0)
-    noise = Split(torch.randn(60, 1, 28, 28, generator=generator), torch.randint(10, (60,), generator=generator))
+    noise = Split(
+        torch.randn(60, 1, 28, 28, generator=generator),
+        torch.randint(10, (60,), generator=generator),
+    )
     torch.manual_seed(0)
     model = lenet300((64, 32))
-    fit(model, noise, Recipe(epochs=30, batch_size=20, flip=False, learning_rate=5e-3), progress=False)
+    fit(
+        model,
+        noise,
+        Recipe(epochs=30, batch_size=20, flip=False, learning_rate=5e-3),
+        progress=False,
+    )
     assert evaluate(model, noise) == 1.0
 
 
 def test_after_step_is_called_after_each_optimizer_step(network, tiny):
     seen = []
-    fit(network, tiny, SHORT, after_step=lambda: seen.append(weights(network)), progress=False)
+    fit(
+        network,
+        tiny,
+        SHORT,
+        after_step=lambda: seen.append(weights(network)),
+        progress=False,
+    )
     assert len(seen) == 2 * 6
     assert not any(torch.equal(a, b) for a, b in itertools.pairwise(seen))
     assert torch.equal(seen[-1], weights(network))
@@ -175,7 +236,9 @@ def test_the_learning_rate_rises_to_its_peak_and_falls(network):
         scheduler.step()
     peak = rates.index(max(rates))
     assert max(rates) == pytest.approx(0.1, rel=1e-3) and 20 <= peak <= 30
-    assert rates[:peak] == sorted(rates[:peak]) and rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[:peak] == sorted(rates[:peak]) and rates[peak:] == sorted(
+        rates[peak:], reverse=True
+    )
     assert rates[-1] < 0.001
 
 
@@ -195,12 +258,20 @@ def test_a_loss_that_is_no_number_is_an_error(network, tiny, weight):
 
 
 def test_too_large_a_rate_is_an_error(network, tiny):
-    recipe = Recipe(epochs=3, batch_size=50, optimizer="sgd", learning_rate=1e20, schedule="constant")
+    recipe = Recipe(
+        epochs=3,
+        batch_size=50,
+        optimizer="sgd",
+        learning_rate=1e20,
+        schedule="constant",
+    )
     with pytest.raises(ValueError, match=r"learning_rate=1e\+20 is too large"):
         fit(network, tiny, recipe, progress=False)
 
 
-def test_an_empty_training_set_is_an_error_and_changes_nothing(network, tiny, unchanged):
+def test_an_empty_training_set_is_an_error_and_changes_nothing(
+    network, tiny, unchanged
+):
     check = unchanged(network)
     with pytest.raises(ValueError, match="train is empty"):
         fit(network, tiny[:0], SHORT, progress=False)
@@ -209,16 +280,23 @@ def test_an_empty_training_set_is_an_error_and_changes_nothing(network, tiny, un
 
 def test_bf16_is_used_only_where_it_is_native(network, tiny, monkeypatch):
     used = []
-    network.register_forward_hook(lambda module, inputs, output: used.append(output.dtype))
+    network.register_forward_hook(
+        lambda module, inputs, output: used.append(output.dtype)
+    )
     for native in (False, True):
         monkeypatch.setattr(training, "bf16_is_native", lambda native=native: native)
-        fit(network, tiny[:100], Recipe(epochs=1, batch_size=100, bf16=True), progress=False)
+        fit(
+            network,
+            tiny[:100],
+            Recipe(epochs=1, batch_size=100, bf16=True),
+            progress=False,
+        )
     assert used == [torch.float32, torch.bfloat16]
     assert all(p.dtype == torch.float32 for p in network.parameters())
     assert isinstance(training.bf16_is_native(), bool)
 
 
-# ----------------------------------------------------------------------------------------------------- step by step
+# ------------------------------------------------------------------------- step by step
 
 
 def history_of(steps) -> tuple[list[float], training.History]:
@@ -234,13 +312,23 @@ def history_of(steps) -> tuple[list[float], training.History]:
 def test_a_run_in_steps_is_the_same_run(small_resnet, tiny):
     recipe = Recipe(epochs=2, batch_size=40, shift=1)
     whole, sliced = copy.deepcopy(small_resnet), small_resnet
-    wanted = fit(whole, tiny[:100], recipe, validation=tiny[100:140], seed=3, progress=False)
+    wanted = fit(
+        whole, tiny[:100], recipe, validation=tiny[100:140], seed=3, progress=False
+    )
     torch.rand(1)
-    fractions, history = history_of(fit_in_steps(sliced, tiny[:100], recipe, validation=tiny[100:140], seed=3))
+    fractions, history = history_of(
+        fit_in_steps(sliced, tiny[:100], recipe, validation=tiny[100:140], seed=3)
+    )
     assert fractions == pytest.approx([step / 6 for step in range(1, 7)])
-    assert history.train_loss == wanted.train_loss and history.validation_accuracy == wanted.validation_accuracy
+    assert (
+        history.train_loss == wanted.train_loss
+        and history.validation_accuracy == wanted.validation_accuracy
+    )
     assert torch.equal(weights(whole), weights(sliced))
-    assert all(torch.equal(a, b) for a, b in zip(whole.buffers(), sliced.buffers(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole.buffers(), sliced.buffers(), strict=True)
+    )
     assert not any(module.training for module in sliced.modules())
     assert all(p.is_contiguous() for p in sliced.parameters())
 
@@ -254,7 +342,9 @@ def test_a_run_that_is_closed_keeps_what_it_learned(small_resnet, tiny, steps):
         assert small_resnet.training
     learned = weights(small_resnet)
     run.close()
-    assert torch.equal(weights(small_resnet), learned) and not torch.equal(learned, before)
+    assert torch.equal(weights(small_resnet), learned) and not torch.equal(
+        learned, before
+    )
     assert not any(module.training for module in small_resnet.modules())
     assert all(p.is_contiguous() for p in small_resnet.parameters())
 
@@ -268,7 +358,9 @@ def test_a_run_that_never_began_changes_nothing(network, tiny, unchanged):
 
 def test_after_step_is_called_before_each_pause(network, tiny):
     calls = []
-    for step, _ in enumerate(fit_in_steps(network, tiny, SHORT, after_step=lambda: calls.append(1)), 1):
+    for step, _ in enumerate(
+        fit_in_steps(network, tiny, SHORT, after_step=lambda: calls.append(1)), 1
+    ):
         assert len(calls) == step
 
 
@@ -276,22 +368,33 @@ def test_two_runs_in_turn_do_not_disturb_each_other(network, tiny):
     recipe = Recipe(epochs=1, batch_size=100, shift=1)
     alone, first, second = (copy.deepcopy(network) for _ in range(3))
     fit(alone, tiny, recipe, seed=1, progress=False)
-    runs = fit_in_steps(first, tiny, recipe, seed=1), fit_in_steps(second, tiny, recipe, seed=2)
+    runs = (
+        fit_in_steps(first, tiny, recipe, seed=1),
+        fit_in_steps(second, tiny, recipe, seed=2),
+    )
     for _ in itertools.zip_longest(*runs):
         pass
-    assert torch.equal(weights(first), weights(alone)) and not torch.equal(weights(second), weights(alone))
+    assert torch.equal(weights(first), weights(alone)) and not torch.equal(
+        weights(second), weights(alone)
+    )
 
 
 def test_a_run_in_steps_goes_on_from_its_checkpoint(network, tiny, tmp_path):
     whole = copy.deepcopy(network)
     fit(whole, tiny, SHORT, progress=False)
-    run = fit_in_steps(copy.deepcopy(network), tiny, SHORT, checkpoint=tmp_path / "run.pt")
+    run = fit_in_steps(
+        copy.deepcopy(network), tiny, SHORT, checkpoint=tmp_path / "run.pt"
+    )
     for _ in range(8):  # an epoch has six steps
         next(run)
     run.close()
-    fractions, history = history_of(fit_in_steps(network, tiny, SHORT, checkpoint=tmp_path / "run.pt"))
+    fractions, history = history_of(
+        fit_in_steps(network, tiny, SHORT, checkpoint=tmp_path / "run.pt")
+    )
     assert fractions == pytest.approx([step / 12 for step in range(7, 13)])
-    assert torch.equal(weights(network), weights(whole)) and len(history.train_loss) == 2
+    assert (
+        torch.equal(weights(network), weights(whole)) and len(history.train_loss) == 2
+    )
 
 
 def test_steps_are_silent(network, tiny, capfd):
@@ -299,7 +402,7 @@ def test_steps_are_silent(network, tiny, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-# ------------------------------------------------------------------------------------------------------------- recipe
+# ------------------------------------------------------------------------------- recipe
 
 
 @pytest.mark.parametrize(
@@ -339,11 +442,12 @@ def test_each_network_of_the_course_has_a_recipe():
     assert set(RECIPES) == set(models.SHIPPED)
 
 
-# ------------------------------------------------------------------------------------------------------------ augment
+# ------------------------------------------------------------------------------ augment
 
 
 def numbered(count: int, height: int = 28, width: int = 28) -> torch.Tensor:
-    """Pictures whose pixels all differ: only the right flip and shift gives them back."""
+    """Pictures whose pixels all differ: only the right flip and shift gives them
+    back."""
     return torch.arange(1.0, count * height * width + 1).view(count, 1, height, width)
 
 
@@ -359,8 +463,17 @@ def moved(picture: torch.Tensor, down: int, right: int) -> torch.Tensor:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 2**32), st.integers(1, 5), st.booleans(), st.integers(0, 3), st.integers(4, 7), st.integers(4, 7))
-def test_each_picture_is_its_original_flipped_or_not_and_moved_by_at_most_shift(seed, count, flip, shift, high, wide):
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 5),
+    st.booleans(),
+    st.integers(0, 3),
+    st.integers(4, 7),
+    st.integers(4, 7),
+)
+def test_each_picture_is_its_original_flipped_or_not_and_moved_by_at_most_shift(
+    seed, count, flip, shift, high, wide
+):
     original = numbered(count, high, wide)
     before = original.clone()
     got = augment(original, torch.Generator().manual_seed(seed), flip=flip, shift=shift)
@@ -369,7 +482,9 @@ def test_each_picture_is_its_original_flipped_or_not_and_moved_by_at_most_shift(
     moves = list(itertools.product(range(-shift, shift + 1), repeat=2))
     for source, picture in zip(original, got, strict=True):
         sources = [source, source.flip(2)] if flip else [source]
-        assert any(torch.equal(picture, moved(s, *move)) for s in sources for move in moves)
+        assert any(
+            torch.equal(picture, moved(s, *move)) for s in sources for move in moves
+        )
 
 
 def test_half_are_flipped_and_every_move_is_as_likely():
@@ -385,7 +500,9 @@ def test_half_are_flipped_and_every_move_is_as_likely():
     assert min(tally) > 0.6 * count / 18 and max(tally) < 1.5 * count / 18
 
 
-@pytest.mark.parametrize(("flip", "shift"), [(False, 0), (True, 0), (False, 2), (True, 2)])
+@pytest.mark.parametrize(
+    ("flip", "shift"), [(False, 0), (True, 0), (False, 2), (True, 2)]
+)
 def test_the_result_is_a_new_tensor(flip, shift):
     original = numbered(2)
     got = augment(original, torch.Generator().manual_seed(0), flip=flip, shift=shift)
@@ -394,17 +511,20 @@ def test_the_result_is_a_new_tensor(flip, shift):
 
 
 def test_without_flip_and_shift_nothing_happens():
-    assert torch.equal(augment(numbered(3), torch.Generator(), flip=False, shift=0), numbered(3))
+    assert torch.equal(
+        augment(numbered(3), torch.Generator(), flip=False, shift=0), numbered(3)
+    )
 
 
 def test_augmenting_is_reproducible():
     first, again, other = (
-        augment(numbered(9), torch.Generator().manual_seed(seed), flip=True, shift=2) for seed in (1, 1, 2)
+        augment(numbered(9), torch.Generator().manual_seed(seed), flip=True, shift=2)
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-# ----------------------------------------------------------------------------------------------------------- evaluate
+# ----------------------------------------------------------------------------- evaluate
 
 
 @pytest.mark.parametrize("batch_size", [1000, 7, 600, 1])
@@ -419,7 +539,9 @@ def test_evaluate_equals_counting_one_by_one(network, tiny, batch_size):
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_evaluating_uses_eval_mode_and_leaves_the_model_as_it_was(small_resnet, tiny, unchanged, mode):
+def test_evaluating_uses_eval_mode_and_leaves_the_model_as_it_was(
+    small_resnet, tiny, unchanged, mode
+):
     small_resnet.train(mode)
     small_resnet[1].eval()  # a learner's frozen BatchNorm stays frozen
     check = unchanged(small_resnet)
@@ -434,5 +556,7 @@ def test_the_mode_is_restored_after_an_error(network, unchanged):
     network.train()
     check = unchanged(network)
     with pytest.raises(RuntimeError):
-        evaluate(network, Split(torch.zeros(2, 1, 5, 5), torch.zeros(2, dtype=torch.long)))
+        evaluate(
+            network, Split(torch.zeros(2, 1, 5, 5), torch.zeros(2, dtype=torch.long))
+        )
     check()

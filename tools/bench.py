@@ -1,9 +1,11 @@
-"""How fast are the helpers, against what one would use otherwise and against what the machine can do? `make bench`.
+"""How fast are the helpers, against what one would use otherwise and against what the
+machine can do? `make bench`.
 
-Some parts only: `python -m tools.bench pruning explorer` (of pruning, surgery, training, schedules, evaluation,
-loading, deployment, explorer). Every comparison but the explorer's alternates between its sides within one run, so
-that other work on the machine slows both alike: trust the ratios, not the seconds. Figures are medians with
-(lowest-highest) of the rounds.
+Some parts only: `python -m tools.bench pruning explorer` (of pruning, surgery,
+training, schedules, evaluation, loading, deployment, explorer). Every comparison but
+the explorer's alternates between its sides within one run, so
+that other work on the machine slows both alike: trust the ratios, not the seconds.
+Figures are medians with (lowest-highest) of the rounds.
 """
 
 import argparse
@@ -31,42 +33,89 @@ from torch.nn.utils import prune
 
 import utils  # repairs the import of torchvision, which must follow  # noqa: F401
 from tools import browser, responsiveness
-from utils import data, deploy, files, masks, measure, models, schedules, surgery, training
+from utils import (
+    data,
+    deploy,
+    files,
+    masks,
+    measure,
+    models,
+    schedules,
+    surgery,
+    training,
+)
 from utils.scores import prunable, prunable_layers, sample_batches, score
 
 SPARSITY = 0.9
-ROUNDS = {"ResNet-18": 3, "ResNet-50": 3, "VGG-16": 1}  # torch needs about a minute for VGG-16
+# torch needs about a minute for VGG-16
+ROUNDS = {"ResNet-18": 3, "ResNet-50": 3, "VGG-16": 1}
 CUT_ROUNDS = {"ResNet-50": 3, "VGG-16": 3, "DenseNet-121": 3}
 EXAMPLE = torch.ones(1, 3, 224, 224)  # what the networks of torchvision take
 LARGE = 1 << 26  # numbers in a tensor that is far larger than the caches
 BATCHES = 60  # steps timed with the DataLoader, and scaled to an epoch
-PASS_BYTES = 4 + 1 + 1 + 8  # of a weight pruned: read it, write its mask; read the mask, read and write the weight
-COLUMNS = ("what", "ours, s", "against", "its time, s", "ratio", "goal", "bound, s", "ours / bound", "remarks")
+# of a weight pruned: read it, write its mask; read the mask, read and write the weight
+PASS_BYTES = 4 + 1 + 1 + 8
+COLUMNS = (
+    "what",
+    "ours, s",
+    "against",
+    "its time, s",
+    "ratio",
+    "goal",
+    "bound, s",
+    "ours / bound",
+    "remarks",
+)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `other` may be empty: then there is nothing to compare with, only the bound."""
+    """One line of the table. `other` may be empty: then there is nothing to compare
+    with, only the bound."""
 
     what: str
     ours: Sequence[float]  # seconds, one entry a round
     against: str = ""
     other: Sequence[float] = ()
     goal: str = ""
-    bound: Sequence[float] = ()  # seconds that the machine needs at least, by what limits it
+    # seconds that the machine needs at least, by what limits it
+    bound: Sequence[float] = ()
     remarks: str = ""
 
     def cells(self) -> tuple[str, ...]:
         """The line's texts, one for each of COLUMNS."""
-        ratio = spread([b / a for a, b in zip(self.ours, self.other, strict=True)], "x") if self.other else ""
-        above = spread([a / b for a, b in zip(self.ours, self.bound, strict=True)], "x") if self.bound else ""
-        ours, other, bound = (spread(seconds) if seconds else "" for seconds in (self.ours, self.other, self.bound))
-        return self.what, ours, self.against, other, ratio, self.goal, bound, above, self.remarks
+        ratio = (
+            spread([b / a for a, b in zip(self.ours, self.other, strict=True)], "x")
+            if self.other
+            else ""
+        )
+        above = (
+            spread([a / b for a, b in zip(self.ours, self.bound, strict=True)], "x")
+            if self.bound
+            else ""
+        )
+        ours, other, bound = (
+            spread(seconds) if seconds else ""
+            for seconds in (self.ours, self.other, self.bound)
+        )
+        return (
+            self.what,
+            ours,
+            self.against,
+            other,
+            ratio,
+            self.goal,
+            bound,
+            above,
+            self.remarks,
+        )
 
 
 def spread(values: Sequence[float], unit: str = "") -> str:
     """ "median (lowest-highest)", three digits each."""
-    middle, low, high = (digits(v) for v in (statistics.median(values), min(values), max(values)))
+    middle, low, high = (
+        digits(v) for v in (statistics.median(values), min(values), max(values))
+    )
     return f"{middle}{unit}" if len(values) == 1 else f"{middle}{unit} ({low}-{high})"
 
 
@@ -78,9 +127,14 @@ def digits(value: float) -> str:
 def table(rows: Sequence[Sequence[str]], columns: Sequence[str] = COLUMNS) -> str:
     """A Markdown table whose columns also line up as plain text."""
     lines = [columns, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
+    widths = [
+        max(len(line[column]) for line in lines) for column in range(len(columns))
+    ]
     lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(f"| {' | '.join(c.ljust(w) for c, w in zip(line, widths, strict=True))} |" for line in lines)
+    return "\n".join(
+        f"| {' | '.join(c.ljust(w) for c, w in zip(line, widths, strict=True))} |"
+        for line in lines
+    )
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -95,26 +149,31 @@ def timed(work: Callable[[], object]) -> float:
         gc.enable()
 
 
-# -------------------------------------------------------------------------------------------- what the machine can do
+# -------------------------------------------------------------- what the machine can do
 
 
 def bytes_per_second(source: Tensor, target: Tensor) -> float:
-    """Memory bandwidth: a copy reads and writes every byte. Both tensors must be far larger than the caches."""
+    """Memory bandwidth: a copy reads and writes every byte. Both tensors must be far
+    larger than the caches."""
     return 2 * source.nbytes / timed(lambda: target.copy_(source))
 
 
 def flops_per_second(matrix: Tensor, target: Tensor) -> float:
-    """Arithmetic peak that is really reached: two operations for each multiply-accumulate of a matrix product."""
+    """Arithmetic peak that is really reached: two operations for each
+    multiply-accumulate of a matrix product."""
     return 2 * len(matrix) ** 3 / timed(lambda: torch.mm(matrix, matrix, out=target))
 
 
 def peak_extra_bytes(work: Callable[[], object]) -> int | None:
-    """Most memory that `work()` held at once beyond what was there before, by the kernel's own record (Linux).
+    """Most memory that `work()` held at once beyond what was there before, by the
+    kernel's own record (Linux).
 
-    None where that record cannot be reset. Memory that was freed before and kept by the process counts as there.
+    None where that record cannot be reset. Memory that was freed before and kept by the
+    process counts as there.
     """
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # sets the recorded peak to the present size
+        # sets the recorded peak to the present size
+        Path("/proc/self/clear_refs").write_text("5")
         before = _status_bytes("VmRSS")
     except OSError:
         return None
@@ -129,7 +188,7 @@ def _status_bytes(field: str) -> int:
     return 1024 * int(found[1]) if found else 0
 
 
-# ------------------------------------------------------------------------------------------------------------- pruning
+# ------------------------------------------------------------------------------ pruning
 
 
 def network(name: str) -> nn.Module:
@@ -137,20 +196,33 @@ def network(name: str) -> nn.Module:
     from torchvision.models import densenet121, resnet18, resnet50, vgg16
 
     torch.manual_seed(0)
-    return {"ResNet-18": resnet18, "ResNet-50": resnet50, "VGG-16": vgg16, "DenseNet-121": densenet121}[name]()
+    return {
+        "ResNet-18": resnet18,
+        "ResNet-50": resnet50,
+        "VGG-16": vgg16,
+        "DenseNet-121": densenet121,
+    }[name]()
 
 
 def in_turn(
-    ways: dict[str, Callable[[nn.Module], object]], model: nn.Module, rounds: int, least: Callable[[], float]
+    ways: dict[str, Callable[[nn.Module], object]],
+    model: nn.Module,
+    rounds: int,
+    least: Callable[[], float],
 ) -> tuple[dict[str, list[float]], dict[str, object], list[float]]:
-    """Each way on a fresh copy of the model, then `least()`, and again: seconds by way, last results by way, bounds."""
+    """Each way on a fresh copy of the model, then `least()`, and again: seconds by way,
+    last results by way, bounds."""
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     found, bound = {}, []
     for _ in range(rounds):
         for way, work in ways.items():
             found.pop(way, None)  # so that freeing it is not timed
             own = copy.deepcopy(model)
-            seconds[way].append(timed(lambda work=work, way=way, own=own: found.update({way: work(own)})))
+            seconds[way].append(
+                timed(
+                    lambda work=work, way=way, own=own: found.update({way: work(own)})
+                )
+            )
         bound.append(least())
     return seconds, found, bound
 
@@ -165,29 +237,40 @@ def prune_ours(model: nn.Module) -> dict[str, Tensor]:
 def prune_torch(model: nn.Module) -> dict[str, Tensor]:
     """The same with PyTorch's own tool."""
     layers = prunable_layers(model)
-    prune.global_unstructured([(layer, "weight") for layer in layers.values()], prune.L1Unstructured, amount=SPARSITY)
+    prune.global_unstructured(
+        [(layer, "weight") for layer in layers.values()],
+        prune.L1Unstructured,
+        amount=SPARSITY,
+    )
     return {f"{name}.weight": layer.weight_mask for name, layer in layers.items()}
 
 
 WAYS = {"ours": prune_ours, "torch": prune_torch}
 
 
-def difference(ours: dict[str, Tensor], theirs: dict[str, Tensor], weights: dict[str, Tensor]) -> tuple[int, bool]:
-    """How many mask elements differ, and whether all those weights are equally large: ties at the threshold."""
-    unequal = [weights[name].detach()[ours[name] != theirs[name].bool()].abs() for name in ours]
+def difference(
+    ours: dict[str, Tensor], theirs: dict[str, Tensor], weights: dict[str, Tensor]
+) -> tuple[int, bool]:
+    """How many mask elements differ, and whether all those weights are equally large:
+    ties at the threshold."""
+    unequal = [
+        weights[name].detach()[ours[name] != theirs[name].bool()].abs() for name in ours
+    ]
     magnitudes = torch.cat(unequal)
     return len(magnitudes), len(magnitudes.unique()) <= 1
 
 
 def peak_copies(name: str, way: str, threads: int) -> float | None:
-    """Peak extra memory of pruning a network, in copies of its weights, measured in a fresh process."""
+    """Peak extra memory of pruning a network, in copies of its weights, measured in a
+    fresh process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_peak_copies_here, name, way, threads).result()
 
 
 def _peak_copies_here(name: str, way: str, threads: int) -> float | None:
     torch.set_num_threads(threads)
-    WAYS[way](models.build("vgg"))  # so that neither thread pools nor lazy imports are counted
+    # so that neither thread pools nor lazy imports are counted
+    WAYS[way](models.build("vgg"))
     model = network(name)
     size = sum(weight.nbytes for weight in prunable(model).values())
     extra = peak_extra_bytes(lambda: WAYS[way](model))
@@ -195,7 +278,8 @@ def _peak_copies_here(name: str, way: str, threads: int) -> float | None:
 
 
 def pruning(threads: int) -> Iterator[Row]:
-    """Global magnitude pruning at 90%, against torch.nn.utils.prune and against memory bandwidth."""
+    """Global magnitude pruning at 90%, against torch.nn.utils.prune and against memory
+    bandwidth."""
     for way in WAYS.values():
         way(models.build("vgg"))  # warm-up
     source, target = torch.ones(2, LARGE)
@@ -203,21 +287,50 @@ def pruning(threads: int) -> Iterator[Row]:
         yield _prune_one(name, rounds, threads, source, target)
 
 
-def _prune_one(name: str, rounds: int, threads: int, source: Tensor, target: Tensor) -> Row:
+def _prune_one(
+    name: str, rounds: int, threads: int, source: Tensor, target: Tensor
+) -> Row:
     model = network(name)
     weights = prunable(model)
     count = sum(weight.numel() for weight in weights.values())
-    seconds, found, bound = in_turn(WAYS, model, rounds, lambda: PASS_BYTES * count / bytes_per_second(source, target))
+    seconds, found, bound = in_turn(
+        WAYS,
+        model,
+        rounds,
+        lambda: PASS_BYTES * count / bytes_per_second(source, target),
+    )
     differing, ties = difference(found["ours"], found["torch"], weights)
-    same = "masks identical" if not differing else f"{differing} mask elements differ, {'all' if ties else 'NOT'} ties"
-    copies = {way: peak_copies(name, way, threads) for way in WAYS if way == "ours" or rounds > 1}
-    memory = ", ".join(f"{way} {digits(c)}" for way, c in copies.items() if c is not None) or "not measurable here"
+    same = (
+        "masks identical"
+        if not differing
+        else f"{differing} mask elements differ, {'all' if ties else 'NOT'} ties"
+    )
+    copies = {
+        way: peak_copies(name, way, threads)
+        for way in WAYS
+        if way == "ours" or rounds > 1
+    }
+    memory = (
+        ", ".join(f"{way} {digits(c)}" for way, c in copies.items() if c is not None)
+        or "not measurable here"
+    )
     goal = "50x, under 1 copy" if name == "ResNet-50" else ""
-    remarks = f"{count / 1e6:.1f} M weights; {same}; peak extra memory in copies of the weights: {memory}"
-    return Row(f"prune {name}", seconds["ours"], "torch.nn.utils.prune", seconds["torch"], goal, bound, remarks)
+    remarks = (
+        f"{count / 1e6:.1f} M weights; {same}; peak extra memory in copies of the"
+        f" weights: {memory}"
+    )
+    return Row(
+        f"prune {name}",
+        seconds["ours"],
+        "torch.nn.utils.prune",
+        seconds["torch"],
+        goal,
+        bound,
+        remarks,
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------- surgery
+# ------------------------------------------------------------------------------ surgery
 
 
 def cut_ours(model: nn.Module, example: Tensor) -> nn.Module:
@@ -226,11 +339,21 @@ def cut_ours(model: nn.Module, example: Tensor) -> nn.Module:
 
 
 def cut_torch_pruning(model: nn.Module, example: Tensor) -> nn.Module:
-    """As many with torch-pruning, in place. Its score counts the weights that read a unit too: others may leave."""
+    """As many with torch-pruning, in place. Its score counts the weights that read a
+    unit too: others may leave."""
     import torch_pruning as tp
 
-    importance, outputs = tp.importance.MagnitudeImportance(p=1), list(prunable_layers(model).values())[-1]
-    tp.pruner.MagnitudePruner(model, example, importance=importance, pruning_ratio=0.5, ignored_layers=[outputs]).step()
+    importance, outputs = (
+        tp.importance.MagnitudeImportance(p=1),
+        list(prunable_layers(model).values())[-1],
+    )
+    tp.pruner.MagnitudePruner(
+        model,
+        example,
+        importance=importance,
+        pruning_ratio=0.5,
+        ignored_layers=[outputs],
+    ).step()
     return model
 
 
@@ -238,7 +361,8 @@ CUTS = {"ours": cut_ours, "torch-pruning": cut_torch_pruning}
 
 
 def cutting(threads: int) -> Iterator[Row]:
-    """Half of the channels removed, against torch-pruning and against memory bandwidth."""
+    """Half of the channels removed, against torch-pruning and against memory
+    bandwidth."""
     for cut in CUTS.values():
         cut(models.build("vgg").eval(), torch.ones(1, 1, 28, 28))  # warm-up
     source, target = torch.ones(2, LARGE)
@@ -246,58 +370,101 @@ def cutting(threads: int) -> Iterator[Row]:
         yield _cut_one(name, rounds, threads, source, target)
 
 
-def _cut_one(name: str, rounds: int, threads: int, source: Tensor, target: Tensor) -> Row:
+def _cut_one(
+    name: str, rounds: int, threads: int, source: Tensor, target: Tensor
+) -> Row:
     model = network(name).eval()
     ways = {way: partial(cut, example=EXAMPLE) for way, cut in CUTS.items()}
-    seconds, found, speeds = in_turn(ways, model, rounds, lambda: bytes_per_second(source, target))
-    before, *after = (
-        (measure.parameters(net), measure.macs(net, EXAMPLE)) for net in (model, *(found[way] for way in CUTS))
+    seconds, found, speeds = in_turn(
+        ways, model, rounds, lambda: bytes_per_second(source, target)
     )
-    bound = [4 * (before[0] + after[0][0]) / speed for speed in speeds]  # read all for the score, write what stays
+    before, *after = (
+        (measure.parameters(net), measure.macs(net, EXAMPLE))
+        for net in (model, *(found[way] for way in CUTS))
+    )
+    # read all for the score, write what stays
+    bound = [4 * (before[0] + after[0][0]) / speed for speed in speeds]
     nets = {"theirs": found["torch-pruning"], "ours": found["ours"]}
     timing = measure.latency(nets, EXAMPLE, threads=threads)["ours"]
     low, high = map(digits, timing.speedup_quartiles)
-    quicker = f"batch of 1: ours {digits(timing.speedup)}x as fast as theirs (quartiles {low}-{high})"
+    quicker = (
+        f"batch of 1: ours {digits(timing.speedup)}x as fast as theirs (quartiles"
+        f" {low}-{high})"
+    )
     remarks = f"{change(before, *after)}; {quicker}"
-    return Row(f"halve {name}", seconds["ours"], "torch-pruning", seconds["torch-pruning"], "3x", bound, remarks)
+    return Row(
+        f"halve {name}",
+        seconds["ours"],
+        "torch-pruning",
+        seconds["torch-pruning"],
+        "3x",
+        bound,
+        remarks,
+    )
 
 
-def change(before: tuple[int, int], ours: tuple[int, int], theirs: tuple[int, int]) -> str:
-    """What became of (parameters, MACs), and whether that is the same in both results."""
-    old, new, other = (f"{digits(p / 1e6)} M parameters, {digits(m / 1e9)} GMACs" for p, m in (before, ours, theirs))
-    return f"{old} -> {new}, {'the same in both' if ours == theirs else f'NOT the same: theirs {other}'}"
+def change(
+    before: tuple[int, int], ours: tuple[int, int], theirs: tuple[int, int]
+) -> str:
+    """What became of (parameters, MACs), and whether that is the same in both
+    results."""
+    old, new, other = (
+        f"{digits(p / 1e6)} M parameters, {digits(m / 1e9)} GMACs"
+        for p, m in (before, ours, theirs)
+    )
+    return (
+        f"{old} -> {new},"
+        f" {'the same in both' if ours == theirs else f'NOT the same: theirs {other}'}"
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------ training
+# ----------------------------------------------------------------------------- training
 
 
 def training_epoch(threads: int) -> Iterator[Row]:
-    """One epoch of `fit`, against a DataLoader over PIL transforms. Bound: the arithmetic of the network."""
+    """One epoch of `fit`, against a DataLoader over PIL transforms. Bound: the
+    arithmetic of the network."""
     train, recipe = data.load().train, training.Recipe(epochs=1)
     steps = -(-len(train) // recipe.batch_size)
-    work = 3 * 2 * measure.macs(models.build("lenet300"), train.images[:1]) * len(train)  # forward, and twice back
+    # forward, and twice back
+    work = 3 * 2 * measure.macs(models.build("lenet300"), train.images[:1]) * len(train)
     matrix, target = torch.ones(2, 1024, 1024)
     seconds: dict[str, list[float]] = {"ours": [], "0": [], "2": []}
     bound = []
     with tempfile.TemporaryDirectory() as folder:
         pictures = pil_dataset(Path(folder))
-        training.fit(models.build("lenet300"), train[:2560], recipe, progress=False)  # warm-up
+        # warm-up
+        training.fit(models.build("lenet300"), train[:2560], recipe, progress=False)
         loader_seconds(pictures, recipe, workers=0, steps=2)
         for _ in range(3):
             model = models.build("lenet300")
-            seconds["ours"].append(timed(lambda m=model: training.fit(m, train, recipe, progress=False)))
+            seconds["ours"].append(
+                timed(lambda m=model: training.fit(m, train, recipe, progress=False))
+            )
             for workers in (0, 2):
                 part = loader_seconds(pictures, recipe, workers, BATCHES)
                 seconds[str(workers)].append(part * steps / BATCHES)
             bound.append(work / flops_per_second(matrix, target))
     for workers in ("0", "2"):
-        remarks = f"{len(train):,} pictures; the DataLoader: {BATCHES} of {steps} steps, scaled, without its start-up"
+        remarks = (
+            f"{len(train):,} pictures; the DataLoader: {BATCHES} of {steps} steps,"
+            " scaled, without its start-up"
+        )
         against = f"DataLoader + PIL, {workers} workers"
-        yield Row("one epoch of fit, lenet300", seconds["ours"], against, seconds[workers], "5x", bound, remarks)
+        yield Row(
+            "one epoch of fit, lenet300",
+            seconds["ours"],
+            against,
+            seconds[workers],
+            "5x",
+            bound,
+            remarks,
+        )
 
 
 def pil_dataset(folder: Path) -> torch.utils.data.Dataset:
-    """FashionMNIST the usual way: a PIL picture at a time, flipped, turned into a tensor, normalised."""
+    """FashionMNIST the usual way: a PIL picture at a time, flipped, turned into a
+    tensor, normalised."""
     from torchvision import transforms
     from torchvision.datasets import FashionMNIST
 
@@ -307,17 +474,30 @@ def pil_dataset(folder: Path) -> torch.utils.data.Dataset:
         transforms.ToTensor(),
         transforms.Normalize((data.MEAN,), (data.STD,)),
     ]
-    return FashionMNIST(folder, download=True, transform=transforms.Compose(steps))  # finds the files, unpacks them
+    # finds the files, unpacks them
+    return FashionMNIST(folder, download=True, transform=transforms.Compose(steps))
 
 
-def loader_seconds(pictures: torch.utils.data.Dataset, recipe: training.Recipe, workers: int, steps: int) -> float:
-    """Seconds of `steps` training steps fed by a DataLoader; starting its workers, and the first batch, not counted."""
+def loader_seconds(
+    pictures: torch.utils.data.Dataset,
+    recipe: training.Recipe,
+    workers: int,
+    steps: int,
+) -> float:
+    """Seconds of `steps` training steps fed by a DataLoader; starting its workers, and
+    the first batch, not counted."""
     model = models.build("lenet300").train()
     optimizer = training.OPTIMIZERS[recipe.optimizer](
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     batches = iter(
-        torch.utils.data.DataLoader(pictures, recipe.batch_size, shuffle=True, num_workers=workers, drop_last=True)
+        torch.utils.data.DataLoader(
+            pictures,
+            recipe.batch_size,
+            shuffle=True,
+            num_workers=workers,
+            drop_last=True,
+        )
     )
     next(batches)
 
@@ -332,9 +512,10 @@ def loader_seconds(pictures: torch.utils.data.Dataset, recipe: training.Recipe, 
     return timed(work)
 
 
-# ----------------------------------------------------------------------------------------------------------- schedules
+# ---------------------------------------------------------------------------- schedules
 
-PICTURES, FITS = 5120, 9  # short runs and many of them: what else the machine does changes from second to second
+# short runs and many of them: what else the machine does changes from second to second
+PICTURES, FITS = 5120, 9
 UPDATES = 3  # in 20 steps: several times as often as in a run of the course
 SCHEDULES: dict[str, schedules.Schedule | None] = {
     "dense": None,
@@ -348,13 +529,21 @@ SCHEDULES: dict[str, schedules.Schedule | None] = {
 
 
 def scheduled_steps(threads: int) -> Iterator[Row]:
-    """A training step with each schedule, its start and updates included, against a dense step."""
+    """A training step with each schedule, its start and updates included, against a
+    dense step."""
     train, recipe = data.load().train[:PICTURES], training.Recipe(epochs=1)
     steps = -(-len(train) // recipe.batch_size)
     seconds: dict[str, list[float]] = {name: [] for name in SCHEDULES}
     for number in range(1 + FITS):
         for name, schedule in SCHEDULES.items():
-            work = partial(training.fit, models.build("lenet300"), train, recipe, schedule=schedule, progress=False)
+            work = partial(
+                training.fit,
+                models.build("lenet300"),
+                train,
+                recipe,
+                schedule=schedule,
+                progress=False,
+            )
             took = timed(work) / steps
             if number:  # the first round is the warm-up
                 seconds[name].append(took)
@@ -362,16 +551,18 @@ def scheduled_steps(threads: int) -> Iterator[Row]:
     for name, own in seconds.items():
         share = spread([a / b for a, b in zip(own, dense, strict=True)], "x")
         remarks = (
-            f"{share} of a dense step; updates: {len(SCHEDULES[name].due)} in {steps} steps of {recipe.batch_size}"
+            f"{share} of a dense step; updates: {len(SCHEDULES[name].due)} in {steps}"
+            f" steps of {recipe.batch_size}"
         )
         yield Row(f"a step of fit with {name}", own, "dense", dense, remarks=remarks)
 
 
-# ---------------------------------------------------------------------------------------------------------- evaluation
+# --------------------------------------------------------------------------- evaluation
 
 
 def evaluation(threads: int) -> Iterator[Row]:
-    """Accuracy on the 10,000 test pictures, against the arithmetic peak. Untrained weights cost the same."""
+    """Accuracy on the 10,000 test pictures, against the arithmetic peak. Untrained
+    weights cost the same."""
     test = data.load().test
     matrix, target = torch.ones(2, 1024, 1024)
     for name, rounds in {"lenet300": 5, "resnet": 3, "vgg": 1}.items():
@@ -384,17 +575,28 @@ def evaluation(threads: int) -> Iterator[Row]:
             seconds.append(timed(lambda model=model: training.evaluate(model, test)))
             bound.append(2 * work / (before + flops_per_second(matrix, target)))
         middle = statistics.median(seconds)
-        reached = f"{len(test) / middle:,.0f} pictures/s, {digits(work / middle / 1e9)} GFLOP/s"
+        reached = (
+            f"{len(test) / middle:,.0f} pictures/s, {digits(work / middle / 1e9)}"
+            " GFLOP/s"
+        )
         peak = digits(work / statistics.median(bound) / 1e9)
-        yield Row(f"evaluate {name}", seconds, bound=bound, remarks=f"{reached} of {peak} in a matrix product")
+        yield Row(
+            f"evaluate {name}",
+            seconds,
+            bound=bound,
+            remarks=f"{reached} of {peak} in a matrix product",
+        )
 
 
-# ------------------------------------------------------------------------------------------------------------- loading
+# ------------------------------------------------------------------------------ loading
 
 
 def loading(threads: int) -> Iterator[Row]:
-    """`data.load()` in a new process: first time on a machine (nothing unpacked), and later times."""
-    loaded = sum(t.nbytes for split in data.load() for t in (split.images, split.labels))
+    """`data.load()` in a new process: first time on a machine (nothing unpacked), and
+    later times."""
+    loaded = sum(
+        t.nbytes for split in data.load() for t in (split.images, split.labels)
+    )
     source, target = torch.ones(2, LARGE)
     cold, warm, bound = [], [], []
     for _ in range(3):
@@ -402,14 +604,26 @@ def loading(threads: int) -> Iterator[Row]:
             cold.append(load_seconds(cache))
             warm.append(load_seconds(cache))
         bound.append(loaded / bytes_per_second(source, target))
-    remarks = f"new process, its imports not counted; bound: writing {loaded / 1e6:.0f} MB of tensors"
-    yield Row("load data, cold", cold, goal="about 1 s", bound=bound, remarks=f"{remarks}; cold: nothing unpacked yet")
+    remarks = (
+        f"new process, its imports not counted; bound: writing {loaded / 1e6:.0f} MB of"
+        " tensors"
+    )
+    yield Row(
+        "load data, cold",
+        cold,
+        goal="about 1 s",
+        bound=bound,
+        remarks=f"{remarks}; cold: nothing unpacked yet",
+    )
     yield Row("load data, warm", warm, "cold", cold, "under cold", bound, remarks)
 
 
 def load_seconds(cache: str) -> float:
     """Seconds of `data.load()` alone, in a fresh process with this cache folder."""
-    code = "import time; from utils import data; s = time.perf_counter(); data.load(); print(time.perf_counter() - s)"
+    code = (
+        "import time; from utils import data; s = time.perf_counter(); data.load();"
+        " print(time.perf_counter() - s)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"PRUNING_CACHE": cache},
@@ -421,12 +635,16 @@ def load_seconds(cache: str) -> float:
     return float(done.stdout)
 
 
-# ------------------------------------------------------------------------------------------------------------ explorer
+# ----------------------------------------------------------------------------- explorer
 
 
 def answering(threads: int) -> Iterator[Row]:
-    """Key press to repaint in JupyterLab in a Chromium; the explorer beside `interact` with `plt.show`."""
-    with browser.chromium() as chromium, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    """Key press to repaint in JupyterLab in a Chromium; the explorer beside `interact`
+    with `plt.show`."""
+    with (
+        browser.chromium() as chromium,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+    ):
         if chromium is None:
             return
         folders = (Path(folder) / str(number) for number in range(99))
@@ -436,23 +654,45 @@ def answering(threads: int) -> Iterator[Row]:
             for score in ("magnitude", "taylor"):
                 found = responsiveness.explorer(chromium, next(folders), network, score)
                 remarks = (
-                    f"p95 {1000 * found.p95:.0f} ms (interact {1000 * plain.p95:.0f}); key held: settles in "
-                    f"{spread([1000 * s for s in found.settled])} ms; all 5,000 pictures in {spread(found.full)} s"
+                    f"p95 {1000 * found.p95:.0f} ms (interact {1000 * plain.p95:.0f});"
+                    f" key held: settles in {spread([1000 * s for s in found.settled])}"
+                    f" ms; all 5,000 pictures in {spread(found.full)} s"
                 )
-                yield Row(f"key press, {network}, {score}", found.repaint, "interact", plain.repaint, goal, (), remarks)
+                yield Row(
+                    f"key press, {network}, {score}",
+                    found.repaint,
+                    "interact",
+                    plain.repaint,
+                    goal,
+                    (),
+                    remarks,
+                )
         grown = responsiveness.growth(chromium, next(folders))
-        kernel = "not known" if grown.kernel_bytes is None else f"{grown.kernel_bytes / 1e6:+.1f} MB"
-        remarks = f"memory after 1,000 moves: kernel {kernel}, page {grown.page_bytes / 1e6:+.1f} MB"
-        yield Row("1,000 moves without a pause", grown.repaint, goal="no growth", remarks=remarks)
+        kernel = (
+            "not known"
+            if grown.kernel_bytes is None
+            else f"{grown.kernel_bytes / 1e6:+.1f} MB"
+        )
+        remarks = (
+            f"memory after 1,000 moves: kernel {kernel}, page"
+            f" {grown.page_bytes / 1e6:+.1f} MB"
+        )
+        yield Row(
+            "1,000 moves without a pause",
+            grown.repaint,
+            goal="no growth",
+            remarks=remarks,
+        )
 
 
-# ---------------------------------------------------------------------------------------------------------- deployment
+# --------------------------------------------------------------------------- deployment
 
 DEPLOYED = ("vgg_thin", "vgg_thin_1", "vgg_thin_2")  # three seeds
 
 
 def deployment(threads: int) -> Iterator[Row]:
-    """The thin VGGs as int8 in ONNX Runtime, against the dense VGG in PyTorch, at batch 1 and 256."""
+    """The thin VGGs as int8 in ONNX Runtime, against the dense VGG in PyTorch, at batch
+    1 and 256."""
     pictures, dense = data.load(), models.baseline("vgg")
     batches = sample_batches(pictures.train, count=4)
     sessions, bytes_ = {}, {}
@@ -463,14 +703,29 @@ def deployment(threads: int) -> Iterator[Row]:
             bytes_[name] = deploy.to_int8(path, batches, path)
             sessions[name] = deploy.Session(path, threads=threads)
     for batch, rounds, goal in ((1, 25, "15x"), (256, 5, "30x")):
-        race = measure.Race({"dense": dense} | sessions, pictures.test.images[:batch], threads=threads, shortest=0.03)
+        race = measure.Race(
+            {"dense": dense} | sessions,
+            pictures.test.images[:batch],
+            threads=threads,
+            shortest=0.03,
+        )
         for _ in range(rounds):
             race.round()
         for name in DEPLOYED:
             smaller = measure.file_bytes(dense) / bytes_[name]
-            remarks = f"{bytes_[name]:,} bytes, {smaller:.1f} times smaller than the dense weights"
+            remarks = (
+                f"{bytes_[name]:,} bytes, {smaller:.1f} times smaller than the dense"
+                " weights"
+            )
             what = f"{name}, int8, batch {batch}"
-            yield Row(what, race.seconds[name], "VGG in PyTorch", race.seconds["dense"], goal, remarks=remarks)
+            yield Row(
+                what,
+                race.seconds[name],
+                "VGG in PyTorch",
+                race.seconds["dense"],
+                goal,
+                remarks=remarks,
+            )
 
 
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
@@ -487,12 +742,23 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the named parts, all by default, and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of: {', '.join(PARTS)}; default: all")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: as PyTorch chooses")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help=f"of: {', '.join(PARTS)}; default: all"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=torch.get_num_threads(),
+        help="default: as PyTorch chooses",
+    )
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}. Known: {', '.join(PARTS)}.")
+        parser.error(
+            f"no such part: {', '.join(sorted(unknown))}. Known: {', '.join(PARTS)}."
+        )
     torch.set_num_threads(options.threads)
     rows = []
     for part in options.parts or PARTS:
@@ -501,17 +767,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append(row.cells())
     print(table(rows))
     print(f"\nMedian (lowest-highest) of alternating rounds. Bound: {BOUND}")
-    load = f"; load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    load = (
+        f"; load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    )
     print(
-        f"{options.threads} thread(s) of {os.cpu_count()} cores{load}; torch {torch.__version__}, {platform.machine()}."
+        f"{options.threads} thread(s) of {os.cpu_count()} cores{load}; torch"
+        f" {torch.__version__}, {platform.machine()}."
     )
 
 
 BOUND = (
-    f"pruning moves {PASS_BYTES} bytes a weight (read it, write the mask; read the mask, read and write\n"
-    "the weight), and surgery 4 bytes for each weight scored (read) and for each that stays, about a quarter (write),\n"
-    "at the bandwidth of a plain copy; training and evaluating do their multiply-accumulates at the speed of a\n"
-    "1024 x 1024 matrix product; loading writes the tensors at the bandwidth of a copy. All measured in this run."
+    f"pruning moves {PASS_BYTES} bytes a weight (read it, write the mask; read the"
+    " mask, read and write\nthe weight), and surgery 4 bytes for each weight scored"
+    " (read) and for each that stays, about a quarter (write),\nat the bandwidth of a"
+    " plain copy; training and evaluating do their multiply-accumulates at the speed"
+    " of a\n1024 x 1024 matrix product; loading writes the tensors at the bandwidth of"
+    " a copy. All measured in this run."
 )
 
 if __name__ == "__main__":

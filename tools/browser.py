@@ -1,4 +1,5 @@
-"""The course in a real Chromium: start it, open a notebook or the explorer, press keys, and see what happens.
+"""The course in a real Chromium: start it, open a notebook or the explorer, press keys,
+and see what happens.
 
 Used by tests/browser and by `make bench`.
 """
@@ -34,7 +35,8 @@ CHROMIUM_FLAGS = [
 START_SECONDS = 120  # a busy machine starts JupyterLab and a kernel slowly
 RUN_SECONDS = 180
 
-# The kernel is there and has nothing to do; before that JupyterLab says idle too, and a run-all is lost.
+# The kernel is there and has nothing to do; before that JupyterLab says idle too, and a
+# run-all is lost.
 KERNEL_READY = """async () => {
     const context = jupyterapp.shell.currentWidget?.sessionContext;
     if (!context) return false;
@@ -42,7 +44,9 @@ KERNEL_READY = """async () => {
     await context.session.kernel.info;
     return context.session.kernel.status === "idle";
 }"""
-KERNEL_STATUS = "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
+KERNEL_STATUS = (
+    "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
+)
 FIGURE = ".widget-html svg"
 FIGURE_CHANGED = f"old => document.querySelector('{FIGURE}')?.outerHTML !== old"
 # Read from the notebook's model: cells out of sight may not be in the page.
@@ -57,7 +61,8 @@ RUN_ENDED = f"""() => {{
 }}"""
 
 
-# From a key press to the moment after the frame that shows its result. `window.shown(picture)` says when it does.
+# From a key press to the moment after the frame that shows its result.
+# `window.shown(picture)` says when it does.
 STOPWATCH = """figure => {
     window.times = [];
     let pressed = null;
@@ -74,12 +79,18 @@ STOPWATCH = """figure => {
         });
     }).observe(watched, {childList: true, subtree: true, attributes: true});
 }"""
-SLIDER_SAYS = "document.querySelector('.stop-slider input').getAttribute('aria-valuetext')"
-SHOWN = f"() => {{ window.shown = watched => watched.textContent.includes(`at ${{{SLIDER_SAYS}}} (`); }}"
+SLIDER_SAYS = (
+    "document.querySelector('.stop-slider input').getAttribute('aria-valuetext')"
+)
+SHOWN = (
+    "() => { window.shown = watched => watched.textContent.includes(`at"
+    f" ${{{SLIDER_SAYS}}} (`); }}"
+)
 
 
 class Panel:
-    """A page with an explorer on it: find its controls by their accessible names, press keys, take times."""
+    """A page with an explorer on it: find its controls by their accessible names, press
+    keys, take times."""
 
     def __init__(self, page: Page, name: str) -> None:
         """`name` begins the names of the screenshots."""
@@ -98,14 +109,17 @@ class Panel:
         return self.page.locator(FIGURE).first.evaluate("figure => figure.outerHTML")
 
     def press(self, handle: Locator, key: str, times: int) -> list[str]:
-        """Press a key on a slider's handle; the figure after each press, which has 5 s to change."""
+        """Press a key on a slider's handle; the figure after each press, which has 5 s
+        to change."""
         handle.scroll_into_view_if_needed()
         handle.focus()
         figures = [self.figure()]
         for _ in range(times):
             self.page.keyboard.press(key)
             with contextlib.suppress(TimeoutError):
-                self.page.wait_for_function(FIGURE_CHANGED, arg=figures[-1], timeout=5000)
+                self.page.wait_for_function(
+                    FIGURE_CHANGED, arg=figures[-1], timeout=5000
+                )
             figures.append(self.figure())
         return figures[1:]
 
@@ -114,26 +128,34 @@ class Panel:
         self.page.evaluate(shown)
         self.page.evaluate(STOPWATCH, figure)
 
-    def time_presses(self, handle: Locator, keys: Sequence[str], waits: Sequence[float]) -> list[float]:
-        """Milliseconds from each key press to the repaint; after each, wait so many seconds."""
+    def time_presses(
+        self, handle: Locator, keys: Sequence[str], waits: Sequence[float]
+    ) -> list[float]:
+        """Milliseconds from each key press to the repaint; after each, wait so many
+        seconds."""
         handle.scroll_into_view_if_needed()
         handle.focus()
         before = self.page.evaluate("window.times.length")
         for number, (key, wait) in enumerate(zip(keys, waits, strict=True), before + 1):
             self.page.keyboard.press(key)
-            self.page.wait_for_function(f"window.times.length >= {number}", timeout=20_000)
+            self.page.wait_for_function(
+                f"window.times.length >= {number}", timeout=20_000
+            )
             self.page.wait_for_timeout(1000 * wait)
         return self.page.evaluate(f"window.times.slice({before})")
 
     def hold(self, handle: Locator, key: str, presses: int) -> float:
-        """Hold a key (30 presses a second); milliseconds from the last press until its result is painted."""
+        """Hold a key (30 presses a second); milliseconds from the last press until its
+        result is painted."""
         handle.focus()
         for _ in range(presses):
             self.page.keyboard.down(key)
             self.page.wait_for_timeout(33)
         last = time.monotonic()
         self.page.keyboard.up(key)
-        self.page.wait_for_function(f"window.shown(document.querySelector('{FIGURE}').closest('.widget-html'))")
+        self.page.wait_for_function(
+            f"window.shown(document.querySelector('{FIGURE}').closest('.widget-html'))"
+        )
         return 1000 * (time.monotonic() - last) + 33
 
     def time_until_full(self, handle: Locator, key: str) -> float:
@@ -141,9 +163,13 @@ class Panel:
         handle.focus()
         started = time.monotonic()
         self.page.keyboard.press(key)
-        full = f"window.shown(document.querySelector('{FIGURE}').closest('.widget-html'))"
+        full = (
+            f"window.shown(document.querySelector('{FIGURE}').closest('.widget-html'))"
+        )
         self.page.wait_for_function(
-            f"{full} && !document.querySelector('{FIGURE}').textContent.includes('first estimate, ')", timeout=60_000
+            f"{full} && !document.querySelector('{FIGURE}').textContent.includes('first"
+            " estimate, ')",
+            timeout=60_000,
         )
         return 1000 * (time.monotonic() - started)
 
@@ -165,7 +191,8 @@ class Lab(Panel):
     """One notebook open in JupyterLab: run it, find its panel, see what went wrong."""
 
     def run_all(self) -> None:
-        """Run every cell and wait for the end. Raises AssertionError with the traceback of a cell that failed."""
+        """Run every cell and wait for the end. Raises AssertionError with the traceback
+        of a cell that failed."""
         self.page.wait_for_function(KERNEL_READY, timeout=START_SECONDS * 1000)
         self.page.evaluate("""() => {
             for (const cell of jupyterapp.shell.currentWidget.content.widgets)
@@ -177,7 +204,8 @@ class Lab(Panel):
             raise AssertionError("\n".join(errors))
 
     def cell_errors(self) -> list[str]:
-        """`NameError: ... in: first line of the cell` for each cell whose output is an error."""
+        """`NameError: ... in: first line of the cell` for each cell whose output is an
+        error."""
         return [
             f"{error['ename']}: {error['evalue']} in: {cell['source'].splitlines()[0]}"
             for cell in self.page.evaluate(CELLS)
@@ -194,10 +222,13 @@ class Lab(Panel):
             raise AssertionError("the kernel does not come to rest")
 
     def error_badge(self) -> str:
-        """What the status bar says of log entries; empty when there are none. A failed callback shows only there."""
+        """What the status bar says of log entries; empty when there are none. A failed
+        callback shows only there."""
         self.settle()
         badge = self.page.locator('#jp-main-statusbar [title*="log entr"]')
-        return " ".join(badge.nth(i).get_attribute("title") or "" for i in range(badge.count()))
+        return " ".join(
+            badge.nth(i).get_attribute("title") or "" for i in range(badge.count())
+        )
 
 
 def free_port() -> int:
@@ -208,24 +239,38 @@ def free_port() -> int:
 
 
 def read_address(server: subprocess.Popen, port: int) -> str:
-    """Wait for the address with the token in what the server prints. Raises AssertionError with all of it otherwise."""
+    """Wait for the address with the token in what the server prints. Raises
+    AssertionError with all of it otherwise."""
     lines: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=lambda: [lines.put(line) for line in server.stdout], daemon=True).start()
+    threading.Thread(
+        target=lambda: [lines.put(line) for line in server.stdout], daemon=True
+    ).start()
     said, end = [], time.monotonic() + START_SECONDS
     while time.monotonic() < end and (server.poll() is None or not lines.empty()):
         with contextlib.suppress(queue.Empty):
             said.append(lines.get(timeout=0.5))
-            if found := re.search(rf"http://127\.0\.0\.1:{port}/\S*\?token=\w+", said[-1]):
+            if found := re.search(
+                rf"http://127\.0\.0\.1:{port}/\S*\?token=\w+", said[-1]
+            ):
                 return found[0]
     raise AssertionError("The server did not start:\n" + "".join(said))
 
 
 @contextlib.contextmanager
 def running(command: str, workspace: Path, *options: str) -> Iterator[str]:
-    """`make lab` or `make explorer` without a browser of its own; gives the address, token included."""
+    """`make lab` or `make explorer` without a browser of its own; gives the address,
+    token included."""
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, str(ROOT / "tools" / "course.py"), command, "--no-browser", "--port", str(port), *options],
+        [
+            sys.executable,
+            str(ROOT / "tools" / "course.py"),
+            command,
+            "--no-browser",
+            "--port",
+            str(port),
+            *options,
+        ],
         env={**os.environ, "PRUNING_WORKSPACE": str(workspace)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -264,9 +309,14 @@ def opened_lab(
     width: int = 1280,
 ) -> Iterator[Lab]:
     """The course on a folder of notebooks, one of them open."""
-    with running("lab", workspace, "--notebooks", str(notebooks), "--expose-app-in-browser") as address:
+    with running(
+        "lab", workspace, "--notebooks", str(notebooks), "--expose-app-in-browser"
+    ) as address:
         page = browser.new_page(viewport={"width": width, "height": 1000})
-        page.goto(f"{address.replace(course.FIRST_NOTEBOOK, notebook)}&reset", timeout=START_SECONDS * 1000)
+        page.goto(
+            f"{address.replace(course.FIRST_NOTEBOOK, notebook)}&reset",
+            timeout=START_SECONDS * 1000,
+        )
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=START_SECONDS * 1000)
         lab = Lab(page, name)
         try:
@@ -277,7 +327,9 @@ def opened_lab(
 
 
 @contextlib.contextmanager
-def opened_app(browser: Browser, workspace: Path, name: str, *, width: int = 1280) -> Iterator[Panel]:
+def opened_app(
+    browser: Browser, workspace: Path, name: str, *, width: int = 1280
+) -> Iterator[Panel]:
     """The explorer by itself, as `make explorer` serves it."""
     with running("explorer", workspace) as address:
         page = browser.new_page(viewport={"width": width, "height": 1000})

@@ -1,6 +1,8 @@
-"""Train the baselines with the course's own `fit` and record what came out. `make checkpoints`.
+"""Train the baselines with the course's own `fit` and record what came out. `make
+checkpoints`.
 
-One network: `python tools/checkpoints.py lenet300`. The test set is opened once a network, after training.
+One network: `python tools/checkpoints.py lenet300`. The test set is opened once a
+    network, after training.
 """
 
 import argparse
@@ -17,10 +19,12 @@ from utils.scores import prunable, score
 
 
 def train(name: str, threads: int, first_stage: int = 0) -> None:
-    """Train one network and write data/baselines/<name>.safetensors and its entry in baselines.json.
+    """Train one network and write data/baselines/<name>.safetensors and its entry in
+    baselines.json.
 
     Args:
-        first_stage: go on from the weights and the record there, with this stage of the recipe (0: from scratch).
+        first_stage: go on from the weights and the record there, with this stage of the
+            recipe (0: from scratch).
     """
     torch.set_num_threads(threads)
     pictures = data.load()
@@ -28,7 +32,11 @@ def train(name: str, threads: int, first_stage: int = 0) -> None:
     stages = models.baseline_facts(name)["stages"][:first_stage] if first_stage else []
     for number, recipe in enumerate(training.RECIPES[name][first_stage:], first_stage):
         loss = _lesson(name, number)
-        stages.append(_train_stage(model, pictures, recipe, threads, SEED.get(name, 0) + number, loss))
+        stages.append(
+            _train_stage(
+                model, pictures, recipe, threads, SEED.get(name, 0) + number, loss
+            )
+        )
     _keep(name, model, stages, pictures)
 
 
@@ -55,10 +63,15 @@ def _keep(name: str, model: nn.Module, stages: list[dict], pictures: data.Data) 
     }
     _record(name, facts)
     seconds = sum(stage["seconds"] for stage in stages)
-    print(f"{name}: test {facts['test_accuracy']:.2%}, validation {facts['validation_accuracy']:.2%}, {seconds} s")
+    print(
+        f"{name}: test {facts['test_accuracy']:.2%}, validation"
+        f" {facts['validation_accuracy']:.2%}, {seconds} s"
+    )
 
 
-WIDER = {"vgg_half": "vgg"} | {name: "vgg_half" for name in models.SHIPPED if name.startswith("vgg_thin")}
+WIDER = {"vgg_half": "vgg"} | {
+    name: "vgg_half" for name in models.SHIPPED if name.startswith("vgg_thin")
+}
 TEACHER = "vgg_half"
 TEMPERATURES = {  # student: the teacher's temperature in each stage
     "vgg_thin_taught": (4.0, 4.0, 1.0),
@@ -66,18 +79,31 @@ TEMPERATURES = {  # student: the teacher's temperature in each stage
     "vgg_thin_taught_2": (4.0, 4.0, 1.0),
     "vgg_thin_taught_cool": (1.0,),
 }
-SEED = {"vgg_thin_1": 1, "vgg_thin_2": 2, "vgg_thin_taught_1": 1, "vgg_thin_taught_2": 2}  # 0 for all others
+# 0 for all others
+SEED = {
+    "vgg_thin_1": 1,
+    "vgg_thin_2": 2,
+    "vgg_thin_taught_1": 1,
+    "vgg_thin_taught_2": 2,
+}
 
 
 def start(name: str) -> nn.Module:
-    """Where training begins: random weights, or a trained wider network without the filters of smallest L1 norm."""
+    """Where training begins: random weights, or a trained wider network without the
+    filters of smallest L1 norm."""
     target = models.build(name, SEED.get(name, 0))
     if name not in WIDER:
         return target
     wide = models.baseline(WIDER[name])
     layers = zip(prunable(wide).items(), prunable(target).values(), strict=True)
-    ratio = {weight: 1 - len(small) / len(large) for (weight, large), small in layers if len(small) < len(large)}
-    return surgery.shrink(wide, torch.zeros(1, 1, 28, 28), score("l1", wide, units=True), ratio)
+    ratio = {
+        weight: 1 - len(small) / len(large)
+        for (weight, large), small in layers
+        if len(small) < len(large)
+    }
+    return surgery.shrink(
+        wide, torch.zeros(1, 1, 28, 28), score("l1", wide, units=True), ratio
+    )
 
 
 def _train_stage(
@@ -89,14 +115,24 @@ def _train_stage(
     loss: training.Loss | None,
 ) -> dict:
     started = time.perf_counter()
-    history = training.fit(model, pictures.train, recipe, validation=pictures.validation, seed=seed, loss=loss)
+    history = training.fit(
+        model,
+        pictures.train,
+        recipe,
+        validation=pictures.validation,
+        seed=seed,
+        loss=loss,
+    )
     return {
         "recipe": asdict(recipe),
         "loss": repr(loss or training.CrossEntropy()),
         "seed": seed,
         "threads": threads,
         "seconds": round(time.perf_counter() - started),
-        "history": {key: [round(v, 4) for v in values] for key, values in history.as_dict().items()},
+        "history": {
+            key: [round(v, 4) for v in values]
+            for key, values in history.as_dict().items()
+        },
     }
 
 
@@ -104,14 +140,23 @@ def _record(name: str, facts: dict) -> None:
     path = files.data_folder() / "baselines" / "baselines.json"
     everything = json.loads(path.read_text()) if path.is_file() else {}
     everything[name] = facts
-    files.write_atomically(path, (json.dumps(everything, indent=1, sort_keys=True) + "\n").encode())
+    files.write_atomically(
+        path, (json.dumps(everything, indent=1, sort_keys=True) + "\n").encode()
+    )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=list(models.SHIPPED), help="networks to train; default: all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        default=list(models.SHIPPED),
+        help="networks to train; default: all",
+    )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--first-stage", type=int, default=0, help="go on with this stage of the recipe")
+    parser.add_argument(
+        "--first-stage", type=int, default=0, help="go on with this stage of the recipe"
+    )
     arguments = parser.parse_args()
     for each in arguments.names:
         train(each, arguments.threads, first_stage=arguments.first_stage)

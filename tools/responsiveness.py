@@ -1,4 +1,5 @@
-"""How fast the explorer answers a key press, in a real browser; beside it the same through `interact` + `plt.show`.
+"""How fast the explorer answers a key press, in a real browser; beside it the same
+through `interact` + `plt.show`.
 
 For `make bench explorer` and tests/browser.
 """
@@ -50,7 +51,8 @@ NEW_IMAGE = """() => { window.shown = watched => {
 
 @dataclass(frozen=True)
 class Response:
-    """Seconds. repaint: from each key press; settled: after keys held; full: until all pictures are in."""
+    """Seconds. repaint: from each key press; settled: after keys held; full: until all
+    pictures are in."""
 
     repaint: Sequence[float]
     settled: Sequence[float] = ()
@@ -71,9 +73,19 @@ def opened(chromium: Browser, folder: Path, source: str) -> Iterator[browser.Lab
     notebooks.mkdir(parents=True)
     cell = new_code_cell(PID + "\n" + source)
     cell["id"] = "panel"
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=[cell], metadata=kernel), notebooks / course.FIRST_NOTEBOOK)
-    with browser.opened_lab(chromium, notebooks, folder / "workspace", "responsiveness") as lab:
+    kernel = {
+        "kernelspec": {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+    }
+    nbformat.write(
+        new_notebook(cells=[cell], metadata=kernel), notebooks / course.FIRST_NOTEBOOK
+    )
+    with browser.opened_lab(
+        chromium, notebooks, folder / "workspace", "responsiveness"
+    ) as lab:
         lab.run_all()
         lab.settle()
         yield lab
@@ -81,17 +93,28 @@ def opened(chromium: Browser, folder: Path, source: str) -> Iterator[browser.Lab
 
 def to_and_fro(presses: int, stops: int = 13) -> list[str]:
     """Arrow keys that walk over all stops and back."""
-    return [("ArrowRight", "ArrowLeft")[(number // stops) % 2] for number in range(presses)]
+    return [
+        ("ArrowRight", "ArrowLeft")[(number // stops) % 2] for number in range(presses)
+    ]
 
 
-def explorer(chromium: Browser, folder: Path, network: str, score: str = "magnitude", presses: int = 60) -> Response:
-    """Key presses at random moments (often in the middle of slow work), keys held, time until all pictures are in."""
+def explorer(
+    chromium: Browser,
+    folder: Path,
+    network: str,
+    score: str = "magnitude",
+    presses: int = 60,
+) -> Response:
+    """Key presses at random moments (often in the middle of slow work), keys held, time
+    until all pictures are in."""
     pauses = random.Random(0)
     with opened(chromium, folder, EXPLORER.format(network=network, score=score)) as lab:
         slider = lab.slider()
         lab.start_stopwatch()
         keys = to_and_fro(presses)
-        repaint = lab.time_presses(slider, keys, [pauses.uniform(0.05, 0.9) for _ in keys])
+        repaint = lab.time_presses(
+            slider, keys, [pauses.uniform(0.05, 0.9) for _ in keys]
+        )
         settled = []
         for start, key in (("Home", "ArrowRight"), ("End", "ArrowLeft")) * 2:
             lab.page.keyboard.press(start)
@@ -104,7 +127,9 @@ def explorer(chromium: Browser, folder: Path, network: str, score: str = "magnit
             full += [lab.time_until_full(slider, "ArrowRight")]
         if lab.error_badge():
             raise AssertionError(f"a callback failed: {lab.error_badge()}")
-        return Response(*([value / 1000 for value in values] for values in (repaint, settled, full)))
+        return Response(
+            *([value / 1000 for value in values] for values in (repaint, settled, full))
+        )
 
 
 def interact(chromium: Browser, folder: Path, presses: int = 60) -> Response:
@@ -114,13 +139,17 @@ def interact(chromium: Browser, folder: Path, presses: int = 60) -> Response:
         lab.start_stopwatch(".widget-output img", NEW_IMAGE)
         handle = lab.page.locator(".widget-slider .noUi-handle").first
         keys = to_and_fro(presses)
-        repaint = lab.time_presses(handle, keys, [pauses.uniform(0.05, 0.9) for _ in keys])
+        repaint = lab.time_presses(
+            handle, keys, [pauses.uniform(0.05, 0.9) for _ in keys]
+        )
         return Response([value / 1000 for value in repaint])
 
 
 def growth(chromium: Browser, folder: Path, moves: int = 1000) -> Response:
     """Memory of the kernel and of the page before and after so many moves."""
-    with opened(chromium, folder, EXPLORER.format(network="lenet300", score="magnitude")) as lab:
+    with opened(
+        chromium, folder, EXPLORER.format(network="lenet300", score="magnitude")
+    ) as lab:
         slider = lab.slider()
         lab.start_stopwatch()
         pid = int((folder / "workspace" / "pid").read_text())
@@ -131,7 +160,11 @@ def growth(chromium: Browser, folder: Path, moves: int = 1000) -> Response:
         lab.settle()
         after = resident(pid), lab.heap()
         kernel = None if before[0] is None else after[0] - before[0]
-        return Response([value / 1000 for value in repaint], kernel_bytes=kernel, page_bytes=after[1] - before[1])
+        return Response(
+            [value / 1000 for value in repaint],
+            kernel_bytes=kernel,
+            page_bytes=after[1] - before[1],
+        )
 
 
 def resident(pid: int) -> int | None:

@@ -1,4 +1,5 @@
-"""Helpers of the pruning course. What carries an idea of pruning is first written by the learner in a lab."""
+"""Helpers of the pruning course. What carries an idea of pruning is first written by
+the learner in a lab."""
 
 from utils import torchvision_repair as _torchvision_repair
 

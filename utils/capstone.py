@@ -1,11 +1,13 @@
 """A score for a deployed network, from its file alone. Built for lessons/12_capstone.
 
-The file is opened in a fresh process, with limits on its time and memory, and judged on the test set: how many bytes
-it really has, how much faster it is than the dense VGG in PyTorch, and how many pictures it gets right. Nothing that
-was computed in the notebook counts. `python -m utils.capstone FILE` prints what it found as JSON, a line for each step.
+The file is opened in a fresh process, with limits on its time and memory, and judged on
+the test set: how many bytes it really has, how much faster it is than the dense VGG in
+PyTorch, and how many pictures it gets right. Nothing that was computed in the notebook
+counts. `python -m utils.capstone FILE` prints what it found as JSON, a line for each
+step.
 
-What it cannot find out: whether a network was trained on the test pictures, or corrects a few of them (up to about one
-in thirty) from a list.
+What it cannot find out: whether a network was trained on the test pictures, or corrects
+a few of them (up to about one in thirty) from a list.
 """
 
 import json
@@ -37,13 +39,25 @@ BUDGET = Budget(bytes=56_000, speedup=10.0, accuracy=0.93)
 SCORES = Path("my_capstone") / "scores.json"  # beside the learner's notebook
 MEMORY = 8_000_000_000  # bytes of address space that a file may make the process take
 CLASSES = 10
-AGAIN = 500  # pictures asked a second time, one by one, and a third time with other grey levels
-EDGE = 2  # pictures that may get another answer when asked again: one may lie on an edge, and fall to either side
-SHAKY = 0.05  # fraction of pictures that may get another answer with other grey levels; of honest networks 0.014 do
+# pictures asked a second time, one by one, and a third time with other grey levels
+AGAIN = 500
+# pictures that may get another answer when asked again: one may lie on an edge, and
+# fall to either side
+EDGE = 2
+# fraction of pictures that may get another answer with other grey levels; of honest
+# networks 0.014 do
+SHAKY = 0.05
 TIMED = 200  # pictures, drawn at random, that the file is timed with
 STARTING = 120  # seconds that the fresh process may take before it opens the file
 LONGEST = 86_400  # seconds that it may be given from there on: a day
-RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+RANDOM = {
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
 
 
 class Refused(ValueError):
@@ -52,34 +66,49 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Score:
-    """What a file costs and gives on the test set, its points, and which part of the budget it meets."""
+    """What a file costs and gives on the test set, its points, and which part of the
+    budget it meets."""
 
     cost: Cost
     points: float
     speedup_quartiles: tuple[float, float]
-    opened: int  # how often the test set was opened for a score, this one and refused ones included
+    # how often the test set was opened for a score, this one and refused ones included
+    opened: int
 
     def __str__(self) -> str:
         rows = [f"{self.points:.2f} points"]
         for name, (found, asked, met) in BUDGET.report(self.cost).items():
-            spread = " (quartiles {:.1f}-{:.1f})".format(*self.speedup_quartiles) if name == "speedup" else ""
+            spread = (
+                " (quartiles {:.1f}-{:.1f})".format(*self.speedup_quartiles)
+                if name == "speedup"
+                else ""
+            )
             verdict = "met" if met else "NOT met"
-            rows.append(f"  {name}: {_show(name, found)}{spread}, asked {_show(name, asked)}: {verdict}")
+            rows.append(
+                f"  {name}: {_show(name, found)}{spread}, asked {_show(name, asked)}:"
+                f" {verdict}"
+            )
         times = "once" if self.opened == 1 else f"{self.opened} times"
         return "\n".join([*rows, f"  The test set was opened {times} for a score."])
 
 
-def score(path: Path | str, *, kept: Path | str = SCORES, seconds: float = 300) -> Score:
-    """Score an ONNX file in a fresh process, on the test set, and keep the score in the file `kept`.
+def score(
+    path: Path | str, *, kept: Path | str = SCORES, seconds: float = 300
+) -> Score:
+    """Score an ONNX file in a fresh process, on the test set, and keep the score in the
+    file `kept`.
 
-    A file that is refused after it was shown the test set is kept there too, with the reason: that was an opening.
+    A file that is refused after it was shown the test set is kept there too, with the
+        reason: that was an opening.
 
     Args:
-        seconds: after which the process is stopped, and the file refused. They begin when the process is ready.
+        seconds: after which the process is stopped, and the file refused. They begin
+            when the process is ready.
     Raises:
-        Refused: the file is missing or damaged, does not take pictures and give ten numbers each, draws random numbers,
-            answers differently when asked again, among other pictures, with slightly other grey levels or while it is
-            timed, or takes too long or too much memory.
+        Refused: the file is missing or damaged, does not take pictures and give ten
+            numbers each, draws random numbers, answers differently when asked again,
+            among other pictures, with slightly other grey levels or while it is timed,
+            or takes too long or too much memory.
         ValueError: seconds is no number above 0 (a day at most); kept cannot be a file.
     """
     path, kept = Path(path), Path(kept)
@@ -94,7 +123,10 @@ def score(path: Path | str, *, kept: Path | str = SCORES, seconds: float = 300) 
         reason = answer["refused"]
         if answer["asked"]:
             opened = _keep(kept, entry | {"refused": reason})
-            reason += f" It had been shown the test set, so this counts as an opening; there are {opened} now."
+            reason += (
+                " It had been shown the test set, so this counts as an opening; there"
+                f" are {opened} now."
+            )
         raise Refused(f"{path.name} gets no score: {reason}")
     cost = Cost(**answer["cost"])
     opened = _keep(kept, entry | {"points": answer["points"]} | asdict(cost))
@@ -103,13 +135,24 @@ def score(path: Path | str, *, kept: Path | str = SCORES, seconds: float = 300) 
 
 def _check_arguments(kept: Path, seconds: float) -> None:
     """Before anything is run: what is found out must not be lost afterwards."""
-    if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 < seconds <= LONGEST:
-        raise ValueError(f"seconds={seconds!r} must be a number above 0, and at most {LONGEST:,}.")
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, Real)
+        or not 0 < seconds <= LONGEST
+    ):
+        raise ValueError(
+            f"seconds={seconds!r} must be a number above 0, and at most {LONGEST:,}."
+        )
     if kept.exists() and not kept.is_file():
-        raise ValueError(f"kept={str(kept)!r} is a folder or a device; it must be a file, such as {str(SCORES)!r}.")
+        raise ValueError(
+            f"kept={str(kept)!r} is a folder or a device; it must be a file, such as"
+            f" {str(SCORES)!r}."
+        )
     for folder in kept.parents:
         if folder.exists() and not folder.is_dir():
-            raise ValueError(f"kept={str(kept)!r} must lie in a folder; {str(folder)!r} is a file.")
+            raise ValueError(
+                f"kept={str(kept)!r} must lie in a folder; {str(folder)!r} is a file."
+            )
 
 
 def _check_plain(path: Path) -> None:
@@ -117,7 +160,11 @@ def _check_plain(path: Path) -> None:
     try:
         if path.is_file():
             return
-        kinds = {"it is missing.": not path.exists(), "it is a folder.": path.is_dir(), "it is no plain file.": True}
+        kinds = {
+            "it is missing.": not path.exists(),
+            "it is a folder.": path.is_dir(),
+            "it is no plain file.": True,
+        }
         reason = next(words for words, holds in kinds.items() if holds)
     except OSError as error:
         reason = f"it cannot be read ({error.strerror})."
@@ -125,29 +172,53 @@ def _check_plain(path: Path) -> None:
 
 
 def _in_fresh_process(path: Path, seconds: float) -> dict:
-    """What `examine` finds, or why the file is `refused`; and whether the test set was `asked`.
+    """What `examine` finds, or why the file is `refused`; and whether the test set was
+    `asked`.
 
-    Not in the learner's folder, and without the learner's settings of Python: their modules are not to be used here.
+    Not in the learner's folder, and without the learner's settings of Python: their
+    modules are not to be used here.
     """
     command = [sys.executable, "-m", "utils.capstone", str(path.resolve())]
-    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("PYTHON")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith("PYTHON")
+    }
     environment["PRUNING_DATA"] = str(data_folder())
     project = Path(__file__).parents[1]
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
     with subprocess.Popen(
-        command, **pipes, encoding="utf-8", errors="replace", cwd=project, env=environment
+        command,
+        **pipes,
+        encoding="utf-8",
+        errors="replace",
+        cwd=project,
+        env=environment,
     ) as process:
         said, complaints, late = _listen(process, seconds)
     if said and {"points", "refused"} & set(said[-1]):
         answer = said[-1]
     else:
-        last = ("".join(complaints).strip().splitlines() or ["memory or a crash"])[-1].strip()
-        answer = {"refused": late or f"the process ended with code {process.returncode} ({last})."}
+        last = ("".join(complaints).strip().splitlines() or ["memory or a crash"])[
+            -1
+        ].strip()
+        answer = {
+            "refused": (
+                late or f"the process ended with code {process.returncode} ({last})."
+            )
+        }
     return answer | {"asked": {"asked": True} in said}
 
 
-def _listen(process: subprocess.Popen, seconds: float) -> tuple[list[dict], list[str], str]:
-    """What the process said as JSON, a dict a line; its last complaints; and why it was stopped, if it was.
+def _listen(
+    process: subprocess.Popen, seconds: float
+) -> tuple[list[dict], list[str], str]:
+    """What the process said as JSON, a dict a line; its last complaints; and why it was
+    stopped, if it was.
 
     It has ended when this returns or raises, also by KeyboardInterrupt.
     """
@@ -161,7 +232,10 @@ def _listen(process: subprocess.Popen, seconds: float) -> tuple[list[dict], list
         ready.set()  # there is nothing more to come
 
     # both pipes are read all the time: a full one would stop the process
-    ears = [threading.Thread(target=each) for each in (hear, lambda: complaints.extend(process.stderr))]
+    ears = [
+        threading.Thread(target=each)
+        for each in (hear, lambda: complaints.extend(process.stderr))
+    ]
     try:
         for ear in ears:
             ear.start()
@@ -175,10 +249,12 @@ def _listen(process: subprocess.Popen, seconds: float) -> tuple[list[dict], list
 
 
 def _wait(process: subprocess.Popen, ready: threading.Event, seconds: float) -> str:
-    """Until the process has ended, or for so many seconds from when it was ready; why no longer, or nothing."""
+    """Until the process has ended, or for so many seconds from when it was ready; why
+    no longer, or nothing."""
     if not ready.wait(STARTING):
         return (
-            f"the process was not ready after {STARTING} s. The file was not opened; try again on a less busy machine."
+            f"the process was not ready after {STARTING} s. The file was not opened;"
+            " try again on a less busy machine."
         )
     try:
         process.wait(seconds)
@@ -188,8 +264,9 @@ def _wait(process: subprocess.Popen, ready: threading.Event, seconds: float) -> 
 
 
 def points(cost: Cost) -> float:
-    """One point for each halving of the bytes, one for each halving of the time; a tenth of a point of accuracy below
-    the dense network costs nothing up to five of them, and one point each from there on."""
+    """One point for each halving of the bytes, one for each halving of the time; a
+    tenth of a point of accuracy below the dense network costs nothing up to five of
+    them, and one point each from there on."""
     facts = models.baseline_facts(DENSE)
     lost = 100 * (facts["test_accuracy"] - cost.accuracy)
     gained = math.log2(4 * facts["parameters"] / cost.bytes) + math.log2(cost.speedup)
@@ -205,28 +282,41 @@ def examine(
     rounds: int = 25,
     asked: Callable[[], object] = lambda: None,
 ) -> dict:
-    """What `score` does inside the fresh process: cost, points, and the quartiles of the speedup.
+    """What `score` does inside the fresh process: cost, points, and the quartiles of
+    the speedup.
 
     Args:
-        asked: called once, when the file is about to be shown the first of these images.
+        asked: called once, when the file is about to be shown the first of these
+            images.
     Raises:
         Refused: as there, but for time and memory.
     """
     size, network = _open(Path(path))
-    _ask(network, torch.zeros(2, *images.shape[1:]))  # what cannot take pictures is refused before it sees these
+    # what cannot take pictures is refused before it sees these
+    _ask(network, torch.zeros(2, *images.shape[1:]))
     asked()
     found = answers(network, images)
-    chosen = torch.randperm(len(images), generator=_chance())[:TIMED]  # else one picture could have a short way
-    race = {"dense": _OneByOne(dense, images[chosen]), "file": _OneByOne(network, images[chosen])}
-    # 30 ms a block: on a busy machine a short one often escapes the interruptions that a long one cannot
+    # else one picture could have a short way
+    chosen = torch.randperm(len(images), generator=_chance())[:TIMED]
+    race = {
+        "dense": _OneByOne(dense, images[chosen]),
+        "file": _OneByOne(network, images[chosen]),
+    }
+    # 30 ms a block: on a busy machine a short one often escapes the interruptions that
+    # a long one cannot
     timing = measure.latency(race, images[:1], rounds=rounds, shortest=0.03)["file"]
     _check_timed(race["file"].said, found[chosen])
     cost = Cost(size, timing.speedup, (found == labels).float().mean().item())
-    return {"cost": asdict(cost), "points": points(cost), "speedup_quartiles": timing.speedup_quartiles}
+    return {
+        "cost": asdict(cost),
+        "points": points(cost),
+        "speedup_quartiles": timing.speedup_quartiles,
+    }
 
 
 def _open(path: Path) -> tuple[int, Session]:
-    """Bytes of the file, and the network in it. Both from a copy: the file may change meanwhile, the copy does not."""
+    """Bytes of the file, and the network in it. Both from a copy: the file may change
+    meanwhile, the copy does not."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "network.onnx"
         try:
@@ -244,7 +334,8 @@ def _open(path: Path) -> tuple[int, Session]:
 
 
 class _OneByOne:
-    """Gives the network one of these pictures after another, whatever it is called with, and keeps what it said."""
+    """Gives the network one of these pictures after another, whatever it is called
+    with, and keeps what it said."""
 
     def __init__(self, network: Callable[[Tensor], Tensor], images: Tensor) -> None:
         self.network, self.ring = network, cycle(images.split(1))
@@ -255,7 +346,8 @@ class _OneByOne:
 
 
 def _check_timed(said: list[Tensor], found: Tensor) -> None:
-    """Whether the outputs `said`, `[1, 10]` each, of pictures that took turns, are the classes `found` before, `[n]`.
+    """Whether the outputs `said`, `[1, 10]` each, of pictures that took turns, are the
+    classes `found` before, `[n]`.
 
     Raises:
         Refused: more than a few pictures got another answer.
@@ -265,7 +357,9 @@ def _check_timed(said: list[Tensor], found: Tensor) -> None:
     turns = torch.arange(len(said)) % len(found)
     other = torch.cat(said).float().argmax(1) != found[turns]
     if (wrong := turns[other].unique().numel()) > EDGE:
-        raise Refused(f"{wrong} of {len(found)} pictures got another answer while it was timed.")
+        raise Refused(
+            f"{wrong} of {len(found)} pictures got another answer while it was timed."
+        )
 
 
 def _chance() -> torch.Generator:
@@ -274,12 +368,13 @@ def _chance() -> torch.Generator:
 
 
 def answers(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """The class of each picture, `[n]`: asked in random order and in batches of random sizes, so that nothing but
-    the picture can tell the network which one it is.
+    """The class of each picture, `[n]`: asked in random order and in batches of random
+    sizes, so that nothing but the picture can tell the network which one it is.
 
     Raises:
-        Refused: not ten finite numbers a picture, or other answers when pictures are asked again: one by one, or with
-            grey levels that nobody could tell from theirs. What knows pictures by heart fails there.
+        Refused: not ten finite numbers a picture, or other answers when pictures are
+            asked again: one by one, or with grey levels that nobody could tell from
+                theirs. What knows pictures by heart fails there.
     """
     generator = _chance()
     order = torch.randperm(len(images), generator=generator)
@@ -294,12 +389,20 @@ def answers(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     before = found[again].argmax(1)
     wrong = (_alone_classes(network, images[again]) != before).sum().item()
     if wrong > EDGE:
-        raise Refused(f"{wrong} of {len(again)} pictures got another answer alone than among others.")
-    wrong = (_alone_classes(network, _nudged(images[again], generator)) != before).sum().item()
+        raise Refused(
+            f"{wrong} of {len(again)} pictures got another answer alone than among"
+            " others."
+        )
+    wrong = (
+        (_alone_classes(network, _nudged(images[again], generator)) != before)
+        .sum()
+        .item()
+    )
     if wrong > SHAKY * len(again):
         raise Refused(
-            f"{wrong} of {len(again)} pictures got another answer when no pixel changed by more than one grey level of "
-            "256. A network hardly notices that; does it know the pictures by heart?"
+            f"{wrong} of {len(again)} pictures got another answer when no pixel changed"
+            " by more than one grey level of 256. A network hardly notices that; does"
+            " it know the pictures by heart?"
         )
     return found.argmax(1)
 
@@ -310,7 +413,8 @@ def _alone_classes(network: Callable[[Tensor], Tensor], images: Tensor) -> Tenso
 
 
 def _nudged(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The pictures, each pixel one grey level of 256 brighter, or darker, or as it was."""
+    """The pictures, each pixel one grey level of 256 brighter, or darker, or as it
+    was."""
     low, high = images.aminmax()
     steps = torch.randint(-1, 2, images.shape, generator=generator)
     return (images + steps * (high - low) / 255).clamp(low, high)
@@ -322,33 +426,52 @@ def _ask(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         found = network(images)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Refused(f"it cannot be run on {len(images)} pictures of {list(images.shape[1:])}: {reason}") from None
+        raise Refused(
+            f"it cannot be run on {len(images)} pictures of {list(images.shape[1:])}:"
+            f" {reason}"
+        ) from None
     shape, found = found.shape, found.float()  # files may give half floats, or integers
     if shape != (len(images), CLASSES) or not torch.isfinite(found).all():
-        raise Refused(f"for {len(images)} pictures it gives {list(shape)}; wanted are ten finite numbers each.")
+        raise Refused(
+            f"for {len(images)} pictures it gives {list(shape)}; wanted are ten finite"
+            " numbers each."
+        )
     return found
 
 
 def _check_graph(path: Path) -> None:
-    """One input, one output, and no operations but the standard's. None that draws random numbers: in ONNX Runtime
-    those go on from call to call, so that a file could count its calls, and be idle when it is timed."""
+    """One input, one output, and no operations but the standard's. None that draws
+    random numbers: in ONNX Runtime those go on from call to call, so that a file could
+        count its calls, and be idle when it is timed."""
     model = read_onnx(path)
     graph = model.graph
     weights = {each.name for each in graph.initializer}
     inputs = [each.name for each in graph.input if each.name not in weights]
     if len(inputs) != 1 or len(graph.output) != 1:
-        raise Refused(f"it has {len(inputs)} inputs and {len(graph.output)} outputs; wanted is one of each.")
-    nodes = list(chain.from_iterable(_nodes(part) for part in (graph, *model.functions)))
+        raise Refused(
+            f"it has {len(inputs)} inputs and {len(graph.output)} outputs; wanted is"
+            " one of each."
+        )
+    nodes = list(
+        chain.from_iterable(_nodes(part) for part in (graph, *model.functions))
+    )
     foreign = {node.domain for node in nodes} - {"", "ai.onnx"}
     if foreign:
-        raise Refused(f"it uses operations of {', '.join(sorted(foreign))}; only the ONNX standard's are run.")
+        raise Refused(
+            f"it uses operations of {', '.join(sorted(foreign))}; only the ONNX"
+            " standard's are run."
+        )
     chance = {node.op_type for node in nodes if _draws(node)}
     if chance:
-        raise Refused(f"it draws random numbers ({', '.join(sorted(chance))}); wanted is one answer, always the same.")
+        raise Refused(
+            f"it draws random numbers ({', '.join(sorted(chance))}); wanted is one"
+            " answer, always the same."
+        )
 
 
 def _draws(node: onnx.NodeProto) -> bool:
-    """Whether a node draws random numbers. Dropout does if told to train, by its third input."""
+    """Whether a node draws random numbers. Dropout does if told to train, by its third
+    input."""
     return node.op_type in RANDOM or (node.op_type == "Dropout" and any(node.input[2:]))
 
 
@@ -371,7 +494,8 @@ def _keep(kept: Path, entry: dict) -> int:
 
 @contextmanager
 def _alone(kept: Path, seconds: float = 5) -> Iterator[None]:
-    """One process at a time. After so many seconds it goes on: who was killed half-way left the lock lying."""
+    """One process at a time. After so many seconds it goes on: who was killed half-way
+    left the lock lying."""
     lock = kept.with_name(f".{kept.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + seconds
@@ -388,7 +512,8 @@ def _alone(kept: Path, seconds: float = 5) -> Iterator[None]:
 
 
 def _history(kept: Path) -> list[dict]:
-    """Earlier scores; a damaged file of them is laid aside under a free name, not overwritten."""
+    """Earlier scores; a damaged file of them is laid aside under a free name, not
+    overwritten."""
     if not kept.is_file():
         return []
     try:
@@ -408,11 +533,16 @@ def _json(line: str) -> list[dict]:
 
 
 def _show(name: str, value: float) -> str:
-    return {"bytes": f"{value:,.0f} bytes", "speedup": f"{value:.1f}x", "accuracy": f"{value:.2%}"}[name]
+    return {
+        "bytes": f"{value:,.0f} bytes",
+        "speedup": f"{value:.1f}x",
+        "accuracy": f"{value:.2%}",
+    }[name]
 
 
 def _limit_memory() -> None:
-    """Where the system can (not on Windows): a file that asks for more memory ends the process, not the machine."""
+    """Where the system can (not on Windows): a file that asks for more memory ends the
+    process, not the machine."""
     try:
         import resource
 
@@ -426,7 +556,9 @@ def _main(path: str) -> None:
     test, dense = data.load().test, models.baseline(DENSE)
     _say(started=True)
     try:
-        found = examine(path, test.images, test.labels, dense, asked=lambda: _say(asked=True))
+        found = examine(
+            path, test.images, test.labels, dense, asked=lambda: _say(asked=True)
+        )
     except Refused as reason:
         found = {"refused": str(reason)}
     except MemoryError:

@@ -1,8 +1,10 @@
-"""Which channels of a network must leave together. Built in lessons/05_structured_pruning.
+"""Which channels of a network must leave together. Built in
+lessons/05_structured_pruning.
 
-`follow` traces a network with torch.fx and gives every channel a number. Wherever two channels can only leave together
-(the two sides of an addition, the inputs and outputs of a depth-wise convolution) their numbers are tied. `surgery`
-then only looks up, layer by layer, which outputs and which inputs carry a number that goes.
+`follow` traces a network with torch.fx and gives every channel a number. Wherever two
+channels can only leave together (the two sides of an addition, the inputs and outputs
+of a depth-wise convolution) their numbers are tied. `surgery` then only looks up, layer
+by layer, which outputs and which inputs carry a number that goes.
 """
 
 from collections.abc import Sequence
@@ -17,34 +19,71 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from utils.models import eval_mode
 from utils.scores import prunable_layers
 
-FIXED = 0  # the number of what cannot leave: the picture's channels and the network's outputs
+# the number of what cannot leave: the picture's channels and the network's outputs
+FIXED = 0
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
-# What treats each channel by itself, so that its outputs carry the numbers of its inputs.
+# What treats each channel by itself, so that its outputs carry the numbers of its
+# inputs.
 POOLS = tuple(
-    getattr(nn, f"{kind}Pool{n}d") for n in (1, 2, 3) for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg")
+    getattr(nn, f"{kind}Pool{n}d")
+    for n in (1, 2, 3)
+    for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg")
 )
 ACTIVATIONS = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid, nn.Softplus),
+    *(
+        nn.ReLU,
+        nn.ReLU6,
+        nn.LeakyReLU,
+        nn.ELU,
+        nn.GELU,
+        nn.SiLU,
+        nn.Mish,
+        nn.Tanh,
+        nn.Sigmoid,
+        nn.Softplus,
+    ),
     *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid),
 )
-CHANNELWISE_MODULES = (*POOLS, *ACTIVATIONS, nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+CHANNELWISE_MODULES = (
+    *POOLS,
+    *ACTIVATIONS,
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+)
 CHANNELWISE = {
-    *("relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "mish", "tanh", "sigmoid", "softplus"),
+    *(
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "elu",
+        "gelu",
+        "silu",
+        "mish",
+        "tanh",
+        "sigmoid",
+        "softplus",
+    ),
     *("hardtanh", "hardswish", "hardsigmoid", "clamp", "neg", "abs"),
     *("dropout", "dropout2d", "stochastic_depth", "contiguous", "clone", "detach"),
     *("max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"),
     *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d"),
 }
-MIXING_MODULES = (nn.Softmax, nn.LogSoftmax)  # each output depends on all channels: they stay
+# each output depends on all channels: they stay
+MIXING_MODULES = (nn.Softmax, nn.LogSoftmax)
 MIXING = {"softmax", "log_softmax"}
-JOINING = {"add", "iadd", "sub", "isub", "mul", "imul", "truediv", "div"}  # element by element
+# element by element
+JOINING = {"add", "iadd", "sub", "isub", "mul", "imul", "truediv", "div"}
 FLATTENING = {"flatten", "view", "reshape", "squeeze"}
 
 
 @dataclass
 class Layer:
-    """The channel numbers that a layer reads and writes; `inputs` is None for BatchNorm, which has no second axis."""
+    """The channel numbers that a layer reads and writes; `inputs` is None for
+    BatchNorm, which has no second axis."""
 
     module: nn.Module
     outputs: np.ndarray
@@ -58,7 +97,8 @@ class Channels:
     model: nn.Module
     layers: dict[str, Layer] = field(default_factory=dict)
     parent: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
-    homes: list[tuple[str, int]] = field(default_factory=list)  # layer, and the first of the numbers it brought in
+    # layer, and the first of the numbers it brought in
+    homes: list[tuple[str, int]] = field(default_factory=list)
 
     def new(self, count: int, layer: str) -> np.ndarray:
         """`count` fresh numbers for the outputs of `layer`."""
@@ -68,7 +108,8 @@ class Channels:
         return np.arange(start, start + count)
 
     def root(self, numbers: np.ndarray) -> np.ndarray:
-        """The smallest number that each is tied to: equal roots leave together; root 0 never leaves."""
+        """The smallest number that each is tied to: equal roots leave together; root 0
+        never leaves."""
         while True:
             above = self.parent[numbers]
             if np.array_equal(above, numbers):
@@ -84,27 +125,38 @@ class Channels:
             np.minimum.at(self.parent, np.maximum(a, b), np.minimum(a, b))
 
     def takes(self, layer: str, unit: int) -> dict[str, list[int]]:
-        """What leaves with one unit: positions by `"layer outputs"` and `"layer inputs"`.
+        """What leaves with one unit: positions by `"layer outputs"` and `"layer
+        inputs"`.
 
         Raises:
             ValueError: no such layer or unit.
         """
         if layer not in self.layers or not 0 <= unit < len(self.layers[layer].outputs):
-            raise ValueError(f"layer={layer!r}, unit={unit!r}: give one of {', '.join(self.layers)} and a unit of it.")
+            raise ValueError(
+                f"layer={layer!r}, unit={unit!r}: give one of {', '.join(self.layers)}"
+                " and a unit of it."
+            )
         goes = self.root(self.layers[layer].outputs[unit : unit + 1])
         found = {}
         for name, each in self.layers.items():
             for side, numbers in (("outputs", each.outputs), ("inputs", each.inputs)):
-                if numbers is not None and (positions := np.flatnonzero(self.root(numbers) == goes)).size:
+                if (
+                    numbers is not None
+                    and (positions := np.flatnonzero(self.root(numbers) == goes)).size
+                ):
                     found[f"{name} {side}"] = positions.tolist()
         return found
 
     def sets(self) -> dict[str, np.ndarray]:
-        """The units that can leave, as roots, by the layer that brought them in. Those of a set are alike."""
+        """The units that can leave, as roots, by the layer that brought them in. Those
+        of a set are alike."""
         roots = np.unique(self.root(np.arange(len(self.parent))))
         starts = [start for _, start in self.homes]
         home = np.searchsorted(starts, roots, side="right") - 1
-        return {self.homes[h][0]: roots[(home == h) & (roots != FIXED)] for h in np.unique(home[roots != FIXED])}
+        return {
+            self.homes[h][0]: roots[(home == h) & (roots != FIXED)]
+            for h in np.unique(home[roots != FIXED])
+        }
 
     def layer(self, parameter: str, argument: str) -> Layer:
         """The layer with units whose weight is called `parameter`.
@@ -114,19 +166,28 @@ class Channels:
         """
         layer = self.layers.get(parameter.removesuffix(".weight"))
         if layer is None or layer.inputs is None:
-            known = ", ".join(f"{name}.weight" for name, each in self.layers.items() if each.inputs is not None)
-            raise ValueError(f"{argument} names {parameter!r}, which is no layer with units here. Layers: {known}.")
+            known = ", ".join(
+                f"{name}.weight"
+                for name, each in self.layers.items()
+                if each.inputs is not None
+            )
+            raise ValueError(
+                f"{argument} names {parameter!r}, which is no layer with units here."
+                f" Layers: {known}."
+            )
         return layer
 
 
 def follow(model: nn.Module, example: Tensor) -> Channels:
-    """Trace the network and follow each channel to all it is tied to. Nothing is computed: only shapes flow.
+    """Trace the network and follow each channel to all it is tied to. Nothing is
+    computed: only shapes flow.
 
     Args:
-        example: one input of the shape the network takes, `[1, ...]`; its values do not matter.
+        example: one input of the shape the network takes, `[1, ...]`; its values do not
+            matter.
     Raises:
-        ValueError: the network cannot be traced, or does something to its channels that cannot be followed; names the
-            module and says why.
+        ValueError: the network cannot be traced, or does something to its channels that
+            cannot be followed; names the module and says why.
     """
     _refuse_odd_weights(model)
     channels = Channels(model)
@@ -135,12 +196,14 @@ def follow(model: nn.Module, example: Tensor) -> Channels:
         try:
             follower.run(example.to("meta"))
         except RuntimeError as error:
-            raise ValueError(f"example {list(example.shape)} does not fit the network: {error}") from error
+            raise ValueError(
+                f"example {list(example.shape)} does not fit the network: {error}"
+            ) from error
     channels.parent = channels.root(channels.parent)
     return channels
 
 
-# ------------------------------------------------------------------------------------------------------- how it is done
+# ----------------------------------------------------------------------- how it is done
 
 
 class _Tracer(fx.Tracer):
@@ -163,11 +226,14 @@ def _trace(model: nn.Module) -> fx.Graph:
         return tracer.trace(model)
     except Exception as error:
         where = tracer.stopped_in or type(model).__name__
-        raise ValueError(f"{where} cannot be traced ({type(error).__name__}: {error}).") from error
+        raise ValueError(
+            f"{where} cannot be traced ({type(error).__name__}: {error})."
+        ) from error
 
 
 class _Follower(fx.Interpreter):
-    """Runs the traced network on shapes, and beside each value keeps the numbers of its channels (axis 1)."""
+    """Runs the traced network on shapes, and beside each value keeps the numbers of its
+    channels (axis 1)."""
 
     def __init__(self, model: nn.Module, graph: fx.Graph, channels: Channels) -> None:
         super().__init__(model, graph=graph, garbage_collect_values=False)
@@ -183,8 +249,17 @@ class _Follower(fx.Interpreter):
         if isinstance(module, CONVOLUTIONS):
             convolve = (F.conv1d, F.conv2d, F.conv3d)[module.weight.dim() - 3]
             weight = module.weight.detach().to("meta")
-            return convolve(args[0], weight, None, module.stride, module.padding, module.dilation, module.groups)
-        if isinstance(module, ACTIVATIONS) or module.state_dict():  # BatchNorm and what `_module` refuses
+            return convolve(
+                args[0],
+                weight,
+                None,
+                module.stride,
+                module.padding,
+                module.dilation,
+                module.groups,
+            )
+        # BatchNorm and what `_module` refuses
+        if isinstance(module, ACTIVATIONS) or module.state_dict():
             return args[0]  # the same shape; asking PyTorch would take milliseconds
         return super().call_module(target, args, kwargs)
 
@@ -196,9 +271,16 @@ class _Follower(fx.Interpreter):
                     self.channels.tie(self.numbers[source], FIXED)
         elif isinstance(value, Tensor):
             self.numbers[node] = self._rule(node, value)
-            if node.op != "placeholder" and (value.dim() < 2 or len(self.numbers[node]) != value.shape[1]):
-                self._stop(node, f"it gives {list(value.shape)}, whose axis 1 is not its channels")
-        elif isinstance(value, (tuple, list)) and any(isinstance(v, Tensor) for v in value):
+            if node.op != "placeholder" and (
+                value.dim() < 2 or len(self.numbers[node]) != value.shape[1]
+            ):
+                self._stop(
+                    node,
+                    f"it gives {list(value.shape)}, whose axis 1 is not its channels",
+                )
+        elif isinstance(value, (tuple, list)) and any(
+            isinstance(v, Tensor) for v in value
+        ):
             self._stop(node, "it splits its channels, which surgery does not follow")
         return value
 
@@ -206,8 +288,16 @@ class _Follower(fx.Interpreter):
         if node.op == "placeholder":
             return np.full(value.shape[1] if value.dim() > 1 else 1, FIXED)
         if node.op == "get_attr":
-            self._stop(node, "it uses a bare parameter or buffer, and only those of layers are followed")
-        sources = [self.numbers[source] for source in node.all_input_nodes if source in self.numbers]
+            self._stop(
+                node,
+                "it uses a bare parameter or buffer, and only those of layers are"
+                " followed",
+            )
+        sources = [
+            self.numbers[source]
+            for source in node.all_input_nodes
+            if source in self.numbers
+        ]
         if node.op == "call_module":
             return self._module(node, value, sources[0])
         name = node.target if isinstance(node.target, str) else node.target.__name__
@@ -218,34 +308,53 @@ class _Follower(fx.Interpreter):
             return self._pin(sources[0])
         if name in JOINING:
             return self._join(node, sources)
-        if name in ("cat", "concat") and _argument(node, 1, "dim", 0) in (1, 1 - value.dim()):
-            return np.concatenate([self.numbers[source] for source in _argument(node, 0, "tensors", ())])
+        if name in ("cat", "concat") and _argument(node, 1, "dim", 0) in (
+            1,
+            1 - value.dim(),
+        ):
+            return np.concatenate(
+                [self.numbers[source] for source in _argument(node, 0, "tensors", ())]
+            )
         if name in FLATTENING:
             return self._flatten(node, value, sources[0])
-        if name == "mean" and _spatial(_argument(node, 1, "dim", None), self.env[node.all_input_nodes[0]].dim()):
+        if name == "mean" and _spatial(
+            _argument(node, 1, "dim", None), self.env[node.all_input_nodes[0]].dim()
+        ):
             return sources[0]
-        return self._stop(node, f"it calls {name}, and what that does to the channels is not known")
+        return self._stop(
+            node, f"it calls {name}, and what that does to the channels is not known"
+        )
 
     def _module(self, node: fx.Node, value: Tensor, source: np.ndarray) -> np.ndarray:
         module = self.modules[node.target]
         if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
             if isinstance(module, nn.Linear) and value.dim() != 2:
-                self._stop(node, f"it is a Linear on {value.dim()} axes; only [batch, features] is followed")
+                self._stop(
+                    node,
+                    f"it is a Linear on {value.dim()} axes; only [batch, features] is"
+                    " followed",
+                )
             return self._weighted(node.target, module, source)
         if isinstance(module, _BatchNorm):
             return self._layer(node.target, source, None)
         if isinstance(module, nn.Flatten):
             return self._flatten(node, value, source)
-        if isinstance(module, CHANNELWISE_MODULES) or (isinstance(module, nn.PReLU) and module.num_parameters == 1):
+        if isinstance(module, CHANNELWISE_MODULES) or (
+            isinstance(module, nn.PReLU) and module.num_parameters == 1
+        ):
             return self._channelwise(node, type(module).__name__, source)
         if isinstance(module, MIXING_MODULES):
             return self._pin(source)
-        return self._stop(node, f"{type(module).__name__} is no layer that surgery knows")
+        return self._stop(
+            node, f"{type(module).__name__} is no layer that surgery knows"
+        )
 
     def _channelwise(self, node: fx.Node, name: str, source: np.ndarray) -> np.ndarray:
-        """Each channel by itself; but a pooling needs as many axes behind the channels as its name says."""
+        """Each channel by itself; but a pooling needs as many axes behind the channels
+        as its name says."""
         axes = self.env[node.all_input_nodes[0]].dim()
-        if "pool" in name.lower() and axes != 2 + int(name[-2]):  # MaxPool2d, max_pool2d
+        # MaxPool2d, max_pool2d
+        if "pool" in name.lower() and axes != 2 + int(name[-2]):
             self._stop(node, f"{name} on {axes} axes would mix the channels")
         return source
 
@@ -254,25 +363,43 @@ class _Follower(fx.Interpreter):
         return source
 
     def _weighted(self, name: str, module: nn.Module, source: np.ndarray) -> np.ndarray:
-        """A linear layer or convolution brings in new numbers; in a grouped one each group is one unit."""
+        """A linear layer or convolution brings in new numbers; in a grouped one each
+        group is one unit."""
         units = module.weight.shape[0]
         if not is_grouped(module):
             known = self.channels.layers.get(name)
-            return self._layer(name, known.outputs if known else self.channels.new(units, name), source)
+            return self._layer(
+                name, known.outputs if known else self.channels.new(units, name), source
+            )
         groups = source.reshape(module.groups, -1)
         self.channels.tie(groups, groups[:, :1])
-        return self._layer(name, np.repeat(groups[:, 0], units // module.groups), source)
+        return self._layer(
+            name, np.repeat(groups[:, 0], units // module.groups), source
+        )
 
-    def _layer(self, name: str, outputs: np.ndarray, inputs: np.ndarray | None) -> np.ndarray:
+    def _layer(
+        self, name: str, outputs: np.ndarray, inputs: np.ndarray | None
+    ) -> np.ndarray:
         """Note a layer's numbers; called a second time, it is tied to the first."""
-        known = self.channels.layers.setdefault(name, Layer(self.modules[name], outputs, inputs))
+        known = self.channels.layers.setdefault(
+            name, Layer(self.modules[name], outputs, inputs)
+        )
         self.channels.tie(known.outputs, outputs)
         if inputs is not None:
             self.channels.tie(known.inputs, inputs)
         return outputs
 
     def _join(self, node: fx.Node, sources: list[np.ndarray]) -> np.ndarray:
-        if len({self.env[source].dim() for source in node.all_input_nodes if source in self.numbers}) > 1:
+        if (
+            len(
+                {
+                    self.env[source].dim()
+                    for source in node.all_input_nodes
+                    if source in self.numbers
+                }
+            )
+            > 1
+        ):
             self._stop(node, "it joins tensors with different numbers of axes")
         widest = max(sources, key=len)
         for source in sources:
@@ -285,32 +412,60 @@ class _Follower(fx.Interpreter):
         return widest
 
     def _flatten(self, node: fx.Node, value: Tensor, source: np.ndarray) -> np.ndarray:
-        """`[n, channels, height, width] -> [n, channels * height * width]`: each channel becomes a block."""
+        """`[n, channels, height, width] -> [n, channels * height * width]`: each
+        channel becomes a block."""
         before = self.env[node.all_input_nodes[0]]
-        if value.dim() < 2 or value.shape[0] != before.shape[0] or value.shape[1] % len(source):
-            self._stop(node, f"it turns {list(before.shape)} into {list(value.shape)}, not into [batch, features]")
+        if (
+            value.dim() < 2
+            or value.shape[0] != before.shape[0]
+            or value.shape[1] % len(source)
+        ):
+            self._stop(
+                node,
+                f"it turns {list(before.shape)} into {list(value.shape)}, not into"
+                " [batch, features]",
+            )
         if value.dim() > 2 and value.shape[1] != len(source):
-            self._stop(node, f"it turns {list(before.shape)} into {list(value.shape)}, not into [batch, features]")
-        if node.op != "call_module" and any(argument == value.shape[1] for argument in _sizes(node)):
+            self._stop(
+                node,
+                f"it turns {list(before.shape)} into {list(value.shape)}, not into"
+                " [batch, features]",
+            )
+        if node.op != "call_module" and any(
+            argument == value.shape[1] for argument in _sizes(node)
+        ):
             self.channels.tie(source, FIXED)  # the width is written into the code
         return np.repeat(source, value.shape[1] // len(source))
 
     def _stop(self, node: fx.Node, why: str):
         stack = list((node.meta.get("nn_module_stack") or {}).values())
-        where = node.target if node.op == "call_module" else (stack[-1][0] if stack else type(self.module).__name__)
-        raise ValueError(f"{where or type(self.module).__name__} cannot be followed: {why}.")
+        where = (
+            node.target
+            if node.op == "call_module"
+            else (stack[-1][0] if stack else type(self.module).__name__)
+        )
+        raise ValueError(
+            f"{where or type(self.module).__name__} cannot be followed: {why}."
+        )
 
 
 def _argument(node: fx.Node, position: int, name: str, default):
-    return node.kwargs.get(name, node.args[position] if len(node.args) > position else default)
+    return node.kwargs.get(
+        name, node.args[position] if len(node.args) > position else default
+    )
 
 
 def _sizes(node: fx.Node) -> list:
     """The sizes that a `view` or `reshape` asks for, behind the first."""
-    if (node.target if isinstance(node.target, str) else node.target.__name__) not in ("view", "reshape"):
+    if (node.target if isinstance(node.target, str) else node.target.__name__) not in (
+        "view",
+        "reshape",
+    ):
         return []
     sizes = node.args[1:]
-    return list(sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes)[1:]
+    return list(
+        sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+    )[1:]
 
 
 def _spatial(dims: int | Sequence[int] | None, total: int) -> bool:
@@ -325,14 +480,18 @@ def is_grouped(module: nn.Module) -> bool:
 
 
 def _refuse_odd_weights(model: nn.Module) -> None:
-    """Two layers with one tensor would need the same cut; a computed weight has no tensor to cut."""
+    """Two layers with one tensor would need the same cut; a computed weight has no
+    tensor to cut."""
     seen: dict[int, str] = {}
     for name, layer in prunable_layers(model).items():
         if "weight" not in dict(layer.named_parameters(recurse=False)):
             raise ValueError(
-                f"{name} cannot be followed: its weight is computed from others. If torch.nn.utils.prune did that, "
-                f"make it permanent with prune.remove."
+                f"{name} cannot be followed: its weight is computed from others. If"
+                " torch.nn.utils.prune did that, make it permanent with prune.remove."
             )
         if id(layer.weight) in seen:
-            raise ValueError(f"{name} cannot be followed: it shares its weight with {seen[id(layer.weight)]}.")
+            raise ValueError(
+                f"{name} cannot be followed: it shares its weight with"
+                f" {seen[id(layer.weight)]}."
+            )
         seen[id(layer.weight)] = name

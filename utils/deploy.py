@@ -1,8 +1,10 @@
-"""From PyTorch to a file that runs without it: ONNX, ONNX Runtime, int8, a budget. Built in lessons/10_deployment.
+"""From PyTorch to a file that runs without it: ONNX, ONNX Runtime, int8, a budget.
+Built in lessons/10_deployment.
 
-ONNX is a file format for networks: a graph of standard operations and their weights. ONNX Runtime runs it, and fuses
-what stands next to each other. For int8 its static quantization writes QuantizeLinear and DequantizeLinear pairs into
-the graph (QDQ), which the runtime then turns into integer arithmetic.
+ONNX is a file format for networks: a graph of standard operations and their weights.
+ONNX Runtime runs it, and fuses what stands next to each other. For int8 its static
+quantization writes QuantizeLinear and DequantizeLinear pairs into the graph (QDQ),
+which the runtime then turns into integer arithmetic.
 """
 
 import itertools
@@ -33,16 +35,18 @@ LARGEST = 50_000_000  # bytes of a file that is opened
 
 
 def to_onnx(model: nn.Module, example: Tensor, path: Path | str) -> int:
-    """Write the network as ONNX, for batches of any size; return the file's size in bytes.
+    """Write the network as ONNX, for batches of any size; return the file's size in
+    bytes.
 
-    BatchNorm is folded into the convolutions. Names and notes that nothing needs are left out: they would take bytes,
-    and would tell where on your disk the code lies.
+    BatchNorm is folded into the convolutions. Names and notes that nothing needs are
+    left out: they would take bytes, and would tell where on your disk the code lies.
 
     Args:
         example: one input of the shape the network takes, `[1, ...]`.
     Raises:
-        ValueError: the network itself fails on the example.  torch.onnx.OnnxExporterError: it does something that
-            PyTorch cannot write as ONNX; PyTorch then logs a page of what it has tried. No file is written.
+        ValueError: the network itself fails on the example.
+            torch.onnx.OnnxExporterError: it does something that PyTorch cannot write as
+            ONNX; PyTorch then logs a page of what it has tried. No file is written.
     """
     batch = torch.cat([example, example])  # two: an exporter may take 1 for a constant
     _check_runs(model, batch)
@@ -67,23 +71,31 @@ def _check_runs(model: nn.Module, batch: Tensor) -> None:
         with eval_mode(model), torch.no_grad():
             model(batch)
     except Exception as error:  # whatever the network raises
-        given = f"example (twice: {list(batch.shape)}, {batch.dtype}) must be an input of the shape the network takes"
+        given = (
+            f"example (twice: {list(batch.shape)}, {batch.dtype}) must be an input of"
+            " the shape the network takes"
+        )
         raise ValueError(f"{given}; it fails: {_first_line(error)}.") from error
 
 
-def to_int8(source: Path | str, batches: Batches, path: Path | str, *, weight_bits: int = 7) -> int:
+def to_int8(
+    source: Path | str, batches: Batches, path: Path | str, *, weight_bits: int = 7
+) -> int:
     """Quantize an ONNX file to int8; return the size of the new file in bytes.
 
-    Weights: integers with a sign, one scale a unit. Activations: 8 bits without a sign, one scale and zero point each,
-    from the range they had on these batches (calibration).
+    Weights: integers with a sign, one scale a unit. Activations: 8 bits without a sign,
+    one scale and zero point each, from the range they had on these batches
+    (calibration).
 
     Args:
-        weight_bits: 7, so that the file gives the same answers everywhere. With 8 it may not: processors without
-            VNNI add two products of an activation and a weight in 16 bits, and the sum saturates where both are large
-            (255 * 127 * 2 is more than 32,767). Here that cost a VGG 3 points of accuracy.
+        weight_bits: 7, so that the file gives the same answers everywhere. With 8 it
+            may not: processors without VNNI add two products of an activation and a
+            weight in 16 bits, and the sum saturates where both are large (255 * 127 * 2
+            is more than 32,767). Here that cost a VGG 3 points of accuracy.
     Raises:
-        ValueError: no batches; an empty one, one that is not finite, or of another type than the source takes; other
-            weight_bits; a source that is int8 already, or takes no input.
+        ValueError: no batches; an empty one, one that is not finite, or of another type
+            than the source takes; other weight_bits; a source that is int8 already, or
+            takes no input.
         DamagedFileError: the source is missing, or is no ONNX file.
     """
     if not batches:
@@ -93,11 +105,16 @@ def to_int8(source: Path | str, batches: Batches, path: Path | str, *, weight_bi
     with tempfile.TemporaryDirectory() as folder, _quiet():
         inner = Path(folder) / "int8.onnx"
         model = read_onnx(source)
-        if not model.graph.input or any("quantizelinear" in node.op_type.lower() for node in model.graph.node):
+        if not model.graph.input or any(
+            "quantizelinear" in node.op_type.lower() for node in model.graph.node
+        ):
             wrong = "is quantized already" if model.graph.input else "takes no input"
-            raise ValueError(f"source={str(source)!r} {wrong}; give the file that to_onnx wrote.")
+            raise ValueError(
+                f"source={str(source)!r} {wrong}; give the file that to_onnx wrote."
+            )
         for number, node in enumerate(model.graph.node):
-            node.name = f"n{number}"  # so that layers with equal biases, stored once, get one each: scales differ
+            # so that layers with equal biases, stored once, get one each: scales differ
+            node.name = f"n{number}"
         quantization.quantize_static(
             model,
             inner,
@@ -112,14 +129,17 @@ def to_int8(source: Path | str, batches: Batches, path: Path | str, *, weight_bi
 
 
 class Session(nn.Module):
-    """An ONNX file, loaded and ready: a module without parameters, so that `evaluate` and `latency` take it.
+    """An ONNX file, loaded and ready: a module without parameters, so that `evaluate`
+    and `latency` take it.
 
-    It has threads of its own, which do not spin while they wait: spinning ones would slow whatever is timed beside it.
+    It has threads of its own, which do not spin while they wait: spinning ones would
+        slow whatever is timed beside it.
 
     Args:
         threads: how many processor threads compute one batch, 1 or more.
     Raises:
-        ValueError: other threads.  DamagedFileError: the file is missing, or cannot be run.
+        ValueError: other threads.  DamagedFileError: the file is missing, or cannot be
+            run.
     """
 
     def __init__(self, path: Path | str, *, threads: int = 1) -> None:
@@ -132,14 +152,22 @@ class Session(nn.Module):
         options.log_severity_level = 4  # errors are raised, and need not be printed too
         content = read_onnx(path).SerializeToString()
         try:
-            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime has a type of its own for each kind of damage
-            raise DamagedFileError(f"{path} cannot be run: {_first_line(error)}. Repair: export it again.") from None
+            self.session = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+        except (
+            Exception
+        ) as error:  # ONNX Runtime has a type of its own for each kind of damage
+            raise DamagedFileError(
+                f"{path} cannot be run: {_first_line(error)}. Repair: export it again."
+            ) from None
         self.input = self.session.get_inputs()[0].name
 
     def forward(self, images: Tensor) -> Tensor:
         """`[n, 1, 28, 28]` -> `[n, classes]`, float32."""
-        return torch.from_numpy(self.session.run(None, {self.input: images.contiguous().numpy()})[0])
+        return torch.from_numpy(
+            self.session.run(None, {self.input: images.contiguous().numpy()})[0]
+        )
 
 
 def read_onnx(path: Path | str) -> onnx.ModelProto:
@@ -151,27 +179,38 @@ def read_onnx(path: Path | str) -> onnx.ModelProto:
     path = Path(path)
     try:
         if path.stat().st_size > LARGEST:
-            raise DamagedFileError(f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST:,} are opened.")
+            raise DamagedFileError(
+                f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST:,} are"
+                " opened."
+            )
         model = onnx.load_model_from_string(path.read_bytes())
         for tensor in _tensors(model):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                raise DamagedFileError(f"{path} keeps {tensor.name} in another file. Repair: export it into one file.")
+                raise DamagedFileError(
+                    f"{path} keeps {tensor.name} in another file. Repair: export it"
+                    " into one file."
+                )
         onnx.checker.check_model(model)
         for tensor in _tensors(model):
-            onnx.numpy_helper.to_array(tensor)  # fails where there are more or fewer numbers than its shape says
+            # fails where there are more or fewer numbers than its shape says
+            onnx.numpy_helper.to_array(tensor)
     except DamagedFileError:
         raise
     except FileNotFoundError:
-        raise DamagedFileError(f"{path} is missing. Repair: write it with to_onnx.") from None
+        raise DamagedFileError(
+            f"{path} is missing. Repair: write it with to_onnx."
+        ) from None
     except Exception as error:  # protobuf's and onnx's own types
         raise DamagedFileError(
-            f"{path} is no sound ONNX file: {_first_line(error)}. Repair: export it again."
+            f"{path} is no sound ONNX file: {_first_line(error)}. Repair: export it"
+            " again."
         ) from None
     return model
 
 
 def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
-    """All tensors of a model: its initializers, and those in the attributes of its nodes, functions and subgraphs."""
+    """All tensors of a model: its initializers, and those in the attributes of its
+    nodes, functions and subgraphs."""
     if isinstance(message, onnx.TensorProto):
         yield message
         return
@@ -183,35 +222,45 @@ def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two networks agree: the largest difference of an output, and the fraction of pictures with one class."""
+    """How far two networks agree: the largest difference of an output, and the fraction
+    of pictures with one class."""
 
     difference: float
     agreement: float
 
 
 def parity(one: nn.Module, other: nn.Module, images: Tensor) -> Parity:
-    """Compare the outputs of two networks, `[n, classes]`, for `[n, 1, 28, 28]` pictures.
+    """Compare the outputs of two networks, `[n, classes]`, for `[n, 1, 28, 28]`
+    pictures.
 
     Raises:
         ValueError: no pictures, or outputs of two shapes or that are not finite.
     """
     if not len(images):
-        raise ValueError(f"images has the shape {list(images.shape)}; it must hold at least one picture.")
+        raise ValueError(
+            f"images has the shape {list(images.shape)}; it must hold at least one"
+            " picture."
+        )
     first, second = predict_logits(one, images), predict_logits(other, images)
     if first.shape != second.shape:
         shapes = f"one gives {list(first.shape)}, other gives {list(second.shape)}"
-        raise ValueError(f"the outputs have two shapes and cannot be compared: {shapes}.")
+        raise ValueError(
+            f"the outputs have two shapes and cannot be compared: {shapes}."
+        )
     for name, outputs in (("one", first), ("other", second)):
         if not outputs.isfinite().all():
-            raise ValueError(f"the outputs of {name} are not all finite numbers; only such can be compared.")
+            raise ValueError(
+                f"the outputs of {name} are not all finite numbers; only such can be"
+                " compared."
+            )
     same = (first.argmax(1) == second.argmax(1)).float().mean().item()
     return Parity((first - second).abs().max().item(), same)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a deployed network costs and gives: bytes of its file, how much faster than the dense network in PyTorch
-    at batch 1, accuracy 0..1."""
+    """What a deployed network costs and gives: bytes of its file, how much faster than
+    the dense network in PyTorch at batch 1, accuracy 0..1."""
 
     bytes: int
     speedup: float
@@ -244,14 +293,19 @@ class _Calibration(quantization.CalibrationDataReader):
 
     def __init__(self, batches: Batches, taken: onnx.ValueInfoProto) -> None:
         self.pictures, self.name = calibration_pictures(batches), taken.name
-        self.dtype = onnx.helper.tensor_dtype_to_np_dtype(taken.type.tensor_type.elem_type)
+        self.dtype = onnx.helper.tensor_dtype_to_np_dtype(
+            taken.type.tensor_type.elem_type
+        )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         images = next(self.pictures, None)
         if images is None:
             return None
         if str(images.dtype) != f"torch.{self.dtype}":
-            raise ValueError(f"batches has pictures of {images.dtype}; the source takes torch.{self.dtype}.")
+            raise ValueError(
+                f"batches has pictures of {images.dtype}; the source takes"
+                f" torch.{self.dtype}."
+            )
         return {self.name: images.numpy()}
 
 
@@ -291,16 +345,26 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """The graph, and those inside it: the branches of an `If`, the body of a `Loop`."""
     yield graph
     for attribute in (attribute for node in graph.node for attribute in node.attribute):
-        for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+        for inner in (
+            *([attribute.g] if attribute.HasField("g") else []),
+            *attribute.graphs,
+        ):
             yield from _graphs(inner)
 
 
 def _short_names(graph: onnx.GraphProto) -> Callable[[str], str]:
-    """From a name to its short one, the same each time it is asked for; those of inputs and outputs stay."""
+    """From a name to its short one, the same each time it is asked for; those of inputs
+    and outputs stay."""
     kept = {"", *(each.name for each in (*graph.input, *graph.output))}
     names = {name: name for name in kept}
-    free = (name for number in itertools.count(len(kept)) if (name := f"t{number}") not in kept)
-    return lambda name: names[name] if name in names else names.setdefault(name, next(free))
+    free = (
+        name
+        for number in itertools.count(len(kept))
+        if (name := f"t{number}") not in kept
+    )
+    return lambda name: (
+        names[name] if name in names else names.setdefault(name, next(free))
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,8 @@
-"""A trained network teaches a smaller one (Hinton, Vinyals, Dean 2015). Built in lessons/09_distillation.
+"""A trained network teaches a smaller one (Hinton, Vinyals, Dean 2015). Built in
+lessons/09_distillation.
 
-A label says "Shirt". A teacher says "Shirt 0.7, T-shirt 0.2, Coat 0.08": which mistakes are near, too. The student
-learns from both.
+A label says "Shirt". A teacher says "Shirt 0.7, T-shirt 0.2, Coat 0.08": which mistakes
+are near, too. The student learns from both.
 """
 
 import copy
@@ -12,7 +13,8 @@ from torch.nn import functional as F
 
 
 def soft_targets(logits: Tensor, temperature: float) -> Tensor:
-    """Probabilities of softened outputs, `[n, classes]`: `softmax(logits / temperature)`; above 1, less certain.
+    """Probabilities of softened outputs, `[n, classes]`: `softmax(logits /
+    temperature)`; above 1, less certain.
 
     Raises:
         ValueError: a temperature that is not a positive number.
@@ -21,20 +23,26 @@ def soft_targets(logits: Tensor, temperature: float) -> Tensor:
 
 
 def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence from the teacher's soft targets to the student's, times `temperature ** 2`.
+    """Kullback-Leibler divergence from the teacher's soft targets to the student's,
+    times `temperature ** 2`.
 
-    The factor keeps the gradient's size when the temperature changes (Hinton et al. 2015, sec. 2.1).
+    The factor keeps the gradient's size when the temperature changes (Hinton et al.
+    2015, sec. 2.1).
 
     Args:
         logits, teacher_logits: outputs of student and teacher, `[n, classes]` each.
     Returns:
         The mean over the n pictures, a tensor of shape `[]`.
     Raises:
-        ValueError: outputs of two shapes, or a temperature that is not a positive number.
+        ValueError: outputs of two shapes, or a temperature that is not a positive
+            number.
     """
     if logits.shape != teacher_logits.shape:
         shapes = f"{list(teacher_logits.shape)}, and logits {list(logits.shape)}"
-        raise ValueError(f"teacher_logits has the shape {shapes}; they must be the same, [n, classes].")
+        raise ValueError(
+            f"teacher_logits has the shape {shapes}; they must be the same, [n,"
+            " classes]."
+        )
     targets = soft_targets(teacher_logits, temperature)
     student = F.log_softmax(logits / temperature, dim=1)
     return F.kl_div(student, targets, reduction="batchmean") * temperature**2
@@ -42,14 +50,18 @@ def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Ten
 
 def _check_temperature(temperature: float) -> float:
     if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature={temperature!r} must be greater than 0, and finite.")
+        raise ValueError(
+            f"temperature={temperature!r} must be greater than 0, and finite."
+        )
     return temperature
 
 
 class Teacher:
-    """A loss for `fit(..., loss=Teacher(network))`: partly the labels', partly the teacher's.
+    """A loss for `fit(..., loss=Teacher(network))`: partly the labels', partly the
+    teacher's.
 
-    The teacher sees each picture as the student does, flipped and shifted. Its copy is never trained.
+    The teacher sees each picture as the student does, flipped and shifted. Its copy is
+    never trained.
 
     Args:
         temperature: of the soft targets, above 0.
@@ -58,15 +70,25 @@ class Teacher:
         ValueError: a temperature or a weight outside these.
     """
 
-    def __init__(self, network: nn.Module, *, temperature: float = 4.0, weight: float = 0.9) -> None:
+    def __init__(
+        self, network: nn.Module, *, temperature: float = 4.0, weight: float = 0.9
+    ) -> None:
         _check_temperature(temperature)
         if not 0 <= weight <= 1:
-            raise ValueError(f"weight={weight!r} must be from 0 (labels only) to 1 (teacher only).")
-        self.network = copy.deepcopy(network).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+            raise ValueError(
+                f"weight={weight!r} must be from 0 (labels only) to 1 (teacher only)."
+            )
+        self.network = (
+            copy.deepcopy(network)
+            .eval()
+            .requires_grad_(False)
+            .to(memory_format=torch.channels_last)
+        )
         self.temperature, self.weight = temperature, weight
 
     def __call__(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        """The mean loss of a batch, `[]`: outputs `[n, classes]`, labels `[n]`, pictures `[n, 1, 28, 28]`.
+        """The mean loss of a batch, `[]`: outputs `[n, classes]`, labels `[n]`,
+        pictures `[n, 1, 28, 28]`.
 
         Raises:
             ValueError: the teacher's outputs have another shape than `logits`.
@@ -77,4 +99,7 @@ class Teacher:
         return self.weight * soft + (1 - self.weight) * F.cross_entropy(logits, labels)
 
     def __repr__(self) -> str:
-        return f"Teacher({type(self.network).__name__}, temperature={self.temperature}, weight={self.weight})"
+        return (
+            f"Teacher({type(self.network).__name__}, temperature={self.temperature},"
+            f" weight={self.weight})"
+        )

@@ -1,9 +1,11 @@
-"""Streams of small numbers in few bits: canonical Huffman codes and fixed widths. `utils.coding` writes files of them.
+"""Streams of small numbers in few bits: canonical Huffman codes and fixed widths.
+`utils.coding` writes files of them.
 
-A Huffman code (Huffman 1952) gives frequent symbols short codes, so that the whole stream is as short as any code of
-whole bits for each symbol can make it. It is canonical: the codes are numbered in order of their length, then of the
-symbol, so the lengths alone say what the codes are (RFC 1951, sec. 3.2.2). Symbols are 0..255; bits are written from
-the most significant one.
+A Huffman code (Huffman 1952) gives frequent symbols short codes, so that the whole
+stream is as short as any code of
+whole bits for each symbol can make it. It is canonical: the codes are numbered in order
+of their length, then of the symbol, so the lengths alone say what the codes are (RFC
+1951, sec. 3.2.2). Symbols are 0..255; bits are written from the most significant one.
 """
 
 import heapq
@@ -11,7 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LONGEST = 56  # bits of a code; a longer one needs a stream of more than 5e11 symbols (Fibonacci numbers as counts)
+# bits of a code; a longer one needs a stream of more than 5e11 symbols (Fibonacci
+# numbers as counts)
+LONGEST = 56
 CHUNK = 1 << 13  # bytes decoded at once: a window for each of their bits takes 0.5 MB
 SYMBOLS = 1 << 16  # symbols encoded at once
 
@@ -22,7 +26,8 @@ class CodeError(ValueError):
 
 @dataclass(frozen=True)
 class Stream:
-    """Coded symbols. `table` holds a code length for each symbol, `table_width` bits each; width 0: fixed, no table."""
+    """Coded symbols. `table` holds a code length for each symbol, `table_width` bits
+    each; width 0: fixed, no table."""
 
     table_width: int
     table: bytes
@@ -30,56 +35,78 @@ class Stream:
 
 
 def write_stream(symbols: np.ndarray, alphabet: int, *, huffman: bool = True) -> Stream:
-    """Code `symbols` (`[count]`, each 0..alphabet-1) with a Huffman code, or with a fixed width if that is no longer.
+    """Code `symbols` (`[count]`, each 0..alphabet-1) with a Huffman code, or with a
+    fixed width if that is no longer.
 
     Raises:
         ValueError: a symbol outside the alphabet, or an alphabet larger than 256.
     """
-    if not 0 <= alphabet <= 256 or (len(symbols) and not 0 <= symbols.min() <= symbols.max() < alphabet):
-        raise ValueError(f"alphabet={alphabet!r} must be 0..256, and each symbol below it.")
+    if not 0 <= alphabet <= 256 or (
+        len(symbols) and not 0 <= symbols.min() <= symbols.max() < alphabet
+    ):
+        raise ValueError(
+            f"alphabet={alphabet!r} must be 0..256, and each symbol below it."
+        )
     symbols = symbols.astype(np.uint8)
     counts = np.bincount(symbols, minlength=alphabet)
     lengths = code_lengths(counts)
-    if not huffman or _huffman_bytes(counts, lengths) >= packed_bytes(len(symbols), fixed_width(alphabet)):
+    if not huffman or _huffman_bytes(counts, lengths) >= packed_bytes(
+        len(symbols), fixed_width(alphabet)
+    ):
         return Stream(0, b"", pack(symbols, fixed_width(alphabet)))
     width = _table_width(lengths)
     return Stream(width, pack(lengths, width), encode(symbols, lengths))
 
 
 def stream_bytes(counts: np.ndarray, *, huffman: bool = True) -> int:
-    """Bytes, table and codes, that `write_stream` needs for symbols that occur so often: `[alphabet]`."""
+    """Bytes, table and codes, that `write_stream` needs for symbols that occur so
+    often: `[alphabet]`."""
     fixed = packed_bytes(int(counts.sum()), fixed_width(len(counts)))
-    return min(fixed, _huffman_bytes(counts, code_lengths(counts))) if huffman else fixed
+    return (
+        min(fixed, _huffman_bytes(counts, code_lengths(counts))) if huffman else fixed
+    )
 
 
-def read_stream(table_width: int, table: bytes, codes: bytes, alphabet: int, count: int) -> np.ndarray:
-    """The `count` symbols of a stream: `[count]`, uint8. The caller bounds `count`; nothing larger is allocated.
+def read_stream(
+    table_width: int, table: bytes, codes: bytes, alphabet: int, count: int
+) -> np.ndarray:
+    """The `count` symbols of a stream: `[count]`, uint8. The caller bounds `count`;
+    nothing larger is allocated.
 
     Raises:
-        CodeError: the table is no complete code, or `codes` does not hold exactly so many symbols of the alphabet.
+        CodeError: the table is no complete code, or `codes` does not hold exactly so
+            many symbols of the alphabet.
     """
     if table_width:
         return decode(codes, unpack(table, table_width, alphabet), count)
     symbols = unpack(codes, fixed_width(alphabet), count)
     if len(symbols) and symbols.max() >= alphabet:
-        raise CodeError(f"a symbol is {symbols.max()}, outside the {alphabet} there are")
+        raise CodeError(
+            f"a symbol is {symbols.max()}, outside the {alphabet} there are"
+        )
     return symbols
 
 
-# ------------------------------------------------------------------------------------------------------- Huffman codes
+# ------------------------------------------------------------------------ Huffman codes
 
 
 def code_lengths(counts: np.ndarray) -> np.ndarray:
-    """Bits of each symbol's code in a Huffman code for symbols that occur `counts` times: `[symbols]`, uint8.
+    """Bits of each symbol's code in a Huffman code for symbols that occur `counts`
+    times: `[symbols]`, uint8.
 
-    0 where the count is 0. A symbol that is the only one gets length 1, and its stream no bits at all.
+    0 where the count is 0. A symbol that is the only one gets length 1, and its stream
+    no bits at all.
     """
     lengths = np.zeros(len(counts), dtype=np.uint8)
-    heap = [(int(counts[symbol]), int(symbol), [int(symbol)]) for symbol in np.flatnonzero(counts)]
+    heap = [
+        (int(counts[symbol]), int(symbol), [int(symbol)])
+        for symbol in np.flatnonzero(counts)
+    ]
     if len(heap) == 1:
         lengths[heap[0][2]] = 1
     heapq.heapify(heap)
-    serial = len(counts)  # of equal counts the older tree is joined first: no code is longer than it must be
+    # of equal counts the older tree is joined first: no code is longer than it must be
+    serial = len(counts)
     while len(heap) > 1:
         (few, _, left), (more, _, right) = heapq.heappop(heap), heapq.heappop(heap)
         lengths[left + right] += 1
@@ -89,15 +116,19 @@ def code_lengths(counts: np.ndarray) -> np.ndarray:
 
 
 def code_bits(counts: np.ndarray, lengths: np.ndarray) -> int:
-    """Bits of a stream whose symbols occur `counts` times. A stream of one symbol only needs none."""
-    return int(counts @ lengths.astype(np.int64)) if np.count_nonzero(lengths) > 1 else 0
+    """Bits of a stream whose symbols occur `counts` times. A stream of one symbol only
+    needs none."""
+    return (
+        int(counts @ lengths.astype(np.int64)) if np.count_nonzero(lengths) > 1 else 0
+    )
 
 
 def canonical(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The used symbols in canonical order, and where the code of each begins if codes are fractions of 2**56.
+    """The used symbols in canonical order, and where the code of each begins if codes
+    are fractions of 2**56.
 
-    A code of length n is the first n of the 56 bits. It covers 2**(56 - n) numbers and begins where the one before
-    it ends; a complete code covers all of them.
+    A code of length n is the first n of the 56 bits. It covers 2**(56 - n) numbers and
+    begins where the one before it ends; a complete code covers all of them.
     """
     order = np.argsort(lengths, kind="stable")[np.count_nonzero(lengths == 0) :]
     covered = np.uint64(1) << (LONGEST - lengths[order]).astype(np.uint64)
@@ -105,22 +136,29 @@ def canonical(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_lengths(lengths: np.ndarray) -> None:
-    """Raise CodeError unless these are the lengths of a complete prefix code (Kraft's sum is 1), or of one symbol."""
+    """Raise CodeError unless these are the lengths of a complete prefix code (Kraft's
+    sum is 1), or of one symbol."""
     used = [int(length) for length in lengths if length]
     if used == [1]:
         return
     if used and max(used) > LONGEST:
-        raise CodeError(f"a code of its Huffman table is {max(used)} bits long; {LONGEST} is the most")
+        raise CodeError(
+            f"a code of its Huffman table is {max(used)} bits long; {LONGEST} is the"
+            " most"
+        )
     covered = sum(1 << (LONGEST - length) for length in used)
     if covered != 1 << LONGEST:
         wrong = (
-            "over-subscribed: its codes collide" if covered > 1 << LONGEST else "under-subscribed: codes are missing"
+            "over-subscribed: its codes collide"
+            if covered > 1 << LONGEST
+            else "under-subscribed: codes are missing"
         )
         raise CodeError(f"its Huffman table is {wrong}")
 
 
 def encode(symbols: np.ndarray, lengths: np.ndarray) -> bytes:
-    """The codes of `symbols`, one after the other; the last byte is filled up with zero bits."""
+    """The codes of `symbols`, one after the other; the last byte is filled up with zero
+    bits."""
     if np.count_nonzero(lengths) < 2:
         return b""
     order, starts = canonical(lengths)
@@ -130,19 +168,25 @@ def encode(symbols: np.ndarray, lengths: np.ndarray) -> bytes:
     for start in range(0, len(symbols), SYMBOLS):
         some = symbols[start : start + SYMBOLS]
         sizes = lengths[some].astype(np.int64)
-        shifts = np.repeat(np.cumsum(sizes), sizes) - np.arange(sizes.sum()) - 1  # the last bit of a code is shifted 0
-        bits.append((np.repeat(codes[some], sizes) >> shifts.astype(np.uint64)).astype(np.uint8) & 1)
+        # the last bit of a code is shifted 0
+        shifts = np.repeat(np.cumsum(sizes), sizes) - np.arange(sizes.sum()) - 1
+        bits.append(
+            (np.repeat(codes[some], sizes) >> shifts.astype(np.uint64)).astype(np.uint8)
+            & 1
+        )
     return np.packbits(np.concatenate(bits)).tobytes() if bits else b""
 
 
 def decode(data: bytes, lengths: np.ndarray, count: int) -> np.ndarray:
     """The `count` symbols that `data` codes: `[count]`, uint8.
 
-    Where a code begins is known only when the one before it is read. So the code that *would* begin is looked up for
-    every bit at once, in NumPy, and a short loop then walks from code to code.
+    Where a code begins is known only when the one before it is read. So the code that
+    *would* begin is looked up for every bit at once, in NumPy, and a short loop then
+    walks from code to code.
 
     Raises:
-        CodeError: the lengths are no complete code; the data ends early, goes on, or is not filled up with zero bits.
+        CodeError: the lengths are no complete code; the data ends early, goes on, or is
+            not filled up with zero bits.
     """
     check_lengths(lengths)
     order, starts = canonical(lengths)
@@ -153,29 +197,44 @@ def decode(data: bytes, lengths: np.ndarray, count: int) -> np.ndarray:
     padded = np.concatenate([np.frombuffer(data, np.uint8), np.zeros(8, np.uint8)])
     place, found, pieces = 0, 0, []  # place: the bit at which the next code begins
     for first in range(0, len(data), CHUNK):
-        ranks = np.searchsorted(starts, _windows(padded, first, min(first + CHUNK, len(data))), side="right") - 1
-        here, place = _walk(lengths[order][ranks].tobytes(), place - 8 * first, count - found)
+        ranks = (
+            np.searchsorted(
+                starts,
+                _windows(padded, first, min(first + CHUNK, len(data))),
+                side="right",
+            )
+            - 1
+        )
+        here, place = _walk(
+            lengths[order][ranks].tobytes(), place - 8 * first, count - found
+        )
         pieces.append(order[ranks[here]].astype(np.uint8))
         found, place = found + len(here), place + 8 * first
         if found == count:
             break
     if found < count or place > 8 * len(data):
         raise CodeError("a stream ends before its last symbol")
-    if packed_bytes(place, 1) != len(data) or (place % 8 and data[-1] & (0xFF >> place % 8)):
+    if packed_bytes(place, 1) != len(data) or (
+        place % 8 and data[-1] & (0xFF >> place % 8)
+    ):
         raise CodeError("a stream goes on after its last symbol")
     return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.uint8)
 
 
 def _windows(padded: np.ndarray, first: int, last: int) -> np.ndarray:
-    """For each bit of the bytes first..last-1: it and the 55 bits after it, as a number. `[8 * bytes]`, uint64."""
+    """For each bit of the bytes first..last-1: it and the 55 bits after it, as a
+    number. `[8 * bytes]`, uint64."""
     words = np.zeros(last - first, dtype=np.uint64)
     for byte in range(8):
         words = (words << np.uint64(8)) | padded[first + byte : last + byte]
-    return ((words[:, None] << np.arange(8, dtype=np.uint64)) >> np.uint64(8)).reshape(-1)
+    return ((words[:, None] << np.arange(8, dtype=np.uint64)) >> np.uint64(8)).reshape(
+        -1
+    )
 
 
 def _walk(sizes: bytes, place: int, most: int) -> tuple[list[int], int]:
-    """From code to code: the bits at which at most `most` codes begin, and the bit after them."""
+    """From code to code: the bits at which at most `most` codes begin, and the bit
+    after them."""
     here: list[int] = []
     end = len(sizes)
     while place < end and len(here) < most:
@@ -184,7 +243,7 @@ def _walk(sizes: bytes, place: int, most: int) -> tuple[list[int], int]:
     return here, place
 
 
-# -------------------------------------------------------------------------------------------------------- fixed widths
+# ------------------------------------------------------------------------- fixed widths
 
 
 def fixed_width(alphabet: int) -> int:
@@ -198,19 +257,24 @@ def packed_bytes(count: int, width: int) -> int:
 
 
 def pack(numbers: np.ndarray, width: int) -> bytes:
-    """Numbers 0..2**width-1 in `width` bits each, 0 <= width <= 8; the last byte is filled up with zero bits."""
-    return np.packbits(np.unpackbits(numbers.astype(np.uint8)[:, None], axis=1)[:, 8 - width :]).tobytes()
+    """Numbers 0..2**width-1 in `width` bits each, 0 <= width <= 8; the last byte is
+    filled up with zero bits."""
+    return np.packbits(
+        np.unpackbits(numbers.astype(np.uint8)[:, None], axis=1)[:, 8 - width :]
+    ).tobytes()
 
 
 def unpack(data: bytes, width: int, count: int) -> np.ndarray:
     """`count` numbers of `width` bits each: `[count]`, uint8.
 
     Raises:
-        CodeError: the data is shorter or longer than that, or is not filled up with zero bits.
+        CodeError: the data is shorter or longer than that, or is not filled up with
+            zero bits.
     """
     if len(data) != packed_bytes(count, width):
         raise CodeError(
-            f"{count:,} numbers of {width} bits take {packed_bytes(count, width):,} bytes, not {len(data):,}"
+            f"{count:,} numbers of {width} bits take {packed_bytes(count, width):,}"
+            f" bytes, not {len(data):,}"
         )
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
     if bits[count * width :].any():
@@ -226,4 +290,6 @@ def _table_width(lengths: np.ndarray) -> int:
 
 
 def _huffman_bytes(counts: np.ndarray, lengths: np.ndarray) -> int:
-    return packed_bytes(len(lengths), _table_width(lengths)) + packed_bytes(code_bits(counts, lengths), 1)
+    return packed_bytes(len(lengths), _table_width(lengths)) + packed_bytes(
+        code_bits(counts, lengths), 1
+    )

@@ -1,7 +1,7 @@
 """What every lab uses: `predict`, `check`, `claim`, `quiz`, `finish`.
 
-All of them work in JupyterLab, under nbval and as plain text without a kernel: what they print is the same on every
-machine as long as everything is right.
+All of them work in JupyterLab, under nbval and as plain text without a kernel: what
+they print is the same on every machine as long as everything is right.
 """
 
 import dis
@@ -16,37 +16,55 @@ from IPython.display import display
 
 LESSONS = Path(__file__).parents[1] / "lessons"
 
-_problems: list[str] = []  # what went wrong where no cell could fail: in the callbacks of panels
+# what went wrong where no cell could fail: in the callbacks of panels
+_problems: list[str] = []
 _claims: list[str] = []  # claims that did not hold
 
 
-# ------------------------------------------------------------------------------------------------------------- predict
+# ------------------------------------------------------------------------------ predict
 
 
 class Guess:
-    """A prediction: `value` is None until the learner locks it; plots draw it beside the measurement then.
+    """A prediction: `value` is None until the learner locks it; plots draw it beside
+    the measurement then.
 
     Args:
-        question: one sentence.  low, high, step: of the slider.  unit: shown behind the number.
+        question: one sentence.  low, high, step: of the slider.  unit: shown behind the
+            number.
     """
 
-    def __init__(self, question: str, low: float, high: float, *, unit: str = "", step: float = 1) -> None:
+    def __init__(
+        self, question: str, low: float, high: float, *, unit: str = "", step: float = 1
+    ) -> None:
         if not low < high or not 0 < step <= high - low:
-            raise ValueError(f"low={low!r}, high={high!r}, step={step!r}: low must be below high, step fit between.")
+            raise ValueError(
+                f"low={low!r}, high={high!r}, step={step!r}: low must be below high,"
+                " step fit between."
+            )
         self.question, self.low, self.high, self.unit = question, low, high, unit
         self.value: float | None = None
         self.slider = ipywidgets.FloatSlider(
-            value=(low + high) / 2, min=low, max=high, step=step, description="My guess", readout_format=".3g"
+            value=(low + high) / 2,
+            min=low,
+            max=high,
+            step=step,
+            description="My guess",
+            readout_format=".3g",
         )
-        self.button = ipywidgets.Button(description="Lock my guess", tooltip=f"Lock my guess: {question}")
+        self.button = ipywidgets.Button(
+            description="Lock my guess", tooltip=f"Lock my guess: {question}"
+        )
         self.status = ipywidgets.Label("Move the slider, then lock it.")
         self.button.on_click(lambda _: self.lock())
         title = ipywidgets.HTML(f"<b>Predict.</b> {html.escape(question)}")
-        row = ipywidgets.HBox([self.slider, ipywidgets.Label(unit), self.button, self.status])
+        row = ipywidgets.HBox(
+            [self.slider, ipywidgets.Label(unit), self.button, self.status]
+        )
         self.panel = ipywidgets.VBox([title, row])
 
     def lock(self, value: float | None = None) -> None:
-        """Commit the guess (by default what the slider shows). Locked once, it stays."""
+        """Commit the guess (by default what the slider shows). Locked once, it
+        stays."""
         if self.value is not None:
             return
         self.value = self.slider.value if value is None else float(value)
@@ -54,31 +72,40 @@ class Guess:
         self.status.value = f"Locked: {self.value:g} {self.unit}"
 
     def __repr__(self) -> str:
-        return f"Predict. {self.question} (A guess from {self.low:g} to {self.high:g} {self.unit}.)"
+        return (
+            f"Predict. {self.question} (A guess from {self.low:g} to {self.high:g}"
+            f" {self.unit}.)"
+        )
 
     def _repr_mimebundle_(self, **_: object) -> dict:
         return {**self.panel._repr_mimebundle_(), "text/plain": repr(self)}
 
 
-def predict(question: str, low: float, high: float, *, unit: str = "", step: float = 1) -> Guess:
-    """Ask for a guess before a result appears, and show the slider. Never stops a run: an open guess is no guess."""
+def predict(
+    question: str, low: float, high: float, *, unit: str = "", step: float = 1
+) -> Guess:
+    """Ask for a guess before a result appears, and show the slider. Never stops a run:
+    an open guess is no guess."""
     guess = Guess(question, low, high, unit=unit, step=step)
     display(guess)
     return guess
 
 
-# --------------------------------------------------------------------------------------------------------------- check
+# -------------------------------------------------------------------------------- check
 
 
 class WrongAnswer(Exception):
-    """An exercise's answer is not right; the message says what it did and what would be right."""
+    """An exercise's answer is not right; the message says what it did and what would be
+    right."""
 
-    def _render_traceback_(self) -> list[str]:  # IPython shows this instead of a traceback
+    # IPython shows this instead of a traceback
+    def _render_traceback_(self) -> list[str]:
         return [f"Not yet: {self}"]
 
 
 def check(answer: Callable) -> Callable:
-    """Check an exercise by the name of its function; return the function that the rest of the lab uses.
+    """Check an exercise by the name of its function; return the function that the rest
+    of the lab uses.
 
     The learner's own when it is right; the course's when the exercise is untouched.
 
@@ -86,37 +113,56 @@ def check(answer: Callable) -> Callable:
         WrongAnswer: says what is wrong, by an example.
         ValueError: no exercise of that name.
     """
-    from utils.exercises import EXERCISES  # here: the exercises' checks import this module
+    # here: the exercises' checks import this module
+    from utils.exercises import EXERCISES
 
     name = getattr(answer, "__name__", repr(answer))
     if name not in EXERCISES:
-        raise ValueError(f"{name} is no exercise of the course. Exercises: {', '.join(EXERCISES)}.")
+        raise ValueError(
+            f"{name} is no exercise of the course. Exercises: {', '.join(EXERCISES)}."
+        )
     exercise = EXERCISES[name]
-    if answer is exercise.reference or is_untouched(answer):  # the former when the cell is run once more
-        print(f"{name}: not written yet. The lab goes on with the course's own, from {exercise.source}.")
+    # the former when the cell is run once more
+    if answer is exercise.reference or is_untouched(answer):
+        print(
+            f"{name}: not written yet. The lab goes on with the course's own, from"
+            f" {exercise.source}."
+        )
         return exercise.reference
     try:
         exercise.test(answer)
     except WrongAnswer as wrong:
         raise WrongAnswer(f"{name}: {wrong}") from None
     except Exception as error:
-        raise WrongAnswer(f"{name}: it stopped with {type(error).__name__}: {error}") from error
+        raise WrongAnswer(
+            f"{name}: it stopped with {type(error).__name__}: {error}"
+        ) from error
     print(f"{name}: right. The lab goes on with yours.")
     return answer
 
 
 def is_untouched(function: Callable) -> bool:
-    """Whether a function's body is still only a docstring and `...`: its code loads nothing but the constant None."""
+    """Whether a function's body is still only a docstring and `...`: its code loads
+    nothing but the constant None."""
     code = getattr(function, "__code__", None)
     if code is None:
         return False
-    harmless = ("RESUME", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST", "NOP", "COPY_FREE_VARS")
+    harmless = (
+        "RESUME",
+        "LOAD_CONST",
+        "RETURN_VALUE",
+        "RETURN_CONST",
+        "NOP",
+        "COPY_FREE_VARS",
+    )
     steps = list(dis.get_instructions(code))
-    constants = [step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")]
+    constants = [
+        step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")
+    ]
     return all(step.opname in harmless for step in steps) and constants == [None]
 
 
-# --------------------------------------------------------------------------------------------------------------- claim
+# -------------------------------------------------------------------------------- claim
 
 
 def claim(
@@ -129,29 +175,42 @@ def claim(
 ) -> None:
     """State what the lab says is true, and check it against what was just measured.
 
-    Prints one line, the same on every machine, when it holds; what was measured when it does not.
+    Prints one line, the same on every machine, when it holds; what was measured when it
+    does not.
 
     Raises:
         ValueError: not exactly one of `between`, `at_least`, `at_most` is given.
     """
     if sum(bound is not None for bound in (between, at_least, at_most)) != 1:
-        raise ValueError("claim needs exactly one of between=(low, high), at_least=, at_most=.")
+        raise ValueError(
+            "claim needs exactly one of between=(low, high), at_least=, at_most=."
+        )
     low, high = between or (at_least, at_most)
-    low, high = (-math.inf if low is None else low), (math.inf if high is None else high)
+    low, high = (
+        (-math.inf if low is None else low),
+        (math.inf if high is None else high),
+    )
     value = float(value)
     if low <= value <= high:
         print(f"Holds: {statement}.")
         return
-    wanted = f"{low:g} to {high:g}" if between else f"at least {low:g}" if at_least is not None else f"at most {high:g}"
+    wanted = (
+        f"{low:g} to {high:g}"
+        if between
+        else f"at least {low:g}"
+        if at_least is not None
+        else f"at most {high:g}"
+    )
     print(f"DOES NOT HOLD HERE: {statement}. Measured {value:.4g}, expected {wanted}.")
     _claims.append(statement)
 
 
-# ---------------------------------------------------------------------------------------------------------------- quiz
+# --------------------------------------------------------------------------------- quiz
 
 
 class Quiz:
-    """Multiple-choice questions; each answer unfolds its own feedback. Needs no kernel and no script."""
+    """Multiple-choice questions; each answer unfolds its own feedback. Needs no kernel
+    and no script."""
 
     def __init__(self, questions: list[dict]) -> None:
         self.questions = questions
@@ -160,18 +219,26 @@ class Quiz:
         parts = []
         for number, question in enumerate(self.questions, 1):
             answers = "".join(
-                f"<details><summary>{html.escape(a['answer'])}</summary>"
-                f"<p><b>{'Yes.' if a['right'] else 'No.'}</b> {html.escape(a['feedback'])}</p></details>"
+                f"<details><summary>{html.escape(a['answer'])}</summary><p><b>{'Yes.' if a['right'] else 'No.'}</b>"
+                f" {html.escape(a['feedback'])}</p></details>"
                 for a in question["answers"]
             )
-            parts.append(f"<p><b>{number}. {html.escape(question['question'])}</b></p>{answers}")
-        return "<p>Unfold the answer you would give (click, or Tab and Enter).</p>" + "".join(parts)
+            parts.append(
+                f"<p><b>{number}. {html.escape(question['question'])}</b></p>{answers}"
+            )
+        return (
+            "<p>Unfold the answer you would give (click, or Tab and Enter).</p>"
+            + "".join(parts)
+        )
 
     def __repr__(self) -> str:
         lines = []
         for number, question in enumerate(self.questions, 1):
             lines.append(f"{number}. {question['question']}")
-            lines += [f"   {letter}) {a['answer']}" for letter, a in zip("abcdef", question["answers"], strict=False)]
+            lines += [
+                f"   {letter}) {a['answer']}"
+                for letter, a in zip("abcdef", question["answers"], strict=False)
+            ]
         return "\n".join(lines)
 
 
@@ -188,16 +255,18 @@ def quiz(lesson: str) -> Quiz:
     return Quiz(json.loads(path.read_text(encoding="utf-8")))
 
 
-# -------------------------------------------------------------------------------------------------------------- finish
+# ------------------------------------------------------------------------------- finish
 
 
 def record_problem(message: str) -> None:
-    """Note a problem that no cell could raise (an error in a panel's callback); `finish` raises it."""
+    """Note a problem that no cell could raise (an error in a panel's callback);
+    `finish` raises it."""
     _problems.append(message)
 
 
 def finish() -> None:
-    """The last cell of every lab: say which claims did not hold, and fail if a panel had an error.
+    """The last cell of every lab: say which claims did not hold, and fail if a panel
+    had an error.
 
     Raises:
         RuntimeError: an error was recorded in a panel.
@@ -209,7 +278,8 @@ def finish() -> None:
         raise RuntimeError("A panel of this lab had an error: " + "; ".join(problems))
     if unheld:
         print(
-            f"{len(unheld)} claim(s) did not hold here; see above. A busy machine can do that to a timing: run again."
+            f"{len(unheld)} claim(s) did not hold here; see above. A busy machine can"
+            " do that to a timing: run again."
         )
     else:
         print("Done: every claim of this lab held on this machine.")

@@ -1,7 +1,9 @@
-"""When to prune during training: once, in rounds, gradually, or all the time. Built in lessons/06_dynamic_pruning.
+"""When to prune during training: once, in rounds, gradually, or all the time. Built in
+lessons/06_dynamic_pruning.
 
-`fit(model, train, recipe, schedule=Cubic(0.95))` calls a schedule three ways: `start` once, `before_step` when the
-gradients are there, `after_step` when the weights have moved. A schedule of your own is one method:
+`fit(model, train, recipe, schedule=Cubic(0.95))` calls a schedule three ways: `start`
+once, `before_step` when the gradients are there, `after_step` when the weights have
+moved. A schedule of your own is one method:
 
     class Linear(Schedule):
         def update(self, progress):  # 0 < progress <= 1
@@ -15,18 +17,28 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from utils.masks import Masks, check_sparsity, hold, magnitude_masks, masks_from_scores, report
+from utils.masks import (
+    Masks,
+    check_sparsity,
+    hold,
+    magnitude_masks,
+    masks_from_scores,
+    report,
+)
 from utils.scores import prunable
 
 
 @dataclass
 class Schedule:
-    """Updates the masks at `updates` steps evenly spread from `begin` to `end` of the run, and holds them between.
+    """Updates the masks at `updates` steps evenly spread from `begin` to `end` of the
+    run, and holds them between.
 
-    The first update is at `begin`, the last at `end`; update k of n has progress k/n. Zeros that are there when the run
+    The first update is at `begin`, the last at `end`; update k of n has progress k/n.
+    Zeros that are there when the run
     begins count: sparsity rises from what it is.
 
-    sparsity: at the end.  begin, end: fractions of the run.  seed: of what is drawn at random.
+    sparsity: at the end.  begin, end: fractions of the run.  seed: of what is drawn at
+        random.
     """
 
     sparsity: float
@@ -34,17 +46,28 @@ class Schedule:
     end: float = 0.75
     updates: int = 50
     seed: int = 0
-    initial: float = field(default=0.0, init=False, repr=False)  # sparsity when the run begins
+    # sparsity when the run begins
+    initial: float = field(default=0.0, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
         if not 0 <= self.begin <= self.end <= 1:
-            raise ValueError(f"begin={self.begin!r}, end={self.end!r} must be fractions, 0 <= begin <= end <= 1.")
-        if isinstance(self.updates, bool) or not isinstance(self.updates, int) or self.updates < 1:
-            raise ValueError(f"updates={self.updates!r} must be a whole number, 1 or more.")
+            raise ValueError(
+                f"begin={self.begin!r}, end={self.end!r} must be fractions, 0 <= begin"
+                " <= end <= 1."
+            )
+        if (
+            isinstance(self.updates, bool)
+            or not isinstance(self.updates, int)
+            or self.updates < 1
+        ):
+            raise ValueError(
+                f"updates={self.updates!r} must be a whole number, 1 or more."
+            )
 
     def update(self, progress: float) -> Masks:
-        """The masks from now on. `progress` grows to 1 at the last update; the weights' `grad` is there.
+        """The masks from now on. `progress` grows to 1 at the last update; the weights'
+        `grad` is there.
 
         Here: the largest weights of all layers together stay; how many, says `level`.
         """
@@ -60,11 +83,12 @@ class Schedule:
         self.initial = report(masks)[-1].sparsity
         if self.initial > self.sparsity + 1e-6:
             raise ValueError(
-                f"sparsity={self.sparsity} is below that of the model, which is {self.initial:.4f} already."
+                f"sparsity={self.sparsity} is below that of the model, which is"
+                f" {self.initial:.4f} already."
             )
         return masks
 
-    # ------------------------------------------------------------------------------------------ what `fit` calls
+    # ----------------------------------------------------------------- what `fit` calls
 
     def start(self, model: nn.Module, steps: int) -> None:
         """Begin a run of so many optimizer steps.
@@ -74,12 +98,19 @@ class Schedule:
         """
         self.model, self.weights = model, prunable(model)
         spacing = (self.end - self.begin) * steps / max(self.updates - 1, 1)
-        moments = [max(1, round(self.begin * steps + number * spacing)) for number in range(self.updates)]
-        self.due = {step: (number + 1) / self.updates for number, step in enumerate(moments)}  # step -> progress
+        moments = [
+            max(1, round(self.begin * steps + number * spacing))
+            for number in range(self.updates)
+        ]
+        # step -> progress
+        self.due = {
+            step: (number + 1) / self.updates for number, step in enumerate(moments)
+        }
         self.set_masks(self.first_masks())
 
     def before_step(self, step: int) -> None:
-        """Update the masks when it is time; then hide the gradients of pruned weights from the optimizer."""
+        """Update the masks when it is time; then hide the gradients of pruned weights
+        from the optimizer."""
         if step in self.due:
             self.set_masks(self.update(self.due[step]))
         for name, mask in self.masks.items():
@@ -104,10 +135,14 @@ class Schedule:
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }
 
 
-# ------------------------------------------------------------------------------------- dense first, sparser by and by
+# ------------------------------------------------------- dense first, sparser by and by
 
 
 @dataclass
@@ -128,18 +163,24 @@ class OneShot(Schedule):
 
 @dataclass
 class Iterative(Schedule):
-    """In rounds; each removes the same fraction of what is left, and training goes on between (Han et al. 2015)."""
+    """In rounds; each removes the same fraction of what is left, and training goes on
+    between (Han et al. 2015)."""
 
     begin: float = 0.25
     updates: int = 5
 
     def level(self, progress: float) -> float:
-        return 1 - (1 - self.initial) * ((1 - self.sparsity) / (1 - self.initial)) ** progress
+        return (
+            1
+            - (1 - self.initial)
+            * ((1 - self.sparsity) / (1 - self.initial)) ** progress
+        )
 
 
 @dataclass
 class Cubic(Schedule):
-    """Fast at first, ever slower: `s + (s0 - s) * (1 - progress)**3` (Zhu & Gupta 2017, eq. 1)."""
+    """Fast at first, ever slower: `s + (s0 - s) * (1 - progress)**3` (Zhu & Gupta 2017,
+    eq. 1)."""
 
     def level(self, progress: float) -> float:
         return self.sparsity + (self.initial - self.sparsity) * (1 - progress) ** 3
@@ -147,17 +188,23 @@ class Cubic(Schedule):
 
 @dataclass
 class Movement(Cubic):
-    """Keep what grows: the score of a weight is the sum of `-w*g` over the steps (Sanh et al. 2020, eq. 5).
+    """Keep what grows: the score of a weight is the sum of `-w*g` over the steps (Sanh
+    et al. 2020, eq. 5).
 
-    A pruned weight keeps its last value aside, and its score goes on counting; so it may come back.
+    A pruned weight keeps its last value aside, and its score goes on counting; so it
+    may come back.
     """
 
     begin: float = 0.1
 
     def start(self, model: nn.Module, steps: int) -> None:
         super().start(model, steps)
-        self.values = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        self.scores = {name: torch.zeros_like(weight) for name, weight in self.values.items()}
+        self.values = {
+            name: weight.detach().clone() for name, weight in self.weights.items()
+        }
+        self.scores = {
+            name: torch.zeros_like(weight) for name, weight in self.values.items()
+        }
 
     def before_step(self, step: int) -> None:
         for name, score in self.scores.items():
@@ -174,28 +221,39 @@ class Movement(Cubic):
     def after_step(self) -> None:
         super().after_step()
         for name, mask in self.masks.items():
-            torch.where(mask, self.weights[name].detach(), self.values[name], out=self.values[name])
+            torch.where(
+                mask,
+                self.weights[name].detach(),
+                self.values[name],
+                out=self.values[name],
+            )
 
     def state(self) -> dict[str, Tensor]:
         aside = {f"values.{name}": tensor for name, tensor in self.values.items()}
-        return {**super().state(), **aside, **{f"scores.{name}": tensor for name, tensor in self.scores.items()}}
+        return {
+            **super().state(),
+            **aside,
+            **{f"scores.{name}": tensor for name, tensor in self.scores.items()},
+        }
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         super().load(state)
         self.values, self.scores = _part(state, "values."), _part(state, "scores.")
 
 
-# ------------------------------------------------------------------------------------------- sparse from the first step
+# ----------------------------------------------------------- sparse from the first step
 
 
 @dataclass
 class SparseFromStart(Schedule):
-    """As sparse as promised from the first step on; each update drops some weights and grows as many elsewhere.
+    """As sparse as promised from the first step on; each update drops some weights and
+    grows as many elsewhere.
 
-    Where the weights are at first is drawn at random, whatever the model was. 20 updates in a run of 12 epochs of
-    LeNet are one in 100 steps, as in Evci et al. 2020.
+    Where the weights are at first is drawn at random, whatever the model was. 20
+    updates in a run of 12 epochs of LeNet are one in 100 steps, as in Evci et al. 2020.
 
-    fraction: of the kept weights, exchanged at the first update; it falls to zero on half a cosine.
+    fraction: of the kept weights, exchanged at the first update; it falls to zero on
+        half a cosine.
     """
 
     begin: float = 0.05
@@ -213,13 +271,18 @@ class SparseFromStart(Schedule):
 
     def first_masks(self) -> Masks:
         """Drawn at random in each layer; how many, says `erdos_renyi`."""
-        draw = {name: self.random_like(weight) for name, weight in prunable(self.model).items()}
+        draw = {
+            name: self.random_like(weight)
+            for name, weight in prunable(self.model).items()
+        }
         return masks_from_scores(draw, erdos_renyi(self.model, self.sparsity))
 
     def update(self, progress: float) -> Masks:
         fraction = self.fraction * (1 + math.cos(math.pi * progress)) / 2
         return {
-            name: rewire(weight.detach(), self.masks[name], fraction, self.desire(weight))
+            name: rewire(
+                weight.detach(), self.masks[name], fraction, self.desire(weight)
+            )
             for name, weight in self.weights.items()
         }
 
@@ -240,21 +303,24 @@ class SparseFromStart(Schedule):
 
 
 class SET(SparseFromStart):
-    """Sparse evolutionary training: grow anywhere (Mocanu et al. 2018, as compared by Evci et al. 2020)."""
+    """Sparse evolutionary training: grow anywhere (Mocanu et al. 2018, as compared by
+    Evci et al. 2020)."""
 
     def desire(self, weight: nn.Parameter) -> Tensor:
         return self.random_like(weight)
 
 
 class RigL(SparseFromStart):
-    """Rigging the lottery: grow where the gradient is largest (Evci et al. 2020, algorithm 1)."""
+    """Rigging the lottery: grow where the gradient is largest (Evci et al. 2020,
+    algorithm 1)."""
 
     def desire(self, weight: nn.Parameter) -> Tensor:
         return weight.grad.abs()
 
 
 def rewire(weight: Tensor, mask: Tensor, fraction: float, desire: Tensor) -> Tensor:
-    """A new mask with exactly as many weights: the smallest `fraction` of those kept go, as many come by `desire`."""
+    """A new mask with exactly as many weights: the smallest `fraction` of those kept
+    go, as many come by `desire`."""
     kept, total = int(mask.count_nonzero()), mask.numel()
     exchanged = round(fraction * kept)
     if exchanged == 0:
@@ -267,26 +333,41 @@ def rewire(weight: Tensor, mask: Tensor, fraction: float, desire: Tensor) -> Ten
 def _top(values: Tensor, count: int, total: int) -> Tensor:
     if count == 0:
         return torch.zeros(values.shape, dtype=torch.bool)
-    return masks_from_scores({"all": values}, 1 - count / total, allow_empty=True)["all"]
+    return masks_from_scores({"all": values}, 1 - count / total, allow_empty=True)[
+        "all"
+    ]
 
 
 def erdos_renyi(model: nn.Module, sparsity: float) -> dict[str, float]:
-    """The sparsity of each layer, by parameter name, such that all together have `sparsity` exactly.
+    """The sparsity of each layer, by parameter name, such that all together have
+    `sparsity` exactly.
 
-    A layer's density is proportional to (sum of its weight's dimensions) / (their product), at most 1: small layers
-    stay denser (Evci et al. 2020, "Erdos-Renyi-Kernel"; Mocanu et al. 2018).
+    A layer's density is proportional to (sum of its weight's dimensions) / (their
+    product), at most 1: small layers stay denser (Evci et al. 2020,
+    "Erdos-Renyi-Kernel"; Mocanu et al. 2018).
     """
     weights = prunable(model)
     total = sum(weight.numel() for weight in weights.values())
     budget = total - round(check_sparsity(sparsity) * total)
     raw = {name: sum(weight.shape) / weight.numel() for name, weight in weights.items()}
     kept: dict[str, int] = {}
-    while len(kept) < len(weights):  # layers that would be more than dense become dense, and the others share the rest
-        free = {name: raw[name] * weights[name].numel() for name in weights if name not in kept}
+    # layers that would be more than dense become dense, and the others share the rest
+    while len(kept) < len(weights):
+        free = {
+            name: raw[name] * weights[name].numel()
+            for name in weights
+            if name not in kept
+        }
         scale = (budget - sum(kept.values())) / sum(free.values())
         full = {name: weights[name].numel() for name in free if scale * raw[name] >= 1}
-        kept |= full or {name: max(1, int(scale * share)) for name, share in free.items()}
-    for name in sorted(weights, key=lambda name: -weights[name].numel()):  # what rounding left over
-        room = min(max(budget - sum(kept.values()), 1 - kept[name]), weights[name].numel() - kept[name])
+        kept |= full or {
+            name: max(1, int(scale * share)) for name, share in free.items()
+        }
+    # what rounding left over
+    for name in sorted(weights, key=lambda name: -weights[name].numel()):
+        room = min(
+            max(budget - sum(kept.values()), 1 - kept[name]),
+            weights[name].numel() - kept[name],
+        )
         kept[name] += room
     return {name: 1 - kept[name] / weights[name].numel() for name in weights}

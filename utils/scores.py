@@ -1,9 +1,12 @@
-"""Importance scores: how much would the network miss this weight, or this unit? Higher = more important = kept.
+"""Importance scores: how much would the network miss this weight, or this unit? Higher
+= more important = kept.
 
-Built in lessons/02_scores. A score is a function `(model, batches) -> Scores`; add yours with one line,
-`SCORES["mine"] = my_score`, and everything that takes a score by name, the explorer too, offers it.
+Built in lessons/02_scores. A score is a function `(model, batches) -> Scores`; add
+yours with one line, `SCORES["mine"] = my_score`, and everything that takes a score by
+name, the explorer too, offers it.
 
-A *unit* is a neuron of a linear layer or a filter of a convolution: a row of the weight tensor, `weight[unit]`.
+A *unit* is a neuron of a linear layer or a filter of a convolution: a row of the weight
+tensor, `weight[unit]`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,18 +18,22 @@ from torch.nn import functional as F
 from utils.data import Split
 from utils.models import eval_mode, watching
 
-Batches = Sequence[tuple[Tensor, Tensor]]  # pictures [n, 1, 28, 28] and their labels [n]
+# pictures [n, 1, 28, 28] and their labels [n]
+Batches = Sequence[tuple[Tensor, Tensor]]
 
 
 class Scores(dict[str, Tensor]):
-    """Scores by parameter name, each of the weight's shape (or `[units]`), and the number of pictures they rest on."""
+    """Scores by parameter name, each of the weight's shape (or `[units]`), and the
+    number of pictures they rest on."""
 
     def __init__(self, tensors: Mapping[str, Tensor], pictures: int = 0) -> None:
         super().__init__(tensors)
         self.pictures = pictures
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in self.items())
+        shapes = ", ".join(
+            f"{name} {list(tensor.shape)}" for name, tensor in self.items()
+        )
         return f"Scores from {self.pictures:,} pictures: {shapes}"
 
 
@@ -34,24 +41,37 @@ Score = Callable[[nn.Module, Batches], Scores]
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that pruning considers: those of linear and convolutional layers, by parameter name; no biases.
+    """The weights that pruning considers: those of linear and convolutional layers, by
+    parameter name; no biases.
 
     Raises:
         ValueError: the model has no such layer.
     """
-    layers = {f"{name}.weight" if name else "weight": m.weight for name, m in prunable_layers(model).items()}
+    layers = {
+        f"{name}.weight" if name else "weight": m.weight
+        for name, m in prunable_layers(model).items()
+    }
     if not layers:
-        raise ValueError(f"model ({type(model).__name__}) has nothing to prune: no Linear or Conv layer with weights.")
+        raise ValueError(
+            f"model ({type(model).__name__}) has nothing to prune: no Linear or Conv"
+            " layer with weights."
+        )
     return layers
 
 
 def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
     """The linear and convolutional layers by module name."""
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, kinds)
+    }
 
 
-def sample_batches(train: Split, count: int, batch_size: int = 256, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
+def sample_batches(
+    train: Split, count: int, batch_size: int = 256, seed: int = 0
+) -> list[tuple[Tensor, Tensor]]:
     """`count` batches of different pictures drawn at random from the training set.
 
     Raises:
@@ -59,32 +79,48 @@ def sample_batches(train: Split, count: int, batch_size: int = 256, seed: int = 
     """
     if min(count, batch_size) < 1 or not count * batch_size <= len(train):
         raise ValueError(
-            f"count={count} batches of batch_size={batch_size} need {count * batch_size:,} pictures; "
-            f"give between 1 and {len(train):,}."
+            f"count={count} batches of batch_size={batch_size} need"
+            f" {count * batch_size:,} pictures; give between 1 and {len(train):,}."
         )
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[: count * batch_size]
-    return [(train.images[index], train.labels[index]) for index in order.split(batch_size)]
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[
+        : count * batch_size
+    ]
+    return [
+        (train.images[index], train.labels[index]) for index in order.split(batch_size)
+    ]
 
 
-def score(name: str, model: nn.Module, batches: Batches = (), *, units: bool = False) -> Scores:
-    """The score called `name` of each weight (or of each unit) of the model. The model is left as it was.
+def score(
+    name: str, model: nn.Module, batches: Batches = (), *, units: bool = False
+) -> Scores:
+    """The score called `name` of each weight (or of each unit) of the model. The model
+    is left as it was.
 
     Raises:
-        ValueError: unknown name (lists the known ones), or a score that needs pictures and got none.
+        ValueError: unknown name (lists the known ones), or a score that needs pictures
+            and got none.
     """
     known = UNIT_SCORES if units else SCORES
     if name not in known:
-        raise ValueError(f"name={name!r} is not a known score. Known: {', '.join(known)}.")
+        raise ValueError(
+            f"name={name!r} is not a known score. Known: {', '.join(known)}."
+        )
     return known[name](model, batches)
 
 
-# ------------------------------------------------------------------------------------------ scores of single weights
+# ------------------------------------------------------------- scores of single weights
 
 
 def random(model: nn.Module, batches: Batches = (), seed: int = 0) -> Scores:
-    """The control: a number drawn at random for each weight. Any score worth its name beats it."""
+    """The control: a number drawn at random for each weight. Any score worth its name
+    beats it."""
     generator = torch.Generator().manual_seed(seed)
-    return Scores({name: torch.rand(w.shape, generator=generator) for name, w in prunable(model).items()})
+    return Scores(
+        {
+            name: torch.rand(w.shape, generator=generator)
+            for name, w in prunable(model).items()
+        }
+    )
 
 
 def magnitude(model: nn.Module, batches: Batches = ()) -> Scores:
@@ -93,36 +129,50 @@ def magnitude(model: nn.Module, batches: Batches = ()) -> Scores:
 
 
 def gradient(model: nn.Module, batches: Batches) -> Scores:
-    """`|g|`, averaged over the batches: how steeply the loss depends on the weight where it is now."""
+    """`|g|`, averaged over the batches: how steeply the loss depends on the weight
+    where it is now."""
     return _average_over_batches(model, batches, lambda w, g: g.abs())
 
 
 def taylor(model: nn.Module, batches: Batches) -> Scores:
-    """`|w*g|`, averaged over the batches: the first-order estimate of how the loss changes when `w` becomes zero
-    (Molchanov et al. 2017)."""
+    """`|w*g|`, averaged over the batches: the first-order estimate of how the loss
+    changes when `w` becomes zero (Molchanov et al. 2017)."""
     return _average_over_batches(model, batches, lambda w, g: (w * g).abs())
 
 
 def snip(model: nn.Module, batches: Batches) -> Scores:
-    """`|w*g|` with the gradient of the loss over *all* batches, scaled to sum 1 (Lee et al. 2019, eq. 6).
+    """`|w*g|` with the gradient of the loss over *all* batches, scaled to sum 1 (Lee et
+    al. 2019, eq. 6).
 
-    SNIP was made to prune before training, with the gradient at initialisation; on a trained network it is `taylor`
-    with one large batch.
+    SNIP was made to prune before training, with the gradient at initialisation; on a
+    trained network it is `taylor` with one large batch.
     """
     mean = _average_over_batches(model, batches, lambda w, g: w * g)
     total = sum(tensor.abs().sum() for tensor in mean.values())
-    return Scores({name: tensor.abs() / total for name, tensor in mean.items()}, mean.pictures)
+    return Scores(
+        {name: tensor.abs() / total for name, tensor in mean.items()}, mean.pictures
+    )
 
 
 def activation(model: nn.Module, batches: Batches) -> Scores:
-    """`|w|` times the root mean square of the input that the weight multiplies (Sun et al. 2024, "Wanda").
+    """`|w|` times the root mean square of the input that the weight multiplies (Sun et
+    al. 2024, "Wanda").
 
-    Wanda compares the weights of one output only; here, as for each score, the threshold decides who competes.
+    Wanda compares the weights of one output only; here, as for each score, the
+    threshold decides who competes.
     """
-    squares = _activations(model, batches, lambda layer, inputs, output: _channels(layer, inputs).square().mean(1))
+    squares = _activations(
+        model,
+        batches,
+        lambda layer, inputs, output: _channels(layer, inputs).square().mean(1),
+    )
     result = {}
-    for (name, square), layer in zip(squares.items(), prunable_layers(model).values(), strict=True):
-        rms = square.sqrt().view(getattr(layer, "groups", 1), 1, -1, *[1] * (layer.weight.dim() - 2))
+    for (name, square), layer in zip(
+        squares.items(), prunable_layers(model).values(), strict=True
+    ):
+        rms = square.sqrt().view(
+            getattr(layer, "groups", 1), 1, -1, *[1] * (layer.weight.dim() - 2)
+        )
         grouped = layer.weight.detach().abs().unflatten(0, (rms.shape[0], -1))
         result[name] = (grouped * rms).flatten(0, 1)
     return Scores(result, squares.pictures)
@@ -137,7 +187,7 @@ SCORES: dict[str, Score] = {
     "random": random,
 }
 
-# ------------------------------------------------------------------------------------------------- scores of units
+# ---------------------------------------------------------------------- scores of units
 
 
 def unit_random(model: nn.Module, batches: Batches = (), seed: int = 0) -> Scores:
@@ -147,12 +197,16 @@ def unit_random(model: nn.Module, batches: Batches = (), seed: int = 0) -> Score
 
 def unit_l1(model: nn.Module, batches: Batches = ()) -> Scores:
     """Sum of `|w|` over the unit's incoming weights (Li et al. 2017)."""
-    return _per_unit(prunable(model), lambda rows: torch.linalg.vector_norm(rows, 1, dim=1))
+    return _per_unit(
+        prunable(model), lambda rows: torch.linalg.vector_norm(rows, 1, dim=1)
+    )
 
 
 def unit_l2(model: nn.Module, batches: Batches = ()) -> Scores:
     """Euclidean length of the unit's incoming weights."""
-    return _per_unit(prunable(model), lambda rows: torch.linalg.vector_norm(rows, dim=1))
+    return _per_unit(
+        prunable(model), lambda rows: torch.linalg.vector_norm(rows, dim=1)
+    )
 
 
 def unit_gradient(model: nn.Module, batches: Batches) -> Scores:
@@ -162,17 +216,27 @@ def unit_gradient(model: nn.Module, batches: Batches) -> Scores:
 
 def unit_taylor(model: nn.Module, batches: Batches) -> Scores:
     """`|sum of w*g|` over the unit's incoming weights, averaged over the batches."""
-    return _average_over_batches(model, batches, lambda w, g: (w * g).flatten(1).sum(1).abs())
+    return _average_over_batches(
+        model, batches, lambda w, g: (w * g).flatten(1).sum(1).abs()
+    )
 
 
 def unit_taylor_squared(model: nn.Module, batches: Batches) -> Scores:
-    """`(sum of w*g)**2` over the unit's incoming weights, averaged over the batches (Molchanov et al. 2019, eq. 8)."""
-    return _average_over_batches(model, batches, lambda w, g: (w * g).flatten(1).sum(1).square())
+    """`(sum of w*g)**2` over the unit's incoming weights, averaged over the batches
+    (Molchanov et al. 2019, eq. 8)."""
+    return _average_over_batches(
+        model, batches, lambda w, g: (w * g).flatten(1).sum(1).square()
+    )
 
 
 def unit_activation(model: nn.Module, batches: Batches) -> Scores:
-    """Mean of the layer's output after ReLU (before any BatchNorm): a unit that rarely fires cannot matter much."""
-    return _activations(model, batches, lambda layer, inputs, output: _channels(layer, output).relu().mean(1))
+    """Mean of the layer's output after ReLU (before any BatchNorm): a unit that rarely
+    fires cannot matter much."""
+    return _activations(
+        model,
+        batches,
+        lambda layer, inputs, output: _channels(layer, output).relu().mean(1),
+    )
 
 
 UNIT_SCORES: dict[str, Score] = {
@@ -185,22 +249,33 @@ UNIT_SCORES: dict[str, Score] = {
     "random": unit_random,
 }
 
-# ------------------------------------------------------------------------------------------------------- how it is done
+# ----------------------------------------------------------------------- how it is done
 
 
-def _per_unit(tensors: Mapping[str, Tensor], summarise: Callable[[Tensor], Tensor]) -> Scores:
+def _per_unit(
+    tensors: Mapping[str, Tensor], summarise: Callable[[Tensor], Tensor]
+) -> Scores:
     rows = {name: tensor.detach().flatten(1) for name, tensor in tensors.items()}
-    return Scores({name: summarise(each) for name, each in rows.items()}, getattr(tensors, "pictures", 0))
+    return Scores(
+        {name: summarise(each) for name, each in rows.items()},
+        getattr(tensors, "pictures", 0),
+    )
 
 
 def _pictures(batches: Batches) -> int:
     if len(batches) == 0:
-        raise ValueError("batches is empty; this score needs pictures: sample_batches(train, count=10).")
+        raise ValueError(
+            "batches is empty; this score needs pictures: sample_batches(train,"
+            " count=10)."
+        )
     return sum(len(labels) for _, labels in batches)
 
 
-def _average_over_batches(model: nn.Module, batches: Batches, of: Callable[[Tensor, Tensor], Tensor]) -> Scores:
-    """Mean over the batches of `of(weight, gradient)`; in eval mode, without touching the parameters' own gradients."""
+def _average_over_batches(
+    model: nn.Module, batches: Batches, of: Callable[[Tensor, Tensor], Tensor]
+) -> Scores:
+    """Mean over the batches of `of(weight, gradient)`; in eval mode, without touching
+    the parameters' own gradients."""
     pictures = _pictures(batches)
     weights = prunable(model)
     with eval_mode(model):
@@ -215,13 +290,20 @@ def _average_over_batches(model: nn.Module, batches: Batches, of: Callable[[Tens
     return Scores(total, pictures)
 
 
-def _activations(model: nn.Module, batches: Batches, of: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Scores:
-    """Mean over the batches of `of(layer, input, output)` for each prunable layer, by parameter name."""
+def _activations(
+    model: nn.Module,
+    batches: Batches,
+    of: Callable[[nn.Module, Tensor, Tensor], Tensor],
+) -> Scores:
+    """Mean over the batches of `of(layer, input, output)` for each prunable layer, by
+    parameter name."""
     pictures = _pictures(batches)
     names = {weight: name for name, weight in prunable(model).items()}
     total: dict[str, Tensor] = {}
 
-    def add(_: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def add(
+        _: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> None:
         name, value = names[layer.weight], of(layer, inputs[0], output) / len(batches)
         total[name] = total[name] + value if name in total else value
 
@@ -232,5 +314,6 @@ def _activations(model: nn.Module, batches: Batches, of: Callable[[nn.Module, Te
 
 
 def _channels(layer: nn.Module, values: Tensor) -> Tensor:
-    """`[channels, everything else]` of a layer's input or output, be the layer linear or convolutional."""
+    """`[channels, everything else]` of a layer's input or output, be the layer linear
+    or convolutional."""
     return values.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0).flatten(1)

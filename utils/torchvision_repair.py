@@ -1,8 +1,9 @@
 """Import torchvision also where its compiled operators do not fit the installed torch.
 
-A torchvision built for CUDA beside a CPU-only torch stops at import with "operator torchvision::nms does not exist".
-The course needs none of torchvision's compiled operators (only models, weights' metadata and data sets), so it is
-enough to declare the two operators that torchvision expects. This is the one place that does it.
+A torchvision built for CUDA beside a CPU-only torch stops at import with "operator
+torchvision::nms does not exist". The course needs none of torchvision's compiled
+operators (only models, weights' metadata and data sets), so it is enough to declare the
+two operators that torchvision expects. This is the one place that does it.
 """
 
 import sys
@@ -18,7 +19,8 @@ _library: torch.library.Library | None = None  # kept alive: the schemas vanish 
 
 
 def import_torchvision() -> ModuleType:
-    """Return torchvision; declare its missing operators first where they do not load."""
+    """Return torchvision; declare its missing operators first where they do not
+    load."""
     try:
         import torchvision
     except RuntimeError as error:
@@ -31,7 +33,9 @@ def import_torchvision() -> ModuleType:
 
 
 def _forget_half_imported() -> None:
-    for name in [n for n in sys.modules if n == "torchvision" or n.startswith("torchvision.")]:
+    for name in [
+        n for n in sys.modules if n == "torchvision" or n.startswith("torchvision.")
+    ]:
         del sys.modules[name]
 
 

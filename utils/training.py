@@ -1,7 +1,7 @@
 """Train a network on tensors in memory, and evaluate it. Built in lessons/01_baseline.
 
-No DataLoader: the whole data set is one tensor, a batch is an index into it, and flips and shifts are done for the
-whole batch at once. `make bench` prints what that gains.
+No DataLoader: the whole data set is one tensor, a batch is an index into it, and flips
+and shifts are done for the whole batch at once. `make bench` prints what that gains.
 """
 
 import math
@@ -27,10 +27,13 @@ from utils.models import eval_mode
 class Recipe:
     """How to train: every hyperparameter in one place.
 
-    epochs: passes over the training set.  batch_size: pictures a step.  learning_rate: the peak of the one-cycle
-    schedule (Smith 2018), or the constant rate with `schedule="constant"`.  weight_decay: as the optimizer defines it.
-    flip: mirror half of the pictures.  shift: move each picture by up to so many pixels.
-    bf16: bfloat16 autocast where this processor computes it natively (elsewhere it would be slower, and is not used).
+    epochs: passes over the training set.  batch_size: pictures a step.  learning_rate:
+    the peak of the one-cycle schedule (Smith 2018), or the constant rate with
+    `schedule="constant"`.  weight_decay: as the optimizer defines it.
+    flip: mirror half of the pictures.  shift: move each picture by up to so many
+        pixels.
+    bf16: bfloat16 autocast where this processor computes it natively (elsewhere it
+        would be slower, and is not used).
     """
 
     epochs: int = 12
@@ -46,34 +49,59 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be greater than 0, and finite.")
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} must be greater than 0, and"
+                    " finite."
+                )
         for name in ("epochs", "batch_size", "shift"):
             if not isinstance(getattr(self, name), int):
-                raise ValueError(f"{name}={getattr(self, name)!r} must be a whole number.")
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} must be a whole number."
+                )
         if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay={self.weight_decay!r} must be 0 or more, and finite.")
+            raise ValueError(
+                f"weight_decay={self.weight_decay!r} must be 0 or more, and finite."
+            )
         if not 0 <= self.shift < 28:
-            raise ValueError(f"shift={self.shift!r} must be a number of pixels from 0 to 27.")
+            raise ValueError(
+                f"shift={self.shift!r} must be a number of pixels from 0 to 27."
+            )
         if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer={self.optimizer!r} is not known. Known: {', '.join(OPTIMIZERS)}.")
+            raise ValueError(
+                f"optimizer={self.optimizer!r} is not known. Known:"
+                f" {', '.join(OPTIMIZERS)}."
+            )
         if self.schedule not in ("one-cycle", "constant"):
-            raise ValueError(f"schedule={self.schedule!r} is not known. Known: one-cycle, constant.")
+            raise ValueError(
+                f"schedule={self.schedule!r} is not known. Known: one-cycle, constant."
+            )
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,
-    "sgd": lambda parameters, **options: torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **options),
+    "sgd": lambda parameters, **options: torch.optim.SGD(
+        parameters, momentum=0.9, nesterov=True, **options
+    ),
 }
 
 _CONVOLUTIONAL = Recipe(
-    epochs=10, batch_size=64, optimizer="sgd", learning_rate=0.05, weight_decay=5e-4, shift=2, bf16=True
+    epochs=10,
+    batch_size=64,
+    optimizer="sgd",
+    learning_rate=0.05,
+    weight_decay=5e-4,
+    shift=2,
+    bf16=True,
 )
-_LONG = replace(_CONVOLUTIONAL, epochs=20, learning_rate=0.1, weight_decay=2e-4, shift=1)
+_LONG = replace(
+    _CONVOLUTIONAL, epochs=20, learning_rate=0.1, weight_decay=2e-4, shift=1
+)
 _AGAIN = replace(_LONG, epochs=4, learning_rate=0.03)
 _UNSHIFTED = replace(_AGAIN, shift=0)  # the last epochs on pictures as they will come
 _THIN, _TAUGHT = [_LONG, _UNSHIFTED], [_LONG, _AGAIN, _UNSHIFTED]
-RECIPES: dict[str, list[Recipe]] = {  # how `make checkpoints` trains each network: the stages, one after another
+# how `make checkpoints` trains each network: the stages, one after another
+RECIPES: dict[str, list[Recipe]] = {
     "lenet300": [Recipe(epochs=20, learning_rate=3e-3)],
     "vgg": [_CONVOLUTIONAL, replace(_CONVOLUTIONAL, epochs=4, learning_rate=0.02)],
     "resnet": [replace(_CONVOLUTIONAL, epochs=12)],
@@ -90,7 +118,8 @@ RECIPES: dict[str, list[Recipe]] = {  # how `make checkpoints` trains each netwo
 
 @dataclass
 class History:
-    """What happened in a run, one entry an epoch: mean training loss, validation accuracy (0..1), seconds so far."""
+    """What happened in a run, one entry an epoch: mean training loss, validation
+    accuracy (0..1), seconds so far."""
 
     train_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
@@ -117,15 +146,20 @@ def fit(
 
     Args:
         validation: evaluated after each epoch when given.
-        seed: of the order of the pictures and of their flips and shifts; same seed, same machine, same result.
-        after_step: called after each optimizer step; `masks.hold` gives one that keeps pruned weights at zero.
+        seed: of the order of the pictures and of their flips and shifts; same seed,
+            same machine, same result.
+        after_step: called after each optimizer step; `masks.hold` gives one that keeps
+            pruned weights at zero.
         schedule: prunes while training (`utils.schedules`).
-        loss: what a step makes smaller, by default the cross-entropy; `distillation.Teacher` is another.
-        checkpoint: a file that keeps the run after each epoch. Where it is there already the run goes on from it, to
-            the same result as if it had never been interrupted; a finished run is only read.
+        loss: what a step makes smaller, by default the cross-entropy;
+            `distillation.Teacher` is another.
+        checkpoint: a file that keeps the run after each epoch. Where it is there
+            already the run goes on from it, to the same result as if it had never been
+            interrupted; a finished run is only read.
         progress: show a bar.
     Raises:
-        ValueError: an empty training set, a loss that is not finite, or a checkpoint of another run.
+        ValueError: an empty training set, a loss that is not finite, or a checkpoint of
+            another run.
     """
     steps = fit_in_steps(
         model,
@@ -159,20 +193,31 @@ def fit_in_steps(
     checkpoint: Path | None = None,
     progress: bool = False,
 ) -> Generator[float, None, History]:
-    """`fit`, a step at a time: gives the fraction done after each step, and returns the history.
+    """`fit`, a step at a time: gives the fraction done after each step, and returns the
+    history.
 
-    Closing the generator stops the run; the model keeps what it has learned, in eval mode. Between two steps it is in
-    training mode.
+    Closing the generator stops the run; the model keeps what it has learned, in eval
+    mode. Between two steps it is in training mode.
     """
     if len(train) == 0:
         raise ValueError("train is empty; it must hold at least one picture.")
     layout = _layout(model)
     model.to(memory_format=layout)  # undone at the end
-    run = _Run(model, train, recipe, seed, schedule, after_step, loss or CrossEntropy(), layout)
+    run = _Run(
+        model, train, recipe, seed, schedule, after_step, loss or CrossEntropy(), layout
+    )
     if checkpoint is not None:
         run.resume(Path(checkpoint))
-    bar = tqdm(total=recipe.epochs * run.steps, initial=run.step, disable=not progress, unit="step", ncols=80)
-    started = time.perf_counter() - (run.history.seconds[-1] if run.history.seconds else 0)
+    bar = tqdm(
+        total=recipe.epochs * run.steps,
+        initial=run.step,
+        disable=not progress,
+        unit="step",
+        ncols=80,
+    )
+    started = time.perf_counter() - (
+        run.history.seconds[-1] if run.history.seconds else 0
+    )
     try:
         for epoch in range(len(run.history.seconds), recipe.epochs):
             bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
@@ -191,10 +236,12 @@ def fit_in_steps(
 
 
 class Loss(Protocol):
-    """What `fit` needs of a loss. Its `repr` is part of what a checkpoint is recognised by."""
+    """What `fit` needs of a loss. Its `repr` is part of what a checkpoint is recognised
+    by."""
 
     def __call__(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        """The mean loss of a batch: outputs `[n, classes]`, labels `[n]`, and the pictures as the network saw them."""
+        """The mean loss of a batch: outputs `[n, classes]`, labels `[n]`, and the
+        pictures as the network saw them."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +260,8 @@ class PruningSchedule(Protocol):
         """Called once, before the first of `steps` steps."""
 
     def before_step(self, step: int) -> None:
-        """Called before the optimizer's step number `step` (from 1), when the gradients are there."""
+        """Called before the optimizer's step number `step` (from 1), when the gradients
+        are there."""
 
     def after_step(self) -> None:
         """Called after the optimizer's step."""
@@ -228,17 +276,33 @@ class PruningSchedule(Protocol):
 class _Run:
     """What a run carries from step to step, and what its checkpoint holds."""
 
-    def __init__(self, model, train, recipe, seed, schedule, after_step, loss, layout) -> None:
-        self.model, self.train, self.recipe, self.loss, self.layout = model, train, recipe, loss, layout
+    def __init__(
+        self, model, train, recipe, seed, schedule, after_step, loss, layout
+    ) -> None:
+        self.model, self.train, self.recipe, self.loss, self.layout = (
+            model,
+            train,
+            recipe,
+            loss,
+            layout,
+        )
         self.schedule, self.after_step = schedule, after_step
         self.generator = torch.Generator().manual_seed(seed)
-        self.steps, self.step = -(-len(train) // recipe.batch_size), 0  # steps an epoch, and steps taken
+        # steps an epoch, and steps taken
+        self.steps, self.step = -(-len(train) // recipe.batch_size), 0
         self.optimizer = OPTIMIZERS[recipe.optimizer](
-            model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            model.parameters(),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
         )
         self.scheduler = _scheduler(self.optimizer, recipe, recipe.epochs * self.steps)
         self.history = History()
-        self.kind = {"recipe": asdict(recipe), "seed": seed, "pictures": len(train), "schedule": repr(schedule)}
+        self.kind = {
+            "recipe": asdict(recipe),
+            "seed": seed,
+            "pictures": len(train),
+            "schedule": repr(schedule),
+        }
         self.kind["loss"] = repr(loss)
         if schedule is not None:
             schedule.start(model, recipe.epochs * self.steps)
@@ -247,20 +311,32 @@ class _Run:
         """Train for one epoch, a step at a time; note its mean loss."""
         self.model.train()
         total = torch.zeros(())
-        for index in torch.randperm(len(self.train), generator=self.generator).split(self.recipe.batch_size):
+        for index in torch.randperm(len(self.train), generator=self.generator).split(
+            self.recipe.batch_size
+        ):
             total += self.one_step(index) * len(index)
             yield
         mean = float(total) / len(self.train)
         if mean != mean or mean == float("inf"):
-            raise ValueError(f"the training loss is {mean}: learning_rate={self.recipe.learning_rate} is too large.")
+            raise ValueError(
+                f"the training loss is {mean}:"
+                f" learning_rate={self.recipe.learning_rate} is too large."
+            )
         self.history.train_loss.append(mean)
 
     def one_step(self, index: Tensor) -> Tensor:
         """One step on these pictures; their loss."""
         recipe = self.recipe
-        images = augment(self.train.images[index], self.generator, flip=recipe.flip, shift=recipe.shift)
+        images = augment(
+            self.train.images[index],
+            self.generator,
+            flip=recipe.flip,
+            shift=recipe.shift,
+        )
         images = images.contiguous(memory_format=self.layout)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16 and bf16_is_native()):
+        with torch.autocast(
+            "cpu", torch.bfloat16, enabled=recipe.bf16 and bf16_is_native()
+        ):
             logits = self.model(images)
         loss = self.loss(logits.float(), self.train.labels[index], images)
         self.optimizer.zero_grad()
@@ -277,10 +353,19 @@ class _Run:
         return loss.detach()
 
     def keep(self, path: Path) -> None:
-        """Write everything to a file of tensors and numbers, which executes nothing when it is read."""
-        parts = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
+        """Write everything to a file of tensors and numbers, which executes nothing
+        when it is read."""
+        parts = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+        }
         content = {name: part.state_dict() for name, part in parts.items()}
-        content |= {"kind": self.kind, "step": self.step, "history": self.history.as_dict()}
+        content |= {
+            "kind": self.kind,
+            "step": self.step,
+            "history": self.history.as_dict(),
+        }
         content["generator"] = self.generator.get_state()
         content["pruning"] = {} if self.schedule is None else self.schedule.state()
         buffer = BytesIO()
@@ -294,13 +379,17 @@ class _Run:
         try:
             content = torch.load(path, weights_only=True)
             kind = content["kind"]
-        except Exception:  # any damage; what torch says of it would advise to execute the file
+        except (
+            Exception
+        ):  # any damage; what torch says of it would advise to execute the file
             raise DamagedFileError(
-                f"{path} is damaged, or no checkpoint. Repair: delete it; the run starts anew."
+                f"{path} is damaged, or no checkpoint. Repair: delete it; the run"
+                " starts anew."
             ) from None
         if kind != self.kind:
             raise ValueError(
-                f"checkpoint={path} belongs to another run ({kind}); this one is {self.kind}. Give another file."
+                f"checkpoint={path} belongs to another run ({kind}); this one is"
+                f" {self.kind}. Give another file."
             )
         for name in ("model", "optimizer", "scheduler"):
             getattr(self, name).load_state_dict(content[name])
@@ -310,10 +399,14 @@ class _Run:
             self.schedule.load(content["pruning"])
 
 
-def reestimate_batchnorm(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Give each BatchNorm, in place, the mean and variance of what it now gets, averaged over these batches.
+def reestimate_batchnorm(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
+) -> None:
+    """Give each BatchNorm, in place, the mean and variance of what it now gets,
+    averaged over these batches.
 
-    Pruning changes what BatchNorm gets, and its stored statistics no longer fit. No weight is touched.
+    Pruning changes what BatchNorm gets, and its stored statistics no longer fit. No
+    weight is touched.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -331,24 +424,39 @@ def reestimate_batchnorm(model: nn.Module, batches: Iterable[tuple[Tensor, Tenso
 def _layout(model: nn.Module) -> torch.memory_format:
     """channels_last, which makes convolutions faster, unless it would crash.
 
-    The gradient of a strided 1x1 convolution with fewer than 16 inputs then writes outside its memory on x86
-    (oneDNN issue 6035; seen here with torch 2.13 as "double free or corruption"). A thinned residual network has such.
+    The gradient of a strided 1x1 convolution with fewer than 16 inputs then writes
+    outside its memory on x86 (oneDNN issue 6035; seen here with torch 2.13 as "double
+    free or corruption"). A thinned residual network has such.
     """
-    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    risky = any(c.kernel_size == (1, 1) and max(c.stride) > 1 and c.in_channels < 16 for c in convolutions)
+    convolutions = [
+        module for module in model.modules() if isinstance(module, nn.Conv2d)
+    ]
+    risky = any(
+        c.kernel_size == (1, 1) and max(c.stride) > 1 and c.in_channels < 16
+        for c in convolutions
+    )
     return torch.contiguous_format if risky else torch.channels_last
 
 
-def _scheduler(optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+def _scheduler(
+    optimizer, recipe: Recipe, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
     if recipe.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=max(steps, 4) + 1, cycle_momentum=False, pct_start=0.25
+        optimizer,
+        recipe.learning_rate,
+        total_steps=max(steps, 4) + 1,
+        cycle_momentum=False,
+        pct_start=0.25,
     )
 
 
-def augment(images: Tensor, generator: torch.Generator, *, flip: bool, shift: int) -> Tensor:
-    """Mirror and move pictures at random, each by itself. `[n, 1, 28, 28]` -> the same shape, a new tensor."""
+def augment(
+    images: Tensor, generator: torch.Generator, *, flip: bool, shift: int
+) -> Tensor:
+    """Mirror and move pictures at random, each by itself. `[n, 1, 28, 28]` -> the same
+    shape, a new tensor."""
     count, _, height, width = images.shape
     images = images if flip or shift else images.clone()
     if flip:
@@ -365,17 +473,25 @@ def augment(images: Tensor, generator: torch.Generator, *, flip: bool, shift: in
 
 @torch.inference_mode()
 def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
-    """Outputs of the network in eval mode for `[n, 1, 28, 28]` pictures: `[n, 10]`. The model's mode is restored."""
+    """Outputs of the network in eval mode for `[n, 1, 28, 28]` pictures: `[n, 10]`. The
+    model's mode is restored."""
     with eval_mode(model):
         return torch.cat([model(batch) for batch in images.split(batch_size)])
 
 
 def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> float:
-    """Accuracy, 0..1: the fraction of pictures whose largest output is the right class."""
-    return (predict_logits(model, split.images, batch_size).argmax(1) == split.labels).float().mean().item()
+    """Accuracy, 0..1: the fraction of pictures whose largest output is the right
+    class."""
+    return (
+        (predict_logits(model, split.images, batch_size).argmax(1) == split.labels)
+        .float()
+        .mean()
+        .item()
+    )
 
 
 def bf16_is_native() -> bool:
-    """Whether this processor multiplies bfloat16 itself; where it emulates them, bf16 is several times slower."""
+    """Whether this processor multiplies bfloat16 itself; where it emulates them, bf16
+    is several times slower."""
     features = torch.cpu.get_capabilities()
     return bool(features.get("avx512_bf16") or features.get("amx_bf16"))

@@ -1,19 +1,23 @@
 # %% [markdown]
 # # 00 Start here
 #
-# **The question:** how much of a trained network can we throw away before it gets worse, and what do we gain?
+# **The question:** how much of a trained network can we throw away before it gets
+# worse, and what do we gain?
 #
 # - **Time:** ten minutes. The cells run in about 15 seconds on two processor cores.
 # - **Needs:** nothing. No GPU, no network connection.
-# - **Page:** `lessons/00_start_here/README.md` (double-click it in the file browser on the left) has the idea in pictures.
+# - **Page:** `lessons/00_start_here/README.md` (double-click it in the file browser on
+#   the left) has the idea in pictures.
 #
-# Run the cells one after the other with Shift+Enter. You cannot break anything: this notebook is your own copy.
+# Run the cells one after the other with Shift+Enter. You cannot break anything: this
+# notebook is your own copy.
 
 # %% [markdown]
 # ## Is this machine ready?
 #
-# The next cell loads the helpers of the course, 70,000 small pictures of clothes (Fashion-MNIST), and a network that
-# was trained on 55,000 of them. Both are checked against their published checksums.
+# The next cell loads the helpers of the course, 70,000 small pictures of clothes
+# (Fashion-MNIST), and a network that was trained on 55,000 of them. Both are checked
+# against their published checksums.
 
 # %%
 from utils import data, measure, models, plots
@@ -22,47 +26,68 @@ from utils.lab import check, claim, finish, predict, quiz
 pictures = data.load()
 network = models.baseline("lenet300")
 print(
-    f"{len(pictures.train):,} pictures to train, {len(pictures.validation):,} to choose, {len(pictures.test):,} to test"
+    f"{len(pictures.train):,} pictures to train, {len(pictures.validation):,} to"
+    f" choose, {len(pictures.test):,} to test"
 )
 print(f"LeNet-300-100 with {measure.parameters(network):,} parameters: ready")
 
 # %% [markdown]
-# The network sees a picture of 28 x 28 grey pixels and says which of ten kinds of clothing it is.
+# The network sees a picture of 28 x 28 grey pixels and says which of ten kinds of
+# clothing it is.
 
 # %% tags=["figure:pictures"]
 first = pictures.validation[:20]
 names = [data.CLASSES[label] for label in first.labels]
 plots.show(
     plots.pictures(first.images, names, title="Twenty pictures and their classes"),
-    alt="Twenty grey pictures of clothes in two rows, each with the name of its class, such as T-shirt or Ankle boot.",
+    alt=(
+        "Twenty grey pictures of clothes in two rows, each with the name of its class,"
+        " such as T-shirt or Ankle boot."
+    ),
 )
 
 # %% [markdown]
 # ## Three guesses, before you see anything
 #
-# *Pruning* sets weights to zero. The simplest way: take the weights closest to zero, wherever they are in the network,
-# and make them exactly zero. **Sparsity** is the fraction that is zero: 90% sparsity means nine of ten weights are gone.
+# *Pruning* sets weights to zero. The simplest way: take the weights closest to zero,
+# wherever they are in the network, and make them exactly zero. **Sparsity** is the
+# fraction that is zero: 90% sparsity means nine of ten weights are gone.
 #
-# Commit to three numbers. A wrong guess that you wrote down teaches more than a right one that you read.
+# Commit to three numbers. A wrong guess that you wrote down teaches more than a right
+# one that you read.
 
 # %%
-guess_cliff = predict("At which sparsity has accuracy fallen by 5 percentage points?", 0, 100, unit="%")
+guess_cliff = predict(
+    "At which sparsity has accuracy fallen by 5 percentage points?", 0, 100, unit="%"
+)
 
 # %%
-guess_time = predict("At 90% sparsity, one picture takes how much of the dense network's time?", 0, 150, unit="%")
+guess_time = predict(
+    "At 90% sparsity, one picture takes how much of the dense network's time?",
+    0,
+    150,
+    unit="%",
+)
 
 # %%
-guess_file = predict("At 90% sparsity, the saved file has how much of the dense file's size?", 0, 150, unit="%")
+guess_file = predict(
+    "At 90% sparsity, the saved file has how much of the dense file's size?",
+    0,
+    150,
+    unit="%",
+)
 
 # %% [markdown]
 # ## The explorer
 #
-# Slide the sparsity. Every number comes from the real network: the accuracy from validation pictures, 2,000 at once and
-# all 5,000 a moment later; the time from runs of the dense and of the pruned network in turn, taken here, when the slider
-# rests. A hollow dot is such a first estimate.
+# Slide the sparsity. Every number comes from the real network: the accuracy from
+# validation pictures, 2,000 at once and all 5,000 a moment later; the time from runs of
+# the dense and of the pruned network in turn, taken here, when the slider rests. A
+# hollow dot is such a first estimate.
 #
-# With the keyboard: Tab to the slider, then the arrow keys. The other controls can wait for their labs: 02 (score), 03 (scope),
-# 04 and 05 (kind), 07 (fine-tune). "What did I find?" keeps a setting as a row of a table, in a file beside this notebook.
+# With the keyboard: Tab to the slider, then the arrow keys. The other controls can wait
+# for their labs: 02 (score), 03 (scope), 04 and 05 (kind), 07 (fine-tune). "What did I
+# find?" keeps a setting as a row of a table, in a file beside this notebook.
 
 # %% tags=["nbval-ignore-output"]
 from utils.explorer import Controls, Explorer
@@ -71,9 +96,10 @@ panel = Explorer("lenet300")
 panel
 
 # %% [markdown]
-# Look for three things while you slide: where the accuracy starts to fall, what happens to the file, and what happens
-# to the time. Then for two that surprise: which classes suffer first, and which pixels the network stops looking at. Then try
-# another score, and "random".
+# Look for three things while you slide: where the accuracy starts to fall, what happens
+# to the file, and what happens to the time. Then for two that surprise: which classes
+# suffer first, and which pixels the network stops looking at. Then try another score,
+# and "random".
 #
 # The next cell moves the slider for you, through all its stops, and back to 90%.
 
@@ -109,23 +135,38 @@ plots.show(
         level=("dense", accuracies[0]),
         y_limits=(0, 100),
     ),
-    alt="Accuracy over sparsity: flat near the dense line up to about 60 percent, then falling ever more steeply.",
+    alt=(
+        "Accuracy over sparsity: flat near the dense line up to about 60 percent, then"
+        " falling ever more steeply."
+    ),
 )
 
 # %%
 dense = accuracies[0]
 at_half, at_99 = accuracies[sparsities.index(0.5)], accuracies[sparsities.index(0.99)]
-claim("Half of the weights can go for less than 3 points of accuracy", dense - at_half, at_most=0.03)
-claim("At 99% sparsity, without retraining, the network is badly broken", at_99, at_most=0.6)
+claim(
+    "Half of the weights can go for less than 3 points of accuracy",
+    dense - at_half,
+    at_most=0.03,
+)
+claim(
+    "At 99% sparsity, without retraining, the network is badly broken",
+    at_99,
+    at_most=0.6,
+)
 
 # %% tags=["nbval-ignore-output"]
 fell = next(s for s, accuracy in zip(sparsities, accuracies) if accuracy < dense - 0.05)
-print(f"Accuracy is more than 5 points lower from {fell:.0%} on. Your guess: {guess_cliff.value or 'not locked'}")
+print(
+    f"Accuracy is more than 5 points lower from {fell:.0%} on. Your guess:"
+    f" {guess_cliff.value or 'not locked'}"
+)
 
 # %% [markdown]
-# Most of the network was not needed: the pictures are recognised from a small part of the weights. Where exactly the cliff
-# stands depends on the network and on how weights are chosen. Lab 02 compares ways to choose; lab 07 climbs back up
-# the cliff by training again.
+# Most of the network was not needed: the pictures are recognised from a small part of
+# the weights. Where exactly the cliff stands depends on the network and on how weights
+# are chosen. Lab 02 compares ways to choose; lab 07 climbs back up the cliff by
+# training again.
 
 # %% [markdown]
 # ## What did not change
@@ -148,43 +189,63 @@ plots.show(
         digits=0,
         reference=100,
     ),
-    alt="Bars: a tenth of the weights is left and the zipped file shrinks, but saved file and time stay at 100 percent.",
+    alt=(
+        "Bars: a tenth of the weights is left and the zipped file shrinks, but saved"
+        " file and time stay at 100 percent."
+    ),
 )
 
 # %%
-claim("At 90% sparsity a tenth of the weights is left", pruned.weights, between=(0.099, 0.101))
+claim(
+    "At 90% sparsity a tenth of the weights is left",
+    pruned.weights,
+    between=(0.099, 0.101),
+)
 claim("The file as saved is as large as before", pruned.saved, between=(0.999, 1.001))
-claim("The zipped file is less than a third of the dense file", pruned.zipped, at_most=0.33)
+claim(
+    "The zipped file is less than a third of the dense file",
+    pruned.zipped,
+    at_most=0.33,
+)
 claim("Masked weights do not make the network faster", pruned.time, between=(0.6, 1.67))
 
 # %% tags=["nbval-ignore-output"]
-print(f"time: your guess {guess_time.value or 'not locked'}, measured {pruned.time:.0%}")
-print(f"file: your guess {guess_file.value or 'not locked'}, measured {pruned.saved:.0%}")
+print(
+    f"time: your guess {guess_time.value or 'not locked'}, measured {pruned.time:.0%}"
+)
+print(
+    f"file: your guess {guess_file.value or 'not locked'}, measured {pruned.saved:.0%}"
+)
 
 # %% [markdown]
-# Surprised? Nearly everyone expects a network of zeros to be fast. But a zero is still a number: it is stored in four
-# bytes like any other, and the processor multiplies by it like by any other. A zip program notices that the file is full of zeros; the
+# Surprised? Nearly everyone expects a network of zeros to be fast. But a zero is still
+# a number: it is stored in four bytes like any other, and the processor multiplies by
+# it like by any other. A zip program notices that the file is full of zeros; the
 # multiplication routine does not look.
 #
-# Hence the two words that this course never mixes up. **Pruned**: the number is zero. **Removed**: the tensor is
-# smaller. Removing is what makes a network fast (labs 04 and 05). Finding out *what* may be removed is pruning.
+# Hence the two words that this course never mixes up. **Pruned**: the number is zero.
+# **Removed**: the tensor is smaller. Removing is what makes a network fast (labs 04 and
+# 05). Finding out *what* may be removed is pruning.
 
 # %% [markdown]
 # ## Exercise: how far can you go?
 #
-# Write the function that answers the question at the top: the largest sparsity at which accuracy is at most
-# `allowed_drop` below the dense network's.
+# Write the function that answers the question at the top: the largest sparsity at which
+# accuracy is at most `allowed_drop` below the dense network's.
 #
-# <details><summary>Hint 1</summary>The dense accuracy is the first in the list.</details>
-# <details><summary>Hint 2</summary>Go through sparsities and accuracies together with <code>zip</code>, and keep the
-# sparsities whose accuracy is good enough.</details>
-# <details><summary>Hint 3</summary><code>good = [s for s, a in zip(sparsities, accuracies) if a >= ...]</code>, then
+# <details><summary>Hint 1</summary>The dense accuracy is the first in the
+# list.</details>
+# <details><summary>Hint 2</summary>Go through sparsities and accuracies together with
+# <code>zip</code>, and keep the sparsities whose accuracy is good enough.</details>
+# <details><summary>Hint 3</summary><code>good = [s for s, a in zip(sparsities,
+# accuracies) if a >= ...]</code>, then
 # <code>max(good)</code>.</details>
 
 
 # %%
 def largest_safe_sparsity(sparsities, accuracies, allowed_drop):
-    """The largest sparsity whose accuracy is at most allowed_drop (0.01 = one point) below accuracies[0]."""
+    """The largest sparsity whose accuracy is at most allowed_drop (0.01 = one point)
+    below accuracies[0]."""
     ...
 
 
@@ -198,8 +259,8 @@ print(f"Within one point of the dense network: {safe:.0%} sparsity")
 # %% [markdown]
 # ## One look at the test set
 #
-# You chose a sparsity by looking at validation pictures, so these can no longer judge it fairly. The 10,000 test pictures
-# are opened once in each lab, at its end.
+# You chose a sparsity by looking at validation pictures, so these can no longer judge
+# it fairly. The 10,000 test pictures are opened once in each lab, at its end.
 
 # %%
 from utils import masks, training
@@ -216,9 +277,11 @@ claim(
 # %% [markdown]
 # ## Take away
 #
-# 1. A trained network carries many weights it can do without; past a point accuracy falls off a cliff.
+# 1. A trained network carries many weights it can do without; past a point accuracy
+# falls off a cliff.
 # 2. Zeros alone make nothing faster, and only a compressed file smaller.
-# 3. Whether pruning paid is something you measure: accuracy, bytes and time, each by itself.
+# 3. Whether pruning paid is something you measure: accuracy, bytes and time, each by
+# itself.
 
 # %%
 quiz("00_start_here")
@@ -227,4 +290,5 @@ quiz("00_start_here")
 finish()
 
 # %% [markdown]
-# **Next:** [01 Baseline](01_baseline.ipynb). You train this network yourself, and learn to measure what it costs.
+# **Next:** [01 Baseline](01_baseline.ipynb). You train this network yourself, and learn
+# to measure what it costs.

@@ -1,12 +1,14 @@
 # %% [markdown]
 # # 03 Weight pruning
 #
-# **The question:** how do we get from scores to zeros that stay zero, and when do zeros make anything smaller or
-# faster?
+# **The question:** how do we get from scores to zeros that stay zero, and when do zeros
+# make anything smaller or faster?
 #
-# - **Time:** an hour and a half. The cells run in under a minute on two processor cores.
+# - **Time:** an hour and a half. The cells run in under a minute on two processor
+#   cores.
 # - **Needs:** 02.
-# - **Page:** `lessons/03_weight_pruning/README.md` (double-click it in the file browser on the left) has the idea in pictures.
+# - **Page:** `lessons/03_weight_pruning/README.md` (double-click it in the file browser
+#   on the left) has the idea in pictures.
 
 # %%
 from utils import data, masks, measure, models, plots, training
@@ -18,8 +20,8 @@ network = models.baseline("lenet300")
 # %% [markdown]
 # ## A threshold
 #
-# Training leaves most weights close to zero. Magnitude pruning draws two lines, at plus and minus a threshold, and removes
-# everything between them.
+# Training leaves most weights close to zero. Magnitude pruning draws two lines, at plus
+# and minus a threshold, and removes everything between them.
 
 # %% tags=["figure:histogram"]
 weight = network.fc1.weight.detach()
@@ -27,29 +29,40 @@ threshold = weight.abs().flatten().kthvalue(round(0.9 * weight.numel())).values.
 plots.show(
     plots.histogram(
         {"weights of the first layer": weight.clamp(-0.25, 0.25)},
-        title=f"Nine of ten weights of the first layer lie within ±{threshold:.3f} (dashed)",
+        title=(
+            f"Nine of ten weights of the first layer lie within ±{threshold:.3f}"
+            " (dashed)"
+        ),
         x_label="weight (the few beyond ±0.25 are counted at the ends)",
         threshold=threshold,
     ),
-    alt="Histogram of the first layer's weights: a high peak at zero; dashed lines mark the threshold for 90 percent.",
+    alt=(
+        "Histogram of the first layer's weights: a high peak at zero; dashed lines mark"
+        " the threshold for 90 percent."
+    ),
 )
 
 # %% [markdown]
 # ### Exercise: the mask
 #
-# A *mask* is a boolean tensor of the weight's shape, True = kept. At sparsity 0.9 of 1,000 weights exactly
-# `round(0.9 * 1000) = 900` must go, even if many weights are equal.
+# A *mask* is a boolean tensor of the weight's shape, True = kept. At sparsity 0.9 of
+# 1,000 weights exactly `round(0.9 * 1000) = 900` must go, even if many weights are
+# equal.
 #
 # <details><summary>Hint 1</summary>Sort by size, whatever the sign.</details>
-# <details><summary>Hint 2</summary><code>weight.abs().flatten().argsort()</code> lists the positions of the weights,
-# the smallest first. The first <code>round(sparsity * n)</code> of these must be False.</details>
-# <details><summary>Hint 3</summary>Start with <code>mask = torch.ones(n, dtype=torch.bool)</code>, set
-# <code>mask[order[:count]] = False</code>, return <code>mask.reshape(weight.shape)</code>.</details>
+# <details><summary>Hint 2</summary><code>weight.abs().flatten().argsort()</code> lists
+# the positions of the weights, the smallest first. The first <code>round(sparsity *
+# n)</code> of these must be False.</details>
+# <details><summary>Hint 3</summary>Start with <code>mask = torch.ones(n,
+# dtype=torch.bool)</code>, set
+# <code>mask[order[:count]] = False</code>, return
+# <code>mask.reshape(weight.shape)</code>.</details>
 
 
 # %%
 def magnitude_mask(weight, sparsity):
-    """Boolean mask of weight's shape: False for the round(sparsity * n) weights of smallest magnitude."""
+    """Boolean mask of weight's shape: False for the round(sparsity * n) weights of
+    smallest magnitude."""
     ...
 
 
@@ -69,37 +82,58 @@ panels = {
     "weights x mask": corner * corner_mask,
 }
 plots.show(
-    plots.maps(panels, title="A corner of the first layer: 28 neurons, the 28 pixels of one row", label="|w|"),
-    alt="Three square maps of a corner of the weight matrix: all weights in greys, a sparse black mask, and their product.",
+    plots.maps(
+        panels,
+        title="A corner of the first layer: 28 neurons, the 28 pixels of one row",
+        label="|w|",
+    ),
+    alt=(
+        "Three square maps of a corner of the weight matrix: all weights in greys, a"
+        " sparse black mask, and their product."
+    ),
 )
 
 # %% [markdown]
-# Each neuron of the first layer looks at all 784 pixels. After pruning, which pixels are still looked at?
+# Each neuron of the first layer looks at all 784 pixels. After pruning, which pixels
+# are still looked at?
 
 # %% tags=["figure:pixels"]
 plots.show(
     plots.maps(
-        {f"{s:.0%} sparsity": plots.input_map(magnitude_mask(weight, s)) for s in (0.5, 0.9, 0.98)},
+        {
+            f"{s:.0%} sparsity": plots.input_map(magnitude_mask(weight, s))
+            for s in (0.5, 0.9, 0.98)
+        },
         title="Neurons that still look at each pixel",
         label="neurons, of 300",
     ),
-    alt="Three maps of the 28 by 28 input pixels: with more sparsity fewer neurons look at each pixel, unevenly spread.",
+    alt=(
+        "Three maps of the 28 by 28 input pixels: with more sparsity fewer neurons look"
+        " at each pixel, unevenly spread."
+    ),
 )
 
 # %% [markdown]
 # ## Global or layerwise?
 #
-# *Layerwise*: each layer loses the same fraction. *Global*: one threshold for all, so a layer of many small weights loses
-# more.
+# *Layerwise*: each layer loses the same fraction. *Global*: one threshold for all, so a
+# layer of many small weights loses more.
 
 # %%
-guess_output = predict("Globally pruned to 98%: how much of the small output layer is left?", 0, 100, unit="%")
+guess_output = predict(
+    "Globally pruned to 98%: how much of the small output layer is left?",
+    0,
+    100,
+    unit="%",
+)
 
 # %% tags=["figure:layers"]
 by_layer = {}
 for scope in ("global", "layerwise"):
     for row in masks.report(masks.magnitude_masks(network, 0.98, scope=scope))[:-1]:
-        by_layer[f"{row.name.removesuffix('.weight')}, {scope}"] = 100 * row.kept / row.weights
+        by_layer[f"{row.name.removesuffix('.weight')}, {scope}"] = (
+            100 * row.kept / row.weights
+        )
 plots.show(
     plots.bars(
         dict(sorted(by_layer.items())),
@@ -109,7 +143,10 @@ plots.show(
         digits=1,
         guess=guess_output,
     ),
-    alt="Bars: layerwise every layer keeps 2 percent; globally the output layer fc3 keeps several times as much.",
+    alt=(
+        "Bars: layerwise every layer keeps 2 percent; globally the output layer fc3"
+        " keeps several times as much."
+    ),
 )
 
 # %%
@@ -128,7 +165,9 @@ def accuracy_at(sparsity, **choice):
 curves = {
     "global": [accuracy_at(s) for s in sparsities],
     "layerwise": [accuracy_at(s, scope="layerwise") for s in sparsities],
-    "layerwise, output layer spared": [accuracy_at(s, scope="layerwise", exclude=["fc3.weight"]) for s in sparsities],
+    "layerwise, output layer spared": [
+        accuracy_at(s, scope="layerwise", exclude=["fc3.weight"]) for s in sparsities
+    ],
 }
 
 # %% tags=["figure:scope"]
@@ -145,12 +184,19 @@ plots.show(
         level=("dense", dense),
         y_limits=(0, 100),
     ),
-    alt="Accuracy over sparsity: layerwise falls first; global, and layerwise with the output layer spared, hold longer.",
+    alt=(
+        "Accuracy over sparsity: layerwise falls first; global, and layerwise with the"
+        " output layer spared, hold longer."
+    ),
 )
 
 # %%
 at90 = {name: values[sparsities.index(0.9)] for name, values in curves.items()}
-claim("At 90% global beats layerwise by at least 5 points", at90["global"] - at90["layerwise"], at_least=0.05)
+claim(
+    "At 90% global beats layerwise by at least 5 points",
+    at90["global"] - at90["layerwise"],
+    at_least=0.05,
+)
 claim(
     "Sparing the output layer gains layerwise at least 5 points",
     at90["layerwise, output layer spared"] - at90["layerwise"],
@@ -158,8 +204,9 @@ claim(
 )
 
 # %% [markdown]
-# The output layer has 1,000 weights, 0.4% of the network. Pruned like the others it keeps a handful of weights for each class and
-# starves. So neither "global is better" nor "layerwise is better" is the rule. The rule is: look at the layers.
+# The output layer has 1,000 weights, 0.4% of the network. Pruned like the others it
+# keeps a handful of weights for each class and starves. So neither "global is better"
+# nor "layerwise is better" is the rule. The rule is: look at the layers.
 
 # %% [markdown]
 # ## How sensitive is each layer?
@@ -171,12 +218,16 @@ layers = ["fc1.weight", "fc2.weight", "fc3.weight"]
 sensitivity = {}
 for layer in layers:
     others = [name for name in layers if name != layer]
-    sensitivity[layer.removesuffix(".weight")] = [accuracy_at(s, exclude=others) for s in sparsities]
+    sensitivity[layer.removesuffix(".weight")] = [
+        accuracy_at(s, exclude=others) for s in sparsities
+    ]
 plots.show(
     plots.lines(
         sparsities,
         sensitivity,
-        title="One layer pruned at a time: the small output layer is the most sensitive",
+        title=(
+            "One layer pruned at a time: the small output layer is the most sensitive"
+        ),
         x_label="sparsity of that layer alone",
         y_label="validation accuracy, %",
         percent=True,
@@ -184,37 +235,55 @@ plots.show(
         level=("dense", dense),
         y_limits=(0, 100),
     ),
-    alt="Accuracy over the sparsity of a single layer: pruning fc3 hurts soonest, although it is by far the smallest.",
+    alt=(
+        "Accuracy over the sparsity of a single layer: pruning fc3 hurts soonest,"
+        " although it is by far the smallest."
+    ),
 )
 
 # %%
-at90_alone = {name: values[sparsities.index(0.9)] for name, values in sensitivity.items()}
+at90_alone = {
+    name: values[sparsities.index(0.9)] for name, values in sensitivity.items()
+}
 costs_more = min(at90_alone["fc1"], at90_alone["fc2"]) - at90_alone["fc3"]
-claim("At 90% the output layer alone costs at least 10 points more than either other", costs_more, at_least=0.1)
+claim(
+    "At 90% the output layer alone costs at least 10 points more than either other",
+    costs_more,
+    at_least=0.1,
+)
 
 # %% [markdown]
 # ## Zombie weights
 #
-# A pruned network is usually trained on (lab 07). The zeros must stay zero meanwhile. An obvious idea: set the *gradients* of the
-# pruned weights to zero, then the optimizer leaves them alone.
+# A pruned network is usually trained on (lab 07). The zeros must stay zero meanwhile.
+# An obvious idea: set the *gradients* of the pruned weights to zero, then the optimizer
+# leaves them alone.
 
 # %%
 guess_zeros = predict(
-    "90% zeros, gradients masked, 50 steps of SGD with momentum: how many weights are still zero?", 0, 100, unit="%"
+    "90% zeros, gradients masked, 50 steps of SGD with momentum: how many weights are"
+    " still zero?",
+    0,
+    100,
+    unit="%",
 )
 
 # %% [markdown]
 # ### Exercise: a step that keeps zeros
 #
-# <details><summary>Hint 1</summary>What can move a weight whose gradient is zero? Momentum from earlier steps.</details>
-# <details><summary>Hint 2</summary>So let the optimizer step, and repair afterwards.</details>
-# <details><summary>Hint 3</summary><code>optimizer.step()</code>, then, under <code>torch.no_grad()</code>,
+# <details><summary>Hint 1</summary>What can move a weight whose gradient is zero?
+# Momentum from earlier steps.</details>
+# <details><summary>Hint 2</summary>So let the optimizer step, and repair
+# afterwards.</details>
+# <details><summary>Hint 3</summary><code>optimizer.step()</code>, then, under
+# <code>torch.no_grad()</code>,
 # <code>weight.masked_fill_(~mask, 0)</code>.</details>
 
 
 # %%
 def held_step(optimizer, weight, mask):
-    """One optimizer step after which the pruned entries of weight (mask False) are exactly zero. In place."""
+    """One optimizer step after which the pruned entries of weight (mask False) are
+    exactly zero. In place."""
     ...
 
 
@@ -229,11 +298,16 @@ from utils.scores import sample_batches
 
 
 def zeros_during_training(step):
-    """Train 10 steps dense, prune the first layer to 90%, train 50 more; the zeros at the start and after each."""
+    """Train 10 steps dense, prune the first layer to 90%, train 50 more; the zeros at
+    the start and after each."""
     twin = copy.deepcopy(network).train()
-    optimizer = torch.optim.SGD(twin.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(
+        twin.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4
+    )
     zeros = []
-    for number, (images, labels) in enumerate(sample_batches(pictures.train, count=60, batch_size=128)):
+    for number, (images, labels) in enumerate(
+        sample_batches(pictures.train, count=60, batch_size=128)
+    ):
         if number == 10:
             masks.apply_masks(twin, {"fc1.weight": mask})
             zeros.append((twin.fc1.weight == 0).float().mean().item())
@@ -267,34 +341,49 @@ plots.show(
         y_limits=(0, 100),
         guess=guess_zeros,
     ),
-    alt="Zeros over 50 steps: held at 90 percent when weights are masked after each step; gone at once with masked gradients.",
+    alt=(
+        "Zeros over 50 steps: held at 90 percent when weights are masked after each"
+        " step; gone at once with masked gradients."
+    ),
 )
 
 # %%
-claim("With masked gradients, fewer than one in ten weights are zero after a single step", zombies[1], at_most=0.1)
+claim(
+    "With masked gradients, fewer than one in ten weights are zero after a single step",
+    zombies[1],
+    at_most=0.1,
+)
 claim("and after 50 steps", zombies[-1], at_most=0.1)
-claim("Masked after each step, 90% are zero after every one", min(held), between=(0.8999, 0.9501))
+claim(
+    "Masked after each step, 90% are zero after every one",
+    min(held),
+    between=(0.8999, 0.9501),
+)
 
 # %% [markdown]
-# The momentum that the weights had before pruning goes on moving them. `masks.hold` does what your `held_step` does,
-# for all layers; `fit(..., after_step=masks.hold(model, chosen))` uses it.
+# The momentum that the weights had before pruning goes on moving them. `masks.hold`
+# does what your `held_step` does, for all layers; `fit(...,
+# after_step=masks.hold(model, chosen))` uses it.
 
 # %% [markdown]
 # ## Do zeros make the file smaller?
 #
 # ### Exercise: bytes of a sparse matrix
 #
-# *Compressed sparse rows* (CSR) stores, for each weight kept, its value (4 bytes) and its column number (4 bytes), and
-# where each row starts, plus one number for where the last ends (4 bytes each).
+# *Compressed sparse rows* (CSR) stores, for each weight kept, its value (4 bytes) and
+# its column number (4 bytes), and where each row starts, plus one number for where the
+# last ends (4 bytes each).
 #
 # <details><summary>Hint 1</summary>Three lists: values, columns, row starts.</details>
-# <details><summary>Hint 2</summary>Two of them have <code>kept</code> entries.</details>
+# <details><summary>Hint 2</summary>Two of them have <code>kept</code>
+# entries.</details>
 # <details><summary>Hint 3</summary>The third has <code>rows + 1</code>.</details>
 
 
 # %%
 def csr_bytes(rows, kept):
-    """Bytes of a matrix with so many rows in compressed sparse rows when so many weights are kept."""
+    """Bytes of a matrix with so many rows in compressed sparse rows when so many
+    weights are kept."""
     ...
 
 
@@ -302,21 +391,35 @@ def csr_bytes(rows, kept):
 csr_bytes = check(csr_bytes)
 
 # %% [markdown]
-# A dense layer of 300 x 784 weights takes 4 bytes for each. By your formula, CSR takes 8 for each weight kept. So it breaks even near
-# 50% sparsity.
+# A dense layer of 300 x 784 weights takes 4 bytes for each. By your formula, CSR takes
+# 8 for each weight kept. So it breaks even near 50% sparsity.
 
 # %%
 dense_layer, at = 4 * 300 * 784, 300 * 784
-claim("At 40% sparsity CSR is larger than dense", csr_bytes(300, round(0.6 * at)) / dense_layer, at_least=1.01)
-claim("At 90% it is about a fifth", csr_bytes(300, round(0.1 * at)) / dense_layer, between=(0.19, 0.21))
+claim(
+    "At 40% sparsity CSR is larger than dense",
+    csr_bytes(300, round(0.6 * at)) / dense_layer,
+    at_least=1.01,
+)
+claim(
+    "At 90% it is about a fifth",
+    csr_bytes(300, round(0.1 * at)) / dense_layer,
+    between=(0.19, 0.21),
+)
 
 # %% [markdown]
 # ### The real files
 #
-# Before you look: PyTorch's own pruning keeps the original weights and a mask beside them.
+# Before you look: PyTorch's own pruning keeps the original weights and a mask beside
+# them.
 
 # %%
-guess_file = predict("State of a network pruned with torch.nn.utils.prune, in % of the dense file?", 0, 300, unit="%")
+guess_file = predict(
+    "State of a network pruned with torch.nn.utils.prune, in % of the dense file?",
+    0,
+    300,
+    unit="%",
+)
 
 # %%
 from torch.nn.utils import prune
@@ -325,7 +428,11 @@ pruned = copy.deepcopy(network)
 masks.apply_masks(pruned, masks.magnitude_masks(pruned, 0.9))
 
 with_torch = copy.deepcopy(network)
-torch_layers = [(with_torch.fc1, "weight"), (with_torch.fc2, "weight"), (with_torch.fc3, "weight")]
+torch_layers = [
+    (with_torch.fc1, "weight"),
+    (with_torch.fc2, "weight"),
+    (with_torch.fc3, "weight"),
+]
 prune.global_unstructured(torch_layers, pruning_method=prune.L1Unstructured, amount=0.9)
 
 # %% tags=["figure:bytes"]
@@ -347,12 +454,17 @@ plots.show(
         reference=100,
         guess=guess_file,
     ),
-    alt="Bars of file sizes: with zeros as large as dense; torch's pruning twice that; CSR and zip a fraction.",
+    alt=(
+        "Bars of file sizes: with zeros as large as dense; torch's pruning twice that;"
+        " CSR and zip a fraction."
+    ),
 )
 
 # %%
 claim(
-    "A file full of zeros is as large as the dense one", sizes["zeros, as saved"] / dense_bytes, between=(0.999, 1.001)
+    "A file full of zeros is as large as the dense one",
+    sizes["zeros, as saved"] / dense_bytes,
+    between=(0.999, 1.001),
 )
 claim(
     "A masked state_dict is not smaller: it is twice as large",
@@ -360,19 +472,30 @@ claim(
     between=(1.95, 2.05),
 )
 claim("CSR is smaller than dense", sizes["zeros, CSR"] / dense_bytes, at_most=0.3)
-claim("A zip is smaller than CSR", sizes["zeros, zipped"] / sizes["zeros, CSR"], at_most=0.99)
+claim(
+    "A zip is smaller than CSR",
+    sizes["zeros, zipped"] / sizes["zeros, CSR"],
+    at_most=0.99,
+)
 
 # %% [markdown]
-# Why does a plain zip beat CSR? A column number costs 4 bytes in CSR, far more than it is worth. Lab 08 goes on from here.
+# Why does a plain zip beat CSR? A column number costs 4 bytes in CSR, far more than it
+# is worth. Lab 08 goes on from here.
 
 # %% [markdown]
 # ## Do zeros make it faster?
 #
-# The matrix product of a dense layer does not look for zeros. A CSR product visits only the weights kept, but hops through
-# memory to find them. Where does it overtake? We time a layer of 1024 x 1024.
+# The matrix product of a dense layer does not look for zeros. A CSR product visits only
+# the weights kept, but hops through memory to find them. Where does it overtake? We
+# time a layer of 1024 x 1024.
 
 # %%
-guess_cross = predict("One picture at a time: from which sparsity on is CSR faster than dense?", 0, 100, unit="%")
+guess_cross = predict(
+    "One picture at a time: from which sparsity on is CSR faster than dense?",
+    0,
+    100,
+    unit="%",
+)
 
 # %%
 import warnings
@@ -383,7 +506,8 @@ kept_fractions = [0.5, 0.8, 0.9, 0.95, 0.98, 0.99]
 
 
 def timed_against_dense(batch):
-    """Speed of masked and of CSR products relative to dense, at each sparsity, in one interleaved run."""
+    """Speed of masked and of CSR products relative to dense, at each sparsity, in one
+    interleaved run."""
     products = {"dense": lambda x: F.linear(x, big)}
     for sparsity in kept_fractions:
         zeroed = big * magnitude_mask(big, sparsity)
@@ -412,37 +536,60 @@ figure = plots.lines(
 )
 plots.show(
     figure,
-    alt="Speed relative to dense over sparsity: masked stays at one; CSR is slower at 50 percent, faster at 99.",
+    alt=(
+        "Speed relative to dense over sparsity: masked stays at one; CSR is slower at"
+        " 50 percent, faster at 99."
+    ),
 )
 
 # %%
-claim("With 99% zeros, masks alone do not even double the speed", timings[1]["masked 0.99"].speedup, between=(0.5, 2))
-claim("At 50% sparsity CSR is slower than dense", timings[64]["CSR 0.5"].speedup, at_most=0.9)
+claim(
+    "With 99% zeros, masks alone do not even double the speed",
+    timings[1]["masked 0.99"].speedup,
+    between=(0.5, 2),
+)
+claim(
+    "At 50% sparsity CSR is slower than dense",
+    timings[64]["CSR 0.5"].speedup,
+    at_most=0.9,
+)
 claim("At 99% it is faster", timings[64]["CSR 0.99"].speedup, at_least=1.3)
 
 # %% tags=["nbval-ignore-output"]
 faster = [s for s in kept_fractions if timings[1][f"CSR {s}"].speedup > 1]
-print(f"Batch 1: CSR is faster at {', '.join(f'{s:.0%}' for s in faster)} of the sparsities tried.")
+print(
+    f"Batch 1: CSR is faster at {', '.join(f'{s:.0%}' for s in faster)} of the"
+    " sparsities tried."
+)
 print(f"Your guess: {guess_cross.value or 'not locked'}")
 
 # %% [markdown]
 # And the network itself? Dense against masked, timed in turn.
 
 # %%
-whole = measure.latency({"dense": network, "masked": pruned}, pictures.validation.images[:1])
-claim("A masked network is as fast as the dense one", whole["masked"].speedup, between=(0.6, 1.67))
+whole = measure.latency(
+    {"dense": network, "masked": pruned}, pictures.validation.images[:1]
+)
+claim(
+    "A masked network is as fast as the dense one",
+    whole["masked"].speedup,
+    between=(0.6, 1.67),
+)
 
 # %% [markdown]
 # ## All of it in one panel
 #
 # Set to 98%, layerwise. Three things to find out with it:
 #
-# 1. Switch the scope to global. Which layer gets more weights, and what does accuracy say?
-# 2. Watch the two times while you slide. The dense kernel does not care; from which sparsity on is the CSR kernel ahead, here?
-# 3. Choose the VGG, and compare again: is a network with convolutions as easily helped by CSR?
+# 1. Switch the scope to global. Which layer gets more weights, and what does accuracy
+# say?
+# 2. Watch the two times while you slide. The dense kernel does not care; from which
+# sparsity on is the CSR kernel ahead, here?
+# 3. Choose the VGG, and compare again: is a network with convolutions as easily helped
+# by CSR?
 #
-# A network of your own goes in, too: `Explorer(model=my_network)`; with other pictures than Fashion-MNIST,
-# `Explorer(model=my_network, data=my_data)`.
+# A network of your own goes in, too: `Explorer(model=my_network)`; with other pictures
+# than Fashion-MNIST, `Explorer(model=my_network, data=my_data)`.
 
 # %% tags=["figure:explorer", "nbval-ignore-output"]
 from utils.explorer import Explorer
@@ -454,8 +601,15 @@ panel
 layerwise_98 = panel.state(panel.controls)
 panel.scope.value = "global"
 global_98 = panel.state(panel.controls)
-fc3 = [next(row for row in state.layers if row.name == "fc3.weight").sparsity for state in (layerwise_98, global_98)]
-claim("At 98% layerwise leaves the output layer less than global does", fc3[0] - fc3[1], at_least=0.04)
+fc3 = [
+    next(row for row in state.layers if row.name == "fc3.weight").sparsity
+    for state in (layerwise_98, global_98)
+]
+claim(
+    "At 98% layerwise leaves the output layer less than global does",
+    fc3[0] - fc3[1],
+    at_least=0.04,
+)
 claim(
     "The panel counts the same zeros as you did: 2% of the weights are left",
     global_98.weights,
@@ -465,12 +619,15 @@ claim(
 # %% [markdown]
 # ## In production
 #
-# You have met `torch.nn.utils.prune` already. Its masks and ours are the same; `prune.remove` makes the zeros permanent and the
-# file as large as the dense one again.
+# You have met `torch.nn.utils.prune` already. Its masks and ours are the same;
+# `prune.remove` makes the zeros permanent and the file as large as the dense one again.
 
 # %%
 ours = masks.magnitude_masks(network, 0.9)
-differing = sum((layer.weight_mask.bool() != ours[name]).sum().item() for (layer, _), name in zip(torch_layers, ours))
+differing = sum(
+    (layer.weight_mask.bool() != ours[name]).sum().item()
+    for (layer, _), name in zip(torch_layers, ours)
+)
 claim("PyTorch's masks and ours differ nowhere", differing, at_most=0)
 for layer, name in torch_layers:
     prune.remove(layer, name)
@@ -486,15 +643,23 @@ claim(
 # %%
 twin = copy.deepcopy(network)
 masks.apply_masks(twin, masks.magnitude_masks(twin, 0.5))
-drop = training.evaluate(network, pictures.test) - training.evaluate(twin, pictures.test)
-claim("Half of the weights go for less than two points on the test set", drop, at_most=0.02)
+drop = training.evaluate(network, pictures.test) - training.evaluate(
+    twin, pictures.test
+)
+claim(
+    "Half of the weights go for less than two points on the test set",
+    drop,
+    at_most=0.02,
+)
 
 # %% [markdown]
 # ## Take away
 #
-# 1. A score and a threshold make a mask; which layers it hits matters as much as how many weights.
+# 1. A score and a threshold make a mask; which layers it hits matters as much as how
+# many weights.
 # 2. Zeros stay zero only if they are set again after each step of the optimizer.
-# 3. Zeros shrink a file only in a format made for them, and speed up a product only far beyond 50%.
+# 3. Zeros shrink a file only in a format made for them, and speed up a product only far
+# beyond 50%.
 
 # %%
 quiz("03_weight_pruning")
@@ -503,4 +668,5 @@ quiz("03_weight_pruning")
 finish()
 
 # %% [markdown]
-# **Next:** [lab 04](04_neurons_and_filters.ipynb) removes whole neurons and filters: then the tensors themselves get smaller.
+# **Next:** [lab 04](04_neurons_and_filters.ipynb) removes whole neurons and filters:
+# then the tensors themselves get smaller.

@@ -1,4 +1,5 @@
-"""JupyterLab and the explorer, started by the course's own launcher, in a real Chromium."""
+"""JupyterLab and the explorer, started by the course's own launcher, in a real
+Chromium."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -20,12 +21,15 @@ def chromium():
 
 @pytest.fixture
 def open_lab(chromium, tmp_path, request) -> Iterator[Callable[..., browser.Lab]]:
-    """Start the course on a folder of notebooks and open its first one: `lab = open_lab(ROOT / "notebooks")`."""
+    """Start the course on a folder of notebooks and open its first one: `lab =
+    open_lab(ROOT / "notebooks")`."""
     name = request.node.name.removeprefix("test_")
     with contextlib.ExitStack() as stack:
 
         def start(notebooks: Path, **options: int) -> browser.Lab:
-            opened = browser.opened_lab(chromium, notebooks, tmp_path / "workspace", name, **options)
+            opened = browser.opened_lab(
+                chromium, notebooks, tmp_path / "workspace", name, **options
+            )
             return stack.enter_context(opened)
 
         yield start
@@ -38,6 +42,8 @@ def open_app(chromium, tmp_path, request) -> Iterator[Callable[..., browser.Pane
     with contextlib.ExitStack() as stack:
 
         def start(**options: int) -> browser.Panel:
-            return stack.enter_context(browser.opened_app(chromium, tmp_path / "workspace", name, **options))
+            return stack.enter_context(
+                browser.opened_app(chromium, tmp_path / "workspace", name, **options)
+            )
 
         yield start

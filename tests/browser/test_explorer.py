@@ -1,4 +1,5 @@
-"""The explorer in a real browser: by keyboard, by name, on a phone, in other eyes, as an app, and how fast."""
+"""The explorer in a real browser: by keyboard, by name, on a phone, in other eyes, as
+an app, and how fast."""
 
 import io
 import re
@@ -29,12 +30,16 @@ CLIPPED = """() => [...document.querySelectorAll(".widget-html svg text")].filte
 
 def accuracy(panel: Panel) -> str:
     """The large number, and the setting it belongs to."""
-    return re.search(r"[\d.]+%at [^(]+", panel.page.locator(FIGURE).first.text_content())[0]
+    return re.search(
+        r"[\d.]+%at [^(]+", panel.page.locator(FIGURE).first.text_content()
+    )[0]
 
 
 def shows(panel: Panel, words: str, seconds: float = 60) -> None:
     """Wait until the first picture says so."""
-    panel.page.locator(FIGURE).first.filter(has_text=words).wait_for(timeout=1000 * seconds)
+    panel.page.locator(FIGURE).first.filter(has_text=words).wait_for(
+        timeout=1000 * seconds
+    )
 
 
 def says(panel: Panel, words: str, seconds: float = 120) -> str:
@@ -48,15 +53,28 @@ def unnamed_controls(panel: Panel) -> list[str]:
     """Roles of the controls without an accessible name, as a screen reader is told."""
     session = panel.page.context.new_cdp_session(panel.page)
     nodes = session.send("Accessibility.getFullAXTree")["nodes"]
-    controls = [node for node in nodes if node.get("role", {}).get("value") in ("slider", "combobox", "button")]
-    assert len(controls) >= 9, "the panel has a slider, four selections and four buttons"
-    return [node["role"]["value"] for node in controls if not node.get("name", {}).get("value", "").strip()]
+    controls = [
+        node
+        for node in nodes
+        if node.get("role", {}).get("value") in ("slider", "combobox", "button")
+    ]
+    assert len(controls) >= 9, (
+        "the panel has a slider, four selections and four buttons"
+    )
+    return [
+        node["role"]["value"]
+        for node in controls
+        if not node.get("name", {}).get("value", "").strip()
+    ]
 
 
 def test_the_app_by_keyboard_alone(open_app):
     panel = open_app()
     page = panel.page
-    assert "from utils" not in page.content() and "import" not in page.locator("body").inner_text()
+    assert (
+        "from utils" not in page.content()
+        and "import" not in page.locator("body").inner_text()
+    )
     assert unnamed_controls(panel) == []
     says(panel, "time for one picture [0-9]+%")
     # Tab goes through the controls in the order of the page
@@ -64,7 +82,10 @@ def test_the_app_by_keyboard_alone(open_app):
     names = []
     for _ in range(6):
         names.append(
-            page.evaluate("document.activeElement.labels?.[0]?.textContent || document.activeElement.textContent")
+            page.evaluate(
+                "document.activeElement.labels?.[0]?.textContent ||"
+                " document.activeElement.textContent"
+            )
         )
         page.keyboard.press("Tab")
     assert names[:5] == ["Network", "Kind", "Score", "Scope", "Sparsity"]
@@ -76,7 +97,10 @@ def test_the_app_by_keyboard_alone(open_app):
     shows(panel, "at 95% (single weights)")
     assert accuracy(panel) != first
     # fine-tune, cancel, fine-tune to the end
-    fine_tune, cancel = (page.get_by_role("button", name=name, exact=True) for name in ("Fine-tune", "Cancel"))
+    fine_tune, cancel = (
+        page.get_by_role("button", name=name, exact=True)
+        for name in ("Fine-tune", "Cancel")
+    )
     fine_tune.focus()
     page.keyboard.press("Enter")
     says(panel, "s left")
@@ -98,7 +122,9 @@ def test_the_app_by_keyboard_alone(open_app):
     find = page.get_by_role("button", name="What did I find?")
     find.focus()
     page.keyboard.press("Enter")
-    page.get_by_role("region", name="Table of findings").filter(has_text="55000").wait_for(timeout=60_000)
+    page.get_by_role("region", name="Table of findings").filter(
+        has_text="55000"
+    ).wait_for(timeout=60_000)
     page.get_by_role("button", name="Reset").focus()
     page.keyboard.press("Enter")
     shows(panel, "at 0% (single weights)")
@@ -142,7 +168,9 @@ def test_the_panel_is_readable_on_a_projector_and_on_a_phone(open_app):
 def lightness(panel: Panel, selector: str, number: int = 0) -> float:
     """Mean lightness (0..100) of a mark as it is painted."""
     panel.page.locator(selector).nth(number).scroll_into_view_if_needed()
-    picture = Image.open(io.BytesIO(panel.page.locator(selector).nth(number).screenshot())).convert("L")
+    picture = Image.open(
+        io.BytesIO(panel.page.locator(selector).nth(number).screenshot())
+    ).convert("L")
     return 100 * statistics.mean(picture.resize((8, 8)).tobytes()) / 255
 
 
@@ -158,12 +186,15 @@ def test_the_panel_is_readable_without_some_colours(open_app):
         session.send("Emulation.setEmulatedVisionDeficiency", {"type": sight})
         panel.screenshot(sight)
         kept, track, counted = (
-            lightness(panel, f".widget-html svg rect[fill='{fill}']") for fill in ("#009E73", "#E3E3E3", "#0072B2")
+            lightness(panel, f".widget-html svg rect[fill='{fill}']")
+            for fill in ("#009E73", "#E3E3E3", "#0072B2")
         )
         assert abs(kept - track) > 20, "what a layer keeps stands out from its track"
         assert counted < 65, "counted bars stand out from the white page"
     # the second cue: measured bars are hatched, and each bar says what it is
-    assert panel.page.locator(".widget-html svg rect[fill='url(#measured)']").count() == 2
+    assert (
+        panel.page.locator(".widget-html svg rect[fill='url(#measured)']").count() == 2
+    )
     words = panel.page.locator(".widget-html svg").nth(1).text_content()
     assert words.count("counted") == 4 and words.count("measured") == 2
 
@@ -184,7 +215,9 @@ def test_lab_03_and_a_tab_closed_and_a_kernel_restarted_in_the_middle(open_lab):
     lab.press(lab.slider(), "ArrowRight", times=1)
     lab.page.get_by_role("button", name="Fine-tune").first.click()
     says(lab, "s left")
-    lab.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    lab.page.evaluate(
+        "jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+    )
     lab.run_all()
     lab.press(lab.slider(), "ArrowRight", times=1)
     says(lab, "time for one picture [0-9]+%")
@@ -193,7 +226,8 @@ def test_lab_03_and_a_tab_closed_and_a_kernel_restarted_in_the_middle(open_lab):
 
 
 def test_key_presses_are_answered(open_lab, tmp_path):
-    """The table of `make bench explorer`, small; only a response ten times too slow fails."""
+    """The table of `make bench explorer`, small; only a response ten times too slow
+    fails."""
     lab = open_lab(ROOT / "notebooks")
     lab.run_all()
     lab.settle()
@@ -202,17 +236,24 @@ def test_key_presses_are_answered(open_lab, tmp_path):
     slider.focus()
     lab.page.keyboard.press("Home")
     lab.settle()
-    lines = ["| network | median, ms | p95, ms | key held, settled after, ms |", "|---|---|---|---|"]
+    lines = [
+        "| network | median, ms | p95, ms | key held, settled after, ms |",
+        "|---|---|---|---|",
+    ]
     for network in ("lenet300", "resnet", "vgg"):
         lab.choice("Network").select_option(label=network)
         shows(lab, f"Accuracy of {network}")
         lab.settle()
         lab.page.evaluate("window.times = []")
-        times = lab.time_presses(slider, ["ArrowRight"] * 12 + ["ArrowLeft"] * 12, [0.25] * 24)
+        times = lab.time_presses(
+            slider, ["ArrowRight"] * 12 + ["ArrowLeft"] * 12, [0.25] * 24
+        )
         lab.settle()
         held = lab.hold(slider, "ArrowRight", presses=12)
         p95 = statistics.quantiles(times, n=20)[-1]
-        lines.append(f"| {network} | {statistics.median(times):.0f} | {p95:.0f} | {held:.0f} |")
+        lines.append(
+            f"| {network} | {statistics.median(times):.0f} | {p95:.0f} | {held:.0f} |"
+        )
         assert statistics.median(times) < 1000
         lab.press(slider, "Home", times=1)
         lab.settle()

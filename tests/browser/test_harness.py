@@ -1,4 +1,5 @@
-"""The browser tests themselves: on a small stand-in they see a figure move, and they see what fails."""
+"""The browser tests themselves: on a small stand-in they see a figure move, and they
+see what fails."""
 
 from pathlib import Path
 
@@ -29,19 +30,32 @@ display(widgets.VBox([slider, panel]))
 
 
 def write_notebook(folder: Path, *sources: str) -> Path:
-    """A folder with a first notebook that has these code cells and a long text between them."""
+    """A folder with a first notebook that has these code cells and a long text between
+    them."""
     long_text = new_markdown_cell("\n\n".join(["A line."] * 60))
-    cells = [cell for source in sources for cell in (new_code_cell(source), long_text.copy())]
+    cells = [
+        cell for source in sources for cell in (new_code_cell(source), long_text.copy())
+    ]
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    kernel = {
+        "kernelspec": {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+    }
     folder.mkdir()
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / course.FIRST_NOTEBOOK)
+    nbformat.write(
+        new_notebook(cells=cells, metadata=kernel), folder / course.FIRST_NOTEBOOK
+    )
     return folder
 
 
 def test_a_panel_that_works(open_lab, tmp_path):
-    lab = open_lab(write_notebook(tmp_path / "notebooks", "BROKEN = None", PANEL, "done = True"))
+    lab = open_lab(
+        write_notebook(tmp_path / "notebooks", "BROKEN = None", PANEL, "done = True")
+    )
     lab.run_all()
     first = lab.figure()
     figures = lab.press(lab.slider("Sparsity"), "ArrowRight", times=5)
@@ -60,5 +74,7 @@ def test_a_callback_that_fails_raises_the_badge(open_lab, tmp_path):
 
 def test_a_cell_that_fails_stops_the_run_with_its_message(open_lab, tmp_path):
     lab = open_lab(write_notebook(tmp_path / "notebooks", "1 / 0", "never = 'reached'"))
-    with pytest.raises(AssertionError, match="ZeroDivisionError: division by zero in: 1 / 0"):
+    with pytest.raises(
+        AssertionError, match="ZeroDivisionError: division by zero in: 1 / 0"
+    ):
         lab.run_all()

@@ -1,4 +1,5 @@
-"""Lab 00 as a learner meets it: run all, move the sparsity slider with the keyboard, see the figure follow."""
+"""Lab 00 as a learner meets it: run all, move the sparsity slider with the keyboard,
+see the figure follow."""
 
 from pathlib import Path
 
@@ -8,7 +9,10 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.skipif(not (ROOT / "notebooks" / "00_start_here.ipynb").exists(), reason="lab 00 is not built yet")
+@pytest.mark.skipif(
+    not (ROOT / "notebooks" / "00_start_here.ipynb").exists(),
+    reason="lab 00 is not built yet",
+)
 def test_the_slider_moves_the_figure_and_nothing_fails(open_lab):
     lab = open_lab(ROOT / "notebooks")
     lab.run_all()

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 class Exercise:
     """A function that the learner writes.
 
-    name: of the function.  reference: the course's own, used while the stub is untouched.  source: where a reader
-    finds it.  test: calls the learner's function; raises WrongAnswer, with a reason, when it is not right.
+    name: of the function.  reference: the course's own, used while the stub is
+        untouched.  source: where a reader
+    finds it.  test: calls the learner's function; raises WrongAnswer, with a reason,
+    when it is not right.
     """
 
     name: str

@@ -7,7 +7,8 @@
     slider    the slider, a native one with an accessible name
     panel     the widgets around all this, and the work done while nobody presses a key
 
-Everything is computed from the real network. Counted numbers and measured ones are marked as such.
+Everything is computed from the real network. Counted numbers and measured ones are
+marked as such.
 """
 
 from utils.explorer.panel import Explorer

@@ -1,10 +1,13 @@
-"""Work that a panel does while nobody presses a key: a slice at a time, between the kernel's messages.
+"""Work that a panel does while nobody presses a key: a slice at a time, between the
+kernel's messages.
 
-A generator yields after each slice (some hundredths of a second), and the kernel's own event loop runs the next one
-when it has no cell to run. So a cell's measurements are not disturbed, and no thread is left behind when the kernel
-goes. Without an event loop (plain Python) `finish` does the work.
+A generator yields after each slice (some hundredths of a second), and the kernel's own
+event loop runs the next one when it has no cell to run. So a cell's measurements are
+not disturbed, and no thread is left behind when the kernel goes. Without an event loop
+(plain Python) `finish` does the work.
 
-JupyterLab hands widget messages to a thread of their own (a subshell), so a callback may come in the middle of a
+JupyterLab hands widget messages to a thread of their own (a subshell), so a callback
+may come in the middle of a
 slice: whoever touches the panel holds its `lock`.
 """
 
@@ -13,7 +16,8 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-PAUSE = 0.001  # seconds between slices, in which the lock is free and a message is noticed
+# seconds between slices, in which the lock is free and a message is noticed
+PAUSE = 0.001
 
 
 class Background:
@@ -23,7 +27,9 @@ class Background:
         lock: of the panel.  failed: gets an exception that the work raised.
     """
 
-    def __init__(self, lock: threading.RLock, failed: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, lock: threading.RLock, failed: Callable[[Exception], None]
+    ) -> None:
         self.lock, self.failed = lock, failed
         self._work: Iterator[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -1,6 +1,8 @@
-"""The explorer's picture, in parts of one size: each is an SVG that says in text what colour and place say too.
+"""The explorer's picture, in parts of one size: each is an SVG that says in text what
+colour and place say too.
 
-`html_of` lays the parts out as the page is wide; `svg_of` in two columns, for where there is no kernel.
+`html_of` lays the parts out as the page is wide; `svg_of` in two columns, for where
+there is no kernel.
 """
 
 import base64
@@ -21,15 +23,22 @@ from utils.plots import PALETTE
 from utils.scores import prunable
 
 WIDTH, HEIGHT = 440, 330  # of a part
-BLUE, ORANGE, GREEN, GREY, INK = PALETTE[0], PALETTE[1], PALETTE[2], "#595959", "#1A1A1A"
+BLUE, ORANGE, GREEN, GREY, INK = (
+    PALETTE[0],
+    PALETTE[1],
+    PALETTE[2],
+    "#595959",
+    "#1A1A1A",
+)
 FONT = 'font-family="DejaVu Sans, Verdana, sans-serif"'
-COLUMN = "max(min(316px,100%),min(480px,48%))"  # one column on a phone, two on a projector, three on a wide screen
+# one column on a phone, two on a projector, three on a wide screen
+COLUMN = "max(min(316px,100%),min(480px,48%))"
 LAYERS_SHOWN = 16
 FLIPS_SHOWN = 8
 HATCH = (
-    '<defs><pattern id="measured" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-    f'<rect width="6" height="6" fill="{ORANGE}"/><rect width="2" height="6" fill="#FFFFFF" fill-opacity="0.45"/>'
-    "</pattern></defs>"
+    '<defs><pattern id="measured" width="6" height="6" patternUnits="userSpaceOnUse"'
+    f' patternTransform="rotate(45)"><rect width="6" height="6" fill="{ORANGE}"/><rect'
+    ' width="2" height="6" fill="#FFFFFF" fill-opacity="0.45"/></pattern></defs>'
 )
 
 
@@ -43,12 +52,17 @@ class Part:
 
 
 def parts(
-    subject: Subject, state: State, curve: Mapping[float, State], tuned: Mapping[float, State], model: nn.Module
+    subject: Subject,
+    state: State,
+    curve: Mapping[float, State],
+    tuned: Mapping[float, State],
+    model: nn.Module,
 ) -> list[Part]:
     """All parts for a state.
 
     Args:
-        curve: states by stop, as far as they are known, of the same controls otherwise.  tuned: fine-tuned ones.
+        curve: states by stop, as far as they are known, of the same controls otherwise.
+             tuned: fine-tuned ones.
         model: the pruned network of this state.
     """
     return [
@@ -65,89 +79,170 @@ def svg_of(pieces: Sequence[Part], words: str) -> str:
     """One SVG of all parts, in two columns."""
     rows = -(-len(pieces) // 2)
     inner = "".join(
-        f'<svg x="{(WIDTH + 20) * (i % 2)}" y="{(HEIGHT + 14) * (i // 2)}" width="{WIDTH}" height="{HEIGHT}">'
+        f'<svg x="{(WIDTH + 20) * (i % 2)}" y="{(HEIGHT + 14) * (i // 2)}"'
+        f' width="{WIDTH}" height="{HEIGHT}">'
         f"{''.join(piece.marks)}</svg>"
         for i, piece in enumerate(pieces)
     )
     width, height = 2 * WIDTH + 20, (HEIGHT + 14) * rows
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" aria-label="{html.escape(words)}" {FONT} font-size="14" fill="{INK}">{HATCH}'
-        f'<rect width="{width}" height="{height}" fill="white"/>{inner}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+        f' width="{width}" height="{height}" role="img"'
+        f' aria-label="{html.escape(words)}" {FONT} font-size="14"'
+        f' fill="{INK}">{HATCH}<rect width="{width}" height="{height}"'
+        f' fill="white"/>{inner}</svg>'
     )
 
 
 def html_of(pieces: Sequence[Part]) -> str:
     """The parts side by side as far as there is room."""
     boxes = "".join(
-        f'<div style="flex:1 1 {COLUMN};max-width:480px;min-width:0"><svg xmlns="http://www.w3.org/2000/svg" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" role="img" aria-label="{html.escape(piece.words)}" '
-        f'{FONT} font-size="14" fill="{INK}" style="display:block">{HATCH if i == 0 else ""}'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>{"".join(piece.marks)}</svg></div>'
+        f'<div style="flex:1 1 {COLUMN};max-width:480px;min-width:0"><svg'
+        f' xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
+        f' width="100%" role="img" aria-label="{html.escape(piece.words)}" {FONT}'
+        f' font-size="14" fill="{INK}"'
+        f' style="display:block">{HATCH if i == 0 else ""}<rect width="{WIDTH}"'
+        f' height="{HEIGHT}" fill="white"/>{"".join(piece.marks)}</svg></div>'
         for i, piece in enumerate(pieces)
     )
-    return f'<div style="display:flex;flex-wrap:wrap;gap:10px 16px;line-height:normal">{boxes}</div>'
+    return (
+        '<div style="display:flex;flex-wrap:wrap;gap:10px'
+        f' 16px;line-height:normal">{boxes}</div>'
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------ accuracy
+# ----------------------------------------------------------------------------- accuracy
 
 
-def draw_curve(subject: Subject, now: State, curve: Mapping[float, State], tuned: Mapping[float, State]) -> Part:
-    """Accuracy at each stop: a full dot rests on all pictures, a hollow one on the first few; thin dashes between the
+def draw_curve(
+    subject: Subject,
+    now: State,
+    curve: Mapping[float, State],
+    tuned: Mapping[float, State],
+) -> Part:
+    """Accuracy at each stop: a full dot rests on all pictures, a hollow one on the
+    first few; thin dashes between the
     dots, where nothing was measured. Stars: fine-tuned."""
     kind, stops = KINDS[now.controls.kind], subject.kinds[now.controls.kind]
     left, right, top, bottom = 50, WIDTH - 12, 84, 268
 
     def at(stop: float, accuracy: float) -> tuple[float, float]:
-        return left + (right - left) * stops.index(stop) / (len(stops) - 1), bottom - (bottom - top) * accuracy
+        return (
+            left + (right - left) * stops.index(stop) / (len(stops) - 1),
+            bottom - (bottom - top) * accuracy,
+        )
 
     marks = []
     for percent in (0, 20, 40, 60, 80, 100):
         y = at(0.0, percent / 100)[1]
-        marks += [line(left, y, right, y), text(left - 7, y + 5, f"{percent}%", text_anchor="end", fill=GREY)]
-    size, every = (12 if len(stops) > 9 else 14), -(-len(stops) // 14)  # so many labels have room
+        marks += [
+            line(left, y, right, y),
+            text(left - 7, y + 5, f"{percent}%", text_anchor="end", fill=GREY),
+        ]
+    # so many labels have room
+    size, every = (12 if len(stops) > 9 else 14), -(-len(stops) // 14)
     for stop in stops[::every]:
-        marks.append(text(at(stop, 0)[0], bottom + 19, kind.tick(subject, stop), text_anchor="middle", font_size=size))
+        marks.append(
+            text(
+                at(stop, 0)[0],
+                bottom + 19,
+                kind.tick(subject, stop),
+                text_anchor="middle",
+                font_size=size,
+            )
+        )
     marks.append(text((left + right) / 2, bottom + 39, kind.axis, text_anchor="middle"))
     signs = "● all pictures   ○ first estimate   ★ fine-tuned"
-    marks.append(text((left + right) / 2, bottom + 58, signs, text_anchor="middle", font_size=12, fill=GREY))
+    marks.append(
+        text(
+            (left + right) / 2,
+            bottom + 58,
+            signs,
+            text_anchor="middle",
+            font_size=12,
+            fill=GREY,
+        )
+    )
     if 0.0 in curve:
         y = at(0.0, curve[0.0].accuracy)[1]
         marks.append(line(left, y, right, y, GREY, stroke_dasharray="6 4"))
-        marks.append(text(left + 6, y - 6, f"dense {curve[0.0].accuracy:.1%}", fill=GREY, font_size=12.5))
+        marks.append(
+            text(
+                left + 6,
+                y - 6,
+                f"dense {curve[0.0].accuracy:.1%}",
+                fill=GREY,
+                font_size=12.5,
+            )
+        )
     known = [state for stop, state in sorted(curve.items())]
-    path = " ".join("{:.1f},{:.1f}".format(*at(s.controls.sparsity, s.accuracy)) for s in known)
-    marks.append(f'<polyline points="{path}" fill="none" stroke="{BLUE}" stroke-dasharray="3 3"/>')
+    path = " ".join(
+        "{:.1f},{:.1f}".format(*at(s.controls.sparsity, s.accuracy)) for s in known
+    )
+    marks.append(
+        f'<polyline points="{path}" fill="none" stroke="{BLUE}" stroke-dasharray="3'
+        ' 3"/>'
+    )
     for state in known:
         x, y = at(state.controls.sparsity, state.accuracy)
         fill = BLUE if state.pictures == len(subject.validation) else "white"
-        marks.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{fill}" stroke="{BLUE}" stroke-width="1.5"/>')
+        marks.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{fill}" stroke="{BLUE}"'
+            ' stroke-width="1.5"/>'
+        )
     for stop, state in sorted(tuned.items()):
         marks.append(star(*at(stop, state.accuracy)))
     x, y = at(now.controls.sparsity, now.accuracy)
     marks += [
         line(x, top, x, bottom, ORANGE, stroke_width=1.5),
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8.5" fill="none" stroke="{ORANGE}" stroke-width="3"/>',
+        (
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8.5" fill="none" stroke="{ORANGE}"'
+            ' stroke-width="3"/>'
+        ),
     ]
-    title = f"Accuracy of {subject.name}, " + (f"fine-tuned on {now.tuned:,}" if now.tuned else "not retrained")
+    title = f"Accuracy of {subject.name}, " + (
+        f"fine-tuned on {now.tuned:,}" if now.tuned else "not retrained"
+    )
     whole = "" if now.pictures == len(subject.validation) else "first estimate, "
     marks += [
         heading(title),
-        text(0, 62, f"{now.accuracy:.1%}", font_size=34, font_weight="bold", fill="#A84300"),
-        text(126, 44, f"at {kind.say(subject, now.controls.sparsity)} ({kind.label})", font_size=13),
-        text(126, 62, f"± {100 * now.margin:.1f} points: {whole}{now.pictures:,} pictures", font_size=13, fill=GREY),
+        text(
+            0,
+            62,
+            f"{now.accuracy:.1%}",
+            font_size=34,
+            font_weight="bold",
+            fill="#A84300",
+        ),
+        text(
+            126,
+            44,
+            f"at {kind.say(subject, now.controls.sparsity)} ({kind.label})",
+            font_size=13,
+        ),
+        text(
+            126,
+            62,
+            f"± {100 * now.margin:.1f} points: {whole}{now.pictures:,} pictures",
+            font_size=13,
+            fill=GREY,
+        ),
     ]
-    words = f"{title}: {now.accuracy:.1%} at {kind.say(subject, now.controls.sparsity)}. " + ", ".join(
-        f"{kind.say(subject, s.controls.sparsity)}: {s.accuracy:.1%}" for s in known
+    words = (
+        f"{title}: {now.accuracy:.1%} at {kind.say(subject, now.controls.sparsity)}. "
+        + ", ".join(
+            f"{kind.say(subject, s.controls.sparsity)}: {s.accuracy:.1%}" for s in known
+        )
     )
     return Part(title, words, tuple(marks))
 
 
-# ---------------------------------------------------------------------------------------------------------------- bars
+# --------------------------------------------------------------------------------- bars
 
 
 def draw_bars(state: State) -> Part:
-    """Fractions of the dense network as bars against a dashed 100% line, counted ones plain, measured ones hatched."""
+    """Fractions of the dense network as bars against a dashed 100% line, counted ones
+    plain, measured ones hatched."""
     rows = [
         ("weights not zero", "counted", state.weights, None),
         ("MACs not by zero", "counted", state.macs, None),
@@ -164,22 +259,53 @@ def draw_bars(state: State) -> Part:
         y = top + 10 + step * index
         marks += [text(0, y + 14, label), text(0, y + 29, tag, fill=GREY, font_size=12)]
         if value is None:
-            marks.append(text(left + 4, y + 18, "measuring ..." if tag == "measured" else "counting ...", fill=GREY))
+            marks.append(
+                text(
+                    left + 4,
+                    y + 18,
+                    "measuring ..." if tag == "measured" else "counting ...",
+                    fill=GREY,
+                )
+            )
             continue
         fill = BLUE if tag == "counted" else "url(#measured)"
         marks.append(box(left, y + 3, min(value * full, most), 20, fill))
         if value * full > most:  # the bar is cut: say so
             marks += [
-                line(left + most - 12 + d, y, left + most - 18 + d, y + 26, "white", stroke_width=2) for d in (0, 6)
+                line(
+                    left + most - 12 + d,
+                    y,
+                    left + most - 18 + d,
+                    y + 26,
+                    "white",
+                    stroke_width=2,
+                )
+                for d in (0, 6)
             ]
         if quartiles:
             low, high = (left + min(full * q, most) for q in quartiles)
             marks.append(line(low, y + 13, high, y + 13, "#000000", stroke_width=2.5))
         marks.append(text(left + most + 8, y + 18, f"{value:.0%}"))
     bottom = top + step * len(rows)
-    marks.append(line(left + full, top, left + full, bottom + 4, "#333333", stroke_dasharray="5 4"))
-    marks.append(text(left + full, bottom + 20, "100%: dense", text_anchor="middle", font_size=12, fill=GREY))
-    said = ", ".join(f"{label} {'not yet' if v is None else format(v, '.0%')} ({tag})" for label, tag, v, _ in rows)
+    marks.append(
+        line(
+            left + full, top, left + full, bottom + 4, "#333333", stroke_dasharray="5 4"
+        )
+    )
+    marks.append(
+        text(
+            left + full,
+            bottom + 20,
+            "100%: dense",
+            text_anchor="middle",
+            font_size=12,
+            fill=GREY,
+        )
+    )
+    said = ", ".join(
+        f"{label} {'not yet' if v is None else format(v, '.0%')} ({tag})"
+        for label, tag, v, _ in rows
+    )
     return Part(title, f"{title}: {said}.", tuple(marks))
 
 
@@ -194,24 +320,48 @@ def draw_layers(state: State) -> Part:
         y, kept = 36 + step * index, layer.kept / layer.weights
         name = layer.name.removesuffix(".weight")
         marks += [
-            text(0, y + size, f"{name}: {layer.kept:,} of {layer.weights:,}", font_size=f"{min(13, size):.1f}"),
+            text(
+                0,
+                y + size,
+                f"{name}: {layer.kept:,} of {layer.weights:,}",
+                font_size=f"{min(13, size):.1f}",
+            ),
             box(left, y + 1, full, size, "#E3E3E3"),
             box(left, y + 1, full * kept, size, GREEN),
-            text(left + full + 8, y + size, f"{kept:.1%}", font_size=f"{min(13, size):.1f}"),
+            text(
+                left + full + 8,
+                y + size,
+                f"{kept:.1%}",
+                font_size=f"{min(13, size):.1f}",
+            ),
         ]
     if len(rows) > len(shown):
-        marks.append(text(0, HEIGHT - 6, f"... and {len(rows) - len(shown)} more layers", font_size=13, fill=GREY))
-    said = ", ".join(f"{layer.name.removesuffix('.weight')} {layer.kept / layer.weights:.1%}" for layer in rows)
+        marks.append(
+            text(
+                0,
+                HEIGHT - 6,
+                f"... and {len(rows) - len(shown)} more layers",
+                font_size=13,
+                fill=GREY,
+            )
+        )
+    said = ", ".join(
+        f"{layer.name.removesuffix('.weight')} {layer.kept / layer.weights:.1%}"
+        for layer in rows
+    )
     return Part(title, f"{title}: {said}.", tuple(marks))
 
 
-# ----------------------------------------------------------------------------------------------------- what is left
+# ------------------------------------------------------------------------- what is left
 
 
 def draw_left(subject: Subject, state: State, model: nn.Module) -> Part:
     """The first layer: how many weights are left at each pixel, or its filters."""
     name, dense = next(iter(prunable(subject.dense).items()))
-    weight, title = dict(model.named_parameters()).get(name), "What is left of the first layer"
+    weight, title = (
+        dict(model.named_parameters()).get(name),
+        "What is left of the first layer",
+    )
     side = round(dense[0].numel() ** 0.5)
     if weight is None:
         note = f"{name.removesuffix('.weight')} has left whole."
@@ -234,24 +384,38 @@ def _pixels(name: str, dense: Tensor, weight: Tensor, side: int) -> Part:
         text(296, 56, "white: none"),
         text(296, 76, f"black: all {len(dense):,}"),
         text(296, 112, f"now {count.min():,} to {count.max():,}"),
-        text(296, 132, f"{int((count == 0).sum()):,} of {count.size:,} pixels", font_size=13),
+        text(
+            296,
+            132,
+            f"{int((count == 0).sum()):,} of {count.size:,} pixels",
+            font_size=13,
+        ),
         text(296, 150, "are not looked at", font_size=13),
     ]
-    return Part(title, f"{title} of {name}: from {count.min()} to {count.max()} of {len(dense)}.", tuple(marks))
+    return Part(
+        title,
+        f"{title} of {name}: from {count.min()} to {count.max()} of {len(dense)}.",
+        tuple(marks),
+    )
 
 
 def _filters(name: str, dense: Tensor, weight: Tensor) -> Part:
-    """A grid of the first convolution's filters, dark below zero and light above; pruned weights are blue."""
+    """A grid of the first convolution's filters, dark below zero and light above;
+    pruned weights are blue."""
     title = f"Filters of the first convolution ({name.removesuffix('.weight')})"
     values = weight.detach()[:, 0].numpy()  # [units, height, width]
     columns = int(np.ceil(np.sqrt(len(dense))))
     high, wide = values.shape[1] + 1, values.shape[2] + 1
     most = float(dense.detach()[:, 0].abs().max()) or 1.0
-    sheet = np.full((high * -(-len(dense) // columns) + 1, wide * columns + 1, 3), 255, np.uint8)
+    sheet = np.full(
+        (high * -(-len(dense) // columns) + 1, wide * columns + 1, 3), 255, np.uint8
+    )
     for index, each in enumerate(values):
         y, x = high * (index // columns) + 1, wide * (index % columns) + 1
         tone = np.clip(127.5 + 127.5 * each / most, 0, 255).astype(np.uint8)
-        tile = np.where((each == 0)[..., None], np.array([86, 180, 233], np.uint8), tone[..., None])
+        tile = np.where(
+            (each == 0)[..., None], np.array([86, 180, 233], np.uint8), tone[..., None]
+        )
         sheet[y : y + high - 1, x : x + wide - 1] = tile
     zeros = float((values == 0).mean())
     marks = [
@@ -263,35 +427,54 @@ def _filters(name: str, dense: Tensor, weight: Tensor) -> Part:
         text(296, 120, f"blue: pruned, {zeros:.0%}", font_size=13),
         text(296, 138, "nothing: removed", font_size=13),
     ]
-    return Part(title, f"{title}: {len(weight)} of {len(dense)}, {zeros:.0%} of their weights are zero.", tuple(marks))
+    return Part(
+        title,
+        f"{title}: {len(weight)} of {len(dense)}, {zeros:.0%} of their weights are"
+        " zero.",
+        tuple(marks),
+    )
 
 
-# --------------------------------------------------------------------------------------------- classes and pictures
+# ----------------------------------------------------------------- classes and pictures
 
 
 def draw_classes(subject: Subject, state: State, dense: State | None) -> Part:
     """Accuracy of each class; a black tick where the dense network is."""
     title = "Accuracy by class"
     names = subject.classes[:12]
-    now, before = _by_class(subject, state), None if dense is None else _by_class(subject, dense)
+    now, before = (
+        _by_class(subject, state),
+        None if dense is None else _by_class(subject, dense),
+    )
     left, full, step = 112, 220, min(28, 260 / len(names))
     marks, said = (
-        [heading(title), line(250, 12, 250, 26, "#000000", stroke_width=3), text(258, 24, "dense", font_size=12.5)],
+        [
+            heading(title),
+            line(250, 12, 250, 26, "#000000", stroke_width=3),
+            text(258, 24, "dense", font_size=12.5),
+        ],
         [],
     )
     for index, name in enumerate(names):
         y, value = 38 + step * index, now[index]
         marks.append(text(0, y + 14, name, font_size=13))
         if value is None:
-            marks.append(text(left + 4, y + 14, "no picture of it yet", font_size=12, fill=GREY))
+            marks.append(
+                text(left + 4, y + 14, "no picture of it yet", font_size=12, fill=GREY)
+            )
             continue
-        marks += [box(left, y + 2, full, 15, "#E3E3E3"), box(left, y + 2, full * value, 15, BLUE)]
+        marks += [
+            box(left, y + 2, full, 15, "#E3E3E3"),
+            box(left, y + 2, full * value, 15, BLUE),
+        ]
         change = ""
         if before is not None and before[index] is not None:
             x = left + full * before[index]
             marks.append(line(x, y - 1, x, y + 20, "#000000", stroke_width=3))
             change = f" ({100 * (value - before[index]):+.0f})"
-        marks.append(text(left + full + 8, y + 15, f"{value:.0%}{change}", font_size=13))
+        marks.append(
+            text(left + full + 8, y + 15, f"{value:.0%}{change}", font_size=13)
+        )
         said.append(f"{name} {value:.0%}{change}")
     return Part(title, f"{title} (change in points): {', '.join(said)}.", tuple(marks))
 
@@ -299,7 +482,10 @@ def draw_classes(subject: Subject, state: State, dense: State | None) -> Part:
 def _by_class(subject: Subject, state: State) -> list[float | None]:
     labels = subject.labels[: state.pictures]
     right = np.frombuffer(state.predicted, np.uint8) == labels
-    return [float(right[labels == k].mean()) if (labels == k).any() else None for k in range(len(subject.classes))]
+    return [
+        float(right[labels == k].mean()) if (labels == k).any() else None
+        for k in range(len(subject.classes))
+    ]
 
 
 def draw_flips(subject: Subject, state: State, dense: State | None) -> Part:
@@ -307,12 +493,17 @@ def draw_flips(subject: Subject, state: State, dense: State | None) -> Part:
     title = "Pictures with another answer than before"
     if dense is None or (dense.controls == state.controls and not state.tuned):
         none = "None: this is the dense network. Slide, and see which change."
-        return Part(title, f"{title}: {none}", (heading(title), text(0, 44, none, font_size=13)))
+        return Part(
+            title, f"{title}: {none}", (heading(title), text(0, 44, none, font_size=13))
+        )
     count = min(state.pictures, dense.pictures)
     then, now = (np.frombuffer(s.predicted, np.uint8)[:count] for s in (dense, state))
     labels = subject.labels[:count]
     places = np.flatnonzero(then != now)
-    lost, won = int(((then == labels) & (now != labels)).sum()), int(((then != labels) & (now == labels)).sum())
+    lost, won = (
+        int(((then == labels) & (now != labels)).sum()),
+        int(((then != labels) & (now == labels)).sum()),
+    )
     summary = f"{len(places):,} of {count:,}: {lost:,} right before, {won:,} right now"
     marks = [heading(title), text(0, 40, summary, font_size=13)]
     for index, place in enumerate(places[:FLIPS_SHOWN]):
@@ -321,8 +512,14 @@ def draw_flips(subject: Subject, state: State, dense: State | None) -> Part:
         rows = (("is", labels[place]), ("was", then[place]), ("now", now[place]))
         for row, (word, label) in enumerate(rows):
             tick = " ✓" if word != "is" and label == labels[place] else ""
-            name = _short(subject.classes[label]) if label < len(subject.classes) else str(label)
-            marks.append(text(x, y + 90 + 15 * row, f"{word} {name}{tick}", font_size=11.5))
+            name = (
+                _short(subject.classes[label])
+                if label < len(subject.classes)
+                else str(label)
+            )
+            marks.append(
+                text(x, y + 90 + 15 * row, f"{word} {name}{tick}", font_size=11.5)
+            )
     return Part(title, f"{title}: {summary}.", tuple(marks))
 
 
@@ -340,7 +537,7 @@ def _picture(subject: Subject, place: int, x: float, y: float) -> str:
     return image_of(_grey(values.numpy()), x, y, 76)
 
 
-# --------------------------------------------------------------------------------------------------------- marks
+# -------------------------------------------------------------------------------- marks
 
 
 def _grey(values: np.ndarray) -> np.ndarray:
@@ -350,15 +547,18 @@ def _grey(values: np.ndarray) -> np.ndarray:
 
 def image_of(pixels: np.ndarray, x: float, y: float, size: float) -> str:
     return (
-        f'<image x="{x:.1f}" y="{y:.1f}" width="{size}" height="{size}" image-rendering="pixelated" '
-        f'style="image-rendering:pixelated" preserveAspectRatio="none" href="{_png(pixels.tobytes(), pixels.shape)}"/>'
+        f'<image x="{x:.1f}" y="{y:.1f}" width="{size}" height="{size}"'
+        ' image-rendering="pixelated" style="image-rendering:pixelated"'
+        f' preserveAspectRatio="none" href="{_png(pixels.tobytes(), pixels.shape)}"/>'
     )
 
 
 @functools.lru_cache(maxsize=512)
 def _png(content: bytes, shape: tuple[int, ...]) -> str:
     buffer = BytesIO()
-    Image.fromarray(np.frombuffer(content, np.uint8).reshape(shape)).save(buffer, "PNG", compress_level=1)
+    Image.fromarray(np.frombuffer(content, np.uint8).reshape(shape)).save(
+        buffer, "PNG", compress_level=1
+    )
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -367,23 +567,44 @@ def heading(content: str) -> str:
 
 
 def text(x: float, y: float, content: str, **attributes: object) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}"{_given(attributes)}>{html.escape(content)}</text>'
+    return (
+        f'<text x="{x:.1f}"'
+        f' y="{y:.1f}"{_given(attributes)}>{html.escape(content)}</text>'
+    )
 
 
-def line(x1: float, y1: float, x2: float, y2: float, colour: str = "#DDDDDD", **attributes: object) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"{_given(attributes)}/>'
+def line(
+    x1: float,
+    y1: float,
+    x2: float,
+    y2: float,
+    colour: str = "#DDDDDD",
+    **attributes: object,
+) -> str:
+    return (
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+        f' stroke="{colour}"{_given(attributes)}/>'
+    )
 
 
 def box(x: float, y: float, width: float, height: float, fill: str) -> str:
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}"/>'
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+        f' fill="{fill}"/>'
+    )
 
 
 def star(x: float, y: float) -> str:
     angles = np.pi * np.arange(10) / 5
     radii = np.where(np.arange(10) % 2, 4.0, 9.5)
-    points = " ".join(f"{x + r * np.sin(a):.1f},{y - r * np.cos(a):.1f}" for a, r in zip(angles, radii, strict=True))
+    points = " ".join(
+        f"{x + r * np.sin(a):.1f},{y - r * np.cos(a):.1f}"
+        for a, r in zip(angles, radii, strict=True)
+    )
     return f'<polygon class="tuned" points="{points}" fill="{GREEN}" stroke="black"/>'
 
 
 def _given(attributes: Mapping[str, object]) -> str:
-    return "".join(f' {key.replace("_", "-")}="{value}"' for key, value in attributes.items())
+    return "".join(
+        f' {key.replace("_", "-")}="{value}"' for key, value in attributes.items()
+    )

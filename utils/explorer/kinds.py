@@ -1,4 +1,5 @@
-"""The ways to prune that the explorer offers. To add one: a subclass of `Kind`, and its line in KINDS."""
+"""The ways to prune that the explorer offers. To add one: a subclass of `Kind`, and its
+line in KINDS."""
 
 import copy
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ GROUP = 4  # M of N:M
 
 
 class Kind:
-    """One way to prune. `zeros`: whether it leaves zeros in tensors of the old size (else tensors are smaller)."""
+    """One way to prune. `zeros`: whether it leaves zeros in tensors of the old size
+    (else tensors are smaller)."""
 
     label = ""
     axis = "sparsity in %"
@@ -31,7 +33,8 @@ class Kind:
         return list(SCORES)
 
     def stops(self, subject: "Subject") -> tuple[float, ...]:
-        """The fractions that the slider stops at; the first is 0. Raises ValueError if there is nothing to prune."""
+        """The fractions that the slider stops at; the first is 0. Raises ValueError if
+        there is nothing to prune."""
         prunable(subject.dense)
         return STOPS
 
@@ -55,7 +58,9 @@ class Weights(Kind):
 
     def prune(self, subject: "Subject", controls: "Controls") -> nn.Module:
         scores = subject.scores(controls.score, units=False)
-        masks = masks_from_scores(scores, controls.sparsity, scope=controls.scope, allow_empty=True)
+        masks = masks_from_scores(
+            scores, controls.sparsity, scope=controls.scope, allow_empty=True
+        )
         return _masked(subject.dense, masks)
 
 
@@ -83,10 +88,17 @@ class Pattern(Kind):
         if controls.sparsity == 0:
             return copy.deepcopy(subject.dense)
         kept = round(GROUP * (1 - controls.sparsity))
-        return _masked(subject.dense, nm_masks(subject.dense, kept, GROUP, exclude=self._unfit(subject)))
+        return _masked(
+            subject.dense,
+            nm_masks(subject.dense, kept, GROUP, exclude=self._unfit(subject)),
+        )
 
     def _unfit(self, subject: "Subject") -> list[str]:
-        return [name for name, weight in prunable(subject.dense).items() if weight.shape[1] % GROUP]
+        return [
+            name
+            for name, weight in prunable(subject.dense).items()
+            if weight.shape[1] % GROUP
+        ]
 
 
 class Channels(Kind):
@@ -108,14 +120,22 @@ class Channels(Kind):
 
     def prune(self, subject: "Subject", controls: "Controls") -> nn.Module:
         scores = subject.scores(controls.score, units=True)
-        return surgery.shrink(subject.dense, subject.example, scores, controls.sparsity, scope=controls.scope, least=1)
+        return surgery.shrink(
+            subject.dense,
+            subject.example,
+            scores,
+            controls.sparsity,
+            scope=controls.scope,
+            least=1,
+        )
 
     def _sets(self, subject: "Subject") -> list:
         return list(follow(subject.dense, subject.example).sets().values())
 
 
 class Blocks(Kind):
-    """Whole residual blocks or layers that keep the shape: the input passes unchanged."""
+    """Whole residual blocks or layers that keep the shape: the input passes
+    unchanged."""
 
     label = "whole blocks, removed"
     axis = "blocks removed"
@@ -147,7 +167,12 @@ class Blocks(Kind):
         return surgery.remove_blocks(subject.dense, subject.example, gone)
 
 
-KINDS: dict[str, Kind] = {"weights": Weights(), "nm": Pattern(), "channels": Channels(), "blocks": Blocks()}
+KINDS: dict[str, Kind] = {
+    "weights": Weights(),
+    "nm": Pattern(),
+    "channels": Channels(),
+    "blocks": Blocks(),
+}
 
 
 def _masked(model: nn.Module, masks: dict) -> nn.Module:

@@ -1,4 +1,5 @@
-"""A slider over named stops. A native `<input type=range>`: the ipywidgets slider's handle has no accessible name."""
+"""A slider over named stops. A native `<input type=range>`: the ipywidgets slider's
+handle has no accessible name."""
 
 from collections.abc import Sequence
 
@@ -51,7 +52,8 @@ class StopSlider(anywidget.AnyWidget):
     """A slider whose positions are `stops`, shown under their `names`.
 
     Attributes:
-        index: the position, what to observe.  value: the stop there; set it to a stop.  options: `(name, stop)` pairs.
+        index: the position, what to observe.  value: the stop there; set it to a stop.
+            options: `(name, stop)` pairs.
     """
 
     _esm = SCRIPT
@@ -60,7 +62,13 @@ class StopSlider(anywidget.AnyWidget):
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)
 
-    def __init__(self, label: str, names: Sequence[str], stops: Sequence[float], **options: object) -> None:
+    def __init__(
+        self,
+        label: str,
+        names: Sequence[str],
+        stops: Sequence[float],
+        **options: object,
+    ) -> None:
         self._positions: tuple[float, ...] = tuple(stops)
         super().__init__(label=label, names=list(names), **options)
 
@@ -75,10 +83,15 @@ class StopSlider(anywidget.AnyWidget):
     @value.setter
     def value(self, stop: float) -> None:
         if stop not in self._positions:
-            raise ValueError(f"value={stop!r} is no stop of the slider. Stops: {', '.join(map(str, self._positions))}.")
+            raise ValueError(
+                f"value={stop!r} is no stop of the slider. Stops:"
+                f" {', '.join(map(str, self._positions))}."
+            )
         self.index = self._positions.index(stop)
 
-    def set_stops(self, names: Sequence[str], stops: Sequence[float], value: float) -> None:
+    def set_stops(
+        self, names: Sequence[str], stops: Sequence[float], value: float
+    ) -> None:
         """Other stops; the slider goes to the one nearest to `value`."""
         self._positions = tuple(stops)
         nearest = min(range(len(stops)), key=lambda i: abs(stops[i] - value))

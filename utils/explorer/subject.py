@@ -1,4 +1,5 @@
-"""A network with its data: what the explorer prunes, and what can be counted and evaluated of the result."""
+"""A network with its data: what the explorer prunes, and what can be counted and
+evaluated of the result."""
 
 import copy
 import functools
@@ -20,8 +21,11 @@ from utils.training import Recipe, fit_in_steps, predict_logits
 OWN = "your network"
 FIRST_PICTURES = 2000  # pictures that the first estimate rests on, at most
 FIRST_WORK = 3e9  # MACs that it may take: 40 to 80 ms on two cores
-TUNE_WORK = 2e11  # MACs (forward, dense) of a short fine-tuning: 10 to 20 s for the convolutional networks
-HEAVY = 5e6  # MACs of one picture from which a network counts as heavy: fewer pictures for scores
+# MACs (forward, dense) of a short fine-tuning: 10 to 20 s for the convolutional
+# networks
+TUNE_WORK = 2e11
+# MACs of one picture from which a network counts as heavy: fewer pictures for scores
+HEAVY = 5e6
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,11 @@ class Controls:
 
 @dataclass(frozen=True)
 class State:
-    """What the panel shows for some controls. Fractions are of the dense network, which is 1.
+    """What the panel shows for some controls. Fractions are of the dense network, which
+    is 1.
 
-    predicted: the class that the network gives each of the first pictures of the validation set, one byte a picture.
+    predicted: the class that the network gives each of the first pictures of the
+        validation set, one byte a picture.
     zipped, time, time_csr: None until counted or measured.
     tuned: training pictures that the pruned network has been fine-tuned on.
     """
@@ -54,7 +60,8 @@ class State:
     zipped: float | None = None
     time: float | None = None  # median time of the pruned network over the dense one's
     time_quartiles: tuple[float, float] = (0.0, 0.0)
-    csr: float | None = None  # the same for its sparse product; None too where there are no zeros to skip
+    # the same for its sparse product; None too where there are no zeros to skip
+    csr: float | None = None
     csr_quartiles: tuple[float, float] = (0.0, 0.0)
     tuned: int = 0
 
@@ -65,7 +72,8 @@ class State:
 
     @property
     def margin(self) -> float:
-        """Half of the accuracy's 95% interval for a sample of so many pictures (Wilson 1927)."""
+        """Half of the accuracy's 95% interval for a sample of so many pictures (Wilson
+        1927)."""
         n, p, z = self.pictures, self.accuracy, 1.96
         return z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5 / (1 + z * z / n)
 
@@ -79,11 +87,16 @@ class Subject:
         own: data to train, score and validate on; None takes Fashion-MNIST.
         pictures: of the validation set, at most, that accuracies rest on.
     Raises:
-        ValueError: a network with nothing to prune, one that cannot take the pictures, or data that do not fit.
+        ValueError: a network with nothing to prune, one that cannot take the pictures,
+            or data that do not fit.
     """
 
     def __init__(
-        self, name: str, model: nn.Module | None = None, own: data.Data | None = None, pictures: int = 5000
+        self,
+        name: str,
+        model: nn.Module | None = None,
+        own: data.Data | None = None,
+        pictures: int = 5000,
     ) -> None:
         if model is not None and not isinstance(model, nn.Module):
             raise ValueError(f"model={model!r} is no network; give a torch.nn.Module.")
@@ -94,7 +107,9 @@ class Subject:
         prunable(self.dense)
         self.dense.to(memory_format=torch.channels_last)  # faster convolutions
         self.train, self.validation = splits.train, splits.validation[:pictures]
-        self.images = self.validation.images.contiguous(memory_format=torch.channels_last)
+        self.images = self.validation.images.contiguous(
+            memory_format=torch.channels_last
+        )
         self.labels = self.validation.labels.numpy().astype(np.uint8)
         self.example = self.validation.images[:1]
         self.classes = _class_names(self.dense, splits, own is None)
@@ -106,17 +121,24 @@ class Subject:
         self.batches = sample_batches(self.train, count, min(size, len(self.train)))
         self._scores: dict[tuple[str, bool], Scores] = {}
 
-    # ------------------------------------------------------------------------------------------------ what can be done
+    # ----------------------------------------------------------------- what can be done
 
     @functools.cached_property
     def kinds(self) -> dict[str, tuple[float, ...]]:
-        """The kinds of pruning that this network allows, with the stops of the slider."""
-        return {name: stops for name, stops in self._stops.items() if isinstance(stops, tuple)}
+        """The kinds of pruning that this network allows, with the stops of the
+        slider."""
+        return {
+            name: stops
+            for name, stops in self._stops.items()
+            if isinstance(stops, tuple)
+        }
 
     @functools.cached_property
     def refusals(self) -> dict[str, str]:
         """Why the other kinds cannot be offered."""
-        return {name: stops for name, stops in self._stops.items() if isinstance(stops, str)}
+        return {
+            name: stops for name, stops in self._stops.items() if isinstance(stops, str)
+        }
 
     @functools.cached_property
     def _stops(self) -> dict[str, tuple[float, ...] | str]:
@@ -141,13 +163,23 @@ class Subject:
     def scores(self, name: str, *, units: bool) -> Scores:
         """A score of the dense network, computed once."""
         rule = _rule(name, units)
-        if (name, units) not in self._scores or self._scores[name, units][0] is not rule:
-            self._scores[name, units] = rule, score(name, self.dense, self.batches, units=units)
+        if (name, units) not in self._scores or self._scores[name, units][
+            0
+        ] is not rule:
+            self._scores[name, units] = (
+                rule,
+                score(name, self.dense, self.batches, units=units),
+            )
         return self._scores[name, units][1]
 
     def rule(self, controls: Controls) -> object:
-        """The function behind the score of these controls; None for a kind that has no function."""
-        return _rule(controls.score, controls.kind == "channels") if controls.kind in ("weights", "channels") else None
+        """The function behind the score of these controls; None for a kind that has no
+        function."""
+        return (
+            _rule(controls.score, controls.kind == "channels")
+            if controls.kind in ("weights", "channels")
+            else None
+        )
 
     def has_score(self, controls: Controls) -> bool:
         """Whether no score has to be computed for these controls."""
@@ -163,31 +195,40 @@ class Subject:
             ValueError: something that is not offered; says what is.
         """
         if controls.kind not in KINDS:
-            raise ValueError(f"kind={controls.kind!r} is not known. Known: {', '.join(KINDS)}.")
+            raise ValueError(
+                f"kind={controls.kind!r} is not known. Known: {', '.join(KINDS)}."
+            )
         if controls.kind in self.refusals:
             raise ValueError(
-                f"kind={controls.kind!r} is not possible with {self.name}: {self.refusals[controls.kind]} "
-                f"Possible: {', '.join(self.kinds)}."
+                f"kind={controls.kind!r} is not possible with {self.name}:"
+                f" {self.refusals[controls.kind]} Possible: {', '.join(self.kinds)}."
             )
         kind = KINDS[controls.kind]
         for argument, known in (("score", kind.scores()), ("scope", kind.scopes)):
             if getattr(controls, argument) not in known:
                 raise ValueError(
-                    f"{argument}={getattr(controls, argument)!r} does not go with kind={controls.kind!r}. "
-                    f"Known: {', '.join(known)}."
+                    f"{argument}={getattr(controls, argument)!r} does not go with"
+                    f" kind={controls.kind!r}. Known: {', '.join(known)}."
                 )
         return kind
 
-    # ------------------------------------------------------------------------------------------------------ computing
+    # ------------------------------------------------------------------------ computing
 
     def prune(self, controls: Controls) -> nn.Module:
-        """A pruned copy of the network; raises ValueError for controls that are not offered."""
-        return self.check(controls).prune(self, controls).to(memory_format=torch.channels_last)
+        """A pruned copy of the network; raises ValueError for controls that are not
+        offered."""
+        return (
+            self.check(controls)
+            .prune(self, controls)
+            .to(memory_format=torch.channels_last)
+        )
 
     def first_look(self, controls: Controls, model: nn.Module, tuned: int = 0) -> State:
-        """What can be said at once: everything counted, and an accuracy that rests on the first pictures.
+        """What can be said at once: everything counted, and an accuracy that rests on
+        the first pictures.
 
-        Where the very same weights were evaluated before (`recorded`), it rests on all of them.
+        Where the very same weights were evaluated before (`recorded`), it rests on all
+        of them.
         """
         content = to_bytes(model)
         macs = measure.macs(model, self.example, nonzero=True)
@@ -221,7 +262,9 @@ class Subject:
 
     def predict(self, model: nn.Module, start: int, stop: int) -> bytes:
         """The class of each of these validation pictures, one byte each."""
-        logits = predict_logits(model, self.images[start:stop], batch_size=64 if self.heavy else 1000)
+        logits = predict_logits(
+            model, self.images[start:stop], batch_size=64 if self.heavy else 1000
+        )
         return logits.argmax(1).to(torch.uint8).numpy().tobytes()
 
     def with_predictions(self, state: State, predicted: bytes) -> State:
@@ -230,9 +273,13 @@ class Subject:
         return replace(state, predicted=predicted, accuracy=float(right.mean()))
 
     def race(self, controls: Controls, model: nn.Module) -> measure.Race:
-        """Dense and pruned network on one picture, one thread; where there are zeros, also the product without."""
+        """Dense and pruned network on one picture, one thread; where there are zeros,
+        also the product without."""
         plain = {"dense": self.dense, "pruned": model}
-        models = {name: copy.deepcopy(each).to(memory_format=torch.contiguous_format) for name, each in plain.items()}
+        models = {
+            name: copy.deepcopy(each).to(memory_format=torch.contiguous_format)
+            for name, each in plain.items()
+        }
         if KINDS[controls.kind].zeros:
             models["csr"] = measure.with_sparse_layers(models["pruned"])
         return measure.Race(models, self.example, shortest=5e-4)
@@ -241,23 +288,36 @@ class Subject:
         """The state with the times of the race, as fractions of the dense network's."""
         timings = race.timings()
         pruned = timings["pruned"]
-        state = replace(state, time=pruned.relative, time_quartiles=pruned.relative_quartiles)
+        state = replace(
+            state, time=pruned.relative, time_quartiles=pruned.relative_quartiles
+        )
         if "csr" not in timings:
             return state
-        return replace(state, csr=timings["csr"].relative, csr_quartiles=timings["csr"].relative_quartiles)
+        return replace(
+            state,
+            csr=timings["csr"].relative,
+            csr_quartiles=timings["csr"].relative_quartiles,
+        )
 
     def tune(self, controls: Controls, model: nn.Module, run: int) -> Iterator[float]:
-        """A short real fine-tuning of `model`, in place, a step at a time: gives the fraction done.
+        """A short real fine-tuning of `model`, in place, a step at a time: gives the
+        fraction done.
 
         Args:
             run: another number draws other pictures.
         """
         count = self.tune_pictures
-        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(run))[:count]
+        order = torch.randperm(
+            len(self.train), generator=torch.Generator().manual_seed(run)
+        )[:count]
         keep = None
         if KINDS[controls.kind].zeros:
-            keep = hold(model, {name: weight != 0 for name, weight in prunable(model).items()})
-        yield from fit_in_steps(model, self.train[order], self._recipe(), seed=run, after_step=keep)
+            keep = hold(
+                model, {name: weight != 0 for name, weight in prunable(model).items()}
+            )
+        yield from fit_in_steps(
+            model, self.train[order], self._recipe(), seed=run, after_step=keep
+        )
         model.to(memory_format=torch.channels_last)
 
     @property
@@ -267,17 +327,33 @@ class Subject:
 
     def _recipe(self) -> Recipe:
         if self.heavy:
-            return Recipe(epochs=1, batch_size=64, optimizer="sgd", learning_rate=0.02, weight_decay=5e-4)
+            return Recipe(
+                epochs=1,
+                batch_size=64,
+                optimizer="sgd",
+                learning_rate=0.02,
+                weight_decay=5e-4,
+            )
         return Recipe(epochs=1, learning_rate=2e-3)
 
     def _layers(self, model: nn.Module) -> tuple[LayerSparsity, ...]:
-        """What is left of each layer of the dense network; nothing of one that has left."""
+        """What is left of each layer of the dense network; nothing of one that has
+        left."""
         left = prunable(model)
         rows = [
-            LayerSparsity(name, weight.numel(), int(left[name].count_nonzero()) if name in left else 0)
+            LayerSparsity(
+                name,
+                weight.numel(),
+                int(left[name].count_nonzero()) if name in left else 0,
+            )
             for name, weight in prunable(self.dense).items()
         ]
-        return (*rows, LayerSparsity("all", sum(r.weights for r in rows), sum(r.kept for r in rows)))
+        return (
+            *rows,
+            LayerSparsity(
+                "all", sum(r.weights for r in rows), sum(r.kept for r in rows)
+            ),
+        )
 
 
 def _rule(name: str, units: bool) -> object:
@@ -293,34 +369,58 @@ def _checked(own: data.Data) -> data.Data:
     for part in ("train", "validation"):
         split = getattr(own, part, None)
         if not isinstance(split, data.Split):
-            raise ValueError(f"data has no {part!r}; give utils.data.Data(train, validation, test) of Splits.")
-        if not len(split) or len(split.images) != len(split.labels) or not split.images.is_floating_point():
             raise ValueError(
-                f"data.{part} has {len(split.images)} {split.images.dtype} pictures and {len(split.labels)} labels; "
-                f"give equally many of both, at least one, the pictures as float32."
+                f"data has no {part!r}; give utils.data.Data(train, validation, test)"
+                " of Splits."
             )
-        if split.images.dim() != 4 or split.labels.is_floating_point() or int(split.labels.min()) < 0:
+        if (
+            not len(split)
+            or len(split.images) != len(split.labels)
+            or not split.images.is_floating_point()
+        ):
             raise ValueError(
-                f"data.{part} has pictures of shape {list(split.images.shape)} and labels from {split.labels.min()}; "
-                f"give pictures [n, channels, height, width] and class numbers 0, 1, ..."
+                f"data.{part} has {len(split.images)} {split.images.dtype} pictures and"
+                f" {len(split.labels)} labels; give equally many of both, at least one,"
+                " the pictures as float32."
+            )
+        if (
+            split.images.dim() != 4
+            or split.labels.is_floating_point()
+            or int(split.labels.min()) < 0
+        ):
+            raise ValueError(
+                f"data.{part} has pictures of shape {list(split.images.shape)} and"
+                f" labels from {split.labels.min()}; give pictures [n, channels,"
+                " height, width] and class numbers 0, 1, ..."
             )
     return own
 
 
 def _class_names(model: nn.Module, splits: data.Data, fashion: bool) -> Sequence[str]:
-    """Names of the classes; checks on the way that the model takes the pictures and knows all classes."""
+    """Names of the classes; checks on the way that the model takes the pictures and
+    knows all classes."""
     example = splits.validation.images[:1]
     try:
         outputs: Tensor = predict_logits(model, example)
     except Exception as error:
         raise ValueError(
-            f"model cannot take a picture of shape {list(example.shape)}: {type(error).__name__}: {error}"
+            f"model cannot take a picture of shape {list(example.shape)}:"
+            f" {type(error).__name__}: {error}"
         ) from error
     if not isinstance(outputs, Tensor) or outputs.dim() != 2:
-        raise ValueError(f"model must put out [pictures, classes]; for one picture it put out {list(outputs.shape)}.")
+        raise ValueError(
+            "model must put out [pictures, classes]; for one picture it put out"
+            f" {list(outputs.shape)}."
+        )
     highest = max(int(splits.train.labels.max()), int(splits.validation.labels.max()))
     if outputs.shape[1] > 256:
-        raise ValueError(f"model has {outputs.shape[1]} outputs; the explorer takes at most 256 classes.")
+        raise ValueError(
+            f"model has {outputs.shape[1]} outputs; the explorer takes at most 256"
+            " classes."
+        )
     if highest >= outputs.shape[1]:
-        raise ValueError(f"data has a class number {highest}, but model has {outputs.shape[1]} outputs.")
+        raise ValueError(
+            f"data has a class number {highest}, but model has {outputs.shape[1]}"
+            " outputs."
+        )
     return data.CLASSES if fashion else [str(number) for number in range(highest + 1)]
