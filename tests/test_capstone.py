@@ -16,7 +16,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from utils import capstone, measure, models
+from utils import baselines, capstone, measure, models
 from utils.capstone import Cost, Refused
 from utils.data import Split
 from utils.exercises import lab12
@@ -271,7 +271,7 @@ MICROSOFT = helper.make_node("Gelu", ["first"], ["chosen"], domain="com.microsof
 REFUSED = {
     "text": (b"bytes: 1\n" * 50, "no sound ONNX file"),
     "empty": (b"", "no sound ONNX file"),
-    "weights of PyTorch": (models.to_bytes(nn.Linear(3, 2)), "no sound ONNX file"),
+    "weights of PyTorch": (baselines.to_bytes(nn.Linear(3, 2)), "no sound ONNX file"),
     "cut in half": (CONTENT[: len(CONTENT) // 2], "no sound ONNX file"),
     "fewer numbers than claimed": (
         with_shape([784, 10], bytes(40)),
@@ -759,7 +759,7 @@ def test_nudged_pictures_differ_by_one_grey_level_within_the_range(known):
 
 @pytest.mark.parametrize("name", ["lenet300", "vgg_thin"])
 def test_honest_networks_hardly_notice(name, known):
-    network = models.baseline(name)
+    network = baselines.baseline(name)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         first, second = (
@@ -773,7 +773,7 @@ def test_honest_networks_hardly_notice(name, known):
 
 
 def test_points_by_hand():
-    facts = models.baseline_facts("vgg")
+    facts = baselines.baseline_facts("vgg")
     dense, exact = 4 * facts["parameters"], facts["test_accuracy"]
     assert capstone.points(Cost(dense, 1.0, exact)) == 0
     assert capstone.points(Cost(dense // 8, 4.0, exact)) == pytest.approx(5, abs=0.01)
@@ -962,7 +962,7 @@ def test_the_reference_solution_is_scored_in_a_process_of_its_own(solved):
     folder, result = solved
     assert result.cost.bytes == (folder / "network.onnx").stat().st_size
     assert result.cost.accuracy == pytest.approx(
-        models.baseline_facts("vgg_thin")["test_accuracy"], abs=0.01
+        baselines.baseline_facts("vgg_thin")["test_accuracy"], abs=0.01
     )
     assert result.points == capstone.points(result.cost)
     low, high = result.speedup_quartiles

@@ -2,15 +2,23 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tools import checkpoints
-from utils import data, training
+from utils import data
+from utils.baselines import BASELINES, baseline, baseline_facts, build
 from utils.data import Data
-from utils.models import SHIPPED, baseline, baseline_facts, build
 from utils.training import Recipe, evaluate
+
+
+def stages(monkeypatch, recipes: tuple[Recipe, ...]) -> None:
+    """Let LeNet be trained by these recipes."""
+    monkeypatch.setitem(
+        BASELINES, "lenet300", replace(BASELINES["lenet300"], stages=recipes)
+    )
 
 
 @pytest.fixture
@@ -22,9 +30,7 @@ def folder(tmp_path, monkeypatch, course_data):
     monkeypatch.setenv("PRUNING_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "load", lambda: few)
-    monkeypatch.setitem(
-        training.RECIPES, "lenet300", [Recipe(epochs=1, batch_size=64)] * 2
-    )
+    stages(monkeypatch, (Recipe(epochs=1, batch_size=64),) * 2)
     return tmp_path / "data" / "baselines"
 
 
@@ -44,9 +50,8 @@ def test_what_is_recorded_is_what_was_written(folder, course_data, capsys):
         (0, 1),
         (1, 1),
     ]
-    assert [Recipe(**stage["recipe"]) for stage in facts["stages"]] == training.RECIPES[
-        "lenet300"
-    ]
+    recipes = tuple(Recipe(**stage["recipe"]) for stage in facts["stages"])
+    assert recipes == BASELINES["lenet300"].stages
     assert all(
         [len(values) for values in stage["history"].values()] == [1, 1, 1]
         for stage in facts["stages"]
@@ -83,14 +88,12 @@ def test_going_on_with_the_second_stage_gives_what_both_at_once_give(
     folder, monkeypatch
 ):
     checkpoints.train("lenet300", threads=1)
-    both, stages = (
-        (folder / "lenet300.safetensors").read_bytes(),
-        training.RECIPES["lenet300"],
-    )
-    monkeypatch.setitem(training.RECIPES, "lenet300", stages[:1])
+    both = (folder / "lenet300.safetensors").read_bytes()
+    recipes = BASELINES["lenet300"].stages
+    stages(monkeypatch, recipes[:1])
     checkpoints.train("lenet300", threads=1)
     assert (folder / "lenet300.safetensors").read_bytes() != both
-    monkeypatch.setitem(training.RECIPES, "lenet300", stages)
+    stages(monkeypatch, recipes)
     checkpoints.train("lenet300", threads=1, first_stage=1)
     assert (folder / "lenet300.safetensors").read_bytes() == both
     assert (
@@ -127,15 +130,15 @@ def test_the_thin_vgg_starts_as_the_half_one_without_its_smallest_filters():
     assert torch.equal(start[0].weight, half[0].weight[kept])
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_what_is_recorded_of_a_shipped_network_is_what_the_recipe_says(name):
-    recorded = baseline_facts(name)["stages"]
-    assert [Recipe(**stage["recipe"]) for stage in recorded] == training.RECIPES[name]
-    temperatures = checkpoints.TEMPERATURES.get(name, [None] * len(recorded))
-    for number, (stage, temperature) in enumerate(
-        zip(recorded, temperatures, strict=True)
+@pytest.mark.parametrize("name", BASELINES)
+def test_what_is_recorded_of_a_shipped_network_is_what_the_table_says(name):
+    made, recorded = BASELINES[name], baseline_facts(name)["stages"]
+    assert tuple(Recipe(**stage["recipe"]) for stage in recorded) == made.stages
+    assert [stage["seed"] for stage in recorded] == [
+        made.seed + number for number in range(len(recorded))
+    ]
+    losses = [f"temperature={each}" for each in made.temperatures]
+    for stage, loss in zip(
+        recorded, losses or ["CrossEntropy()"] * len(recorded), strict=True
     ):
-        assert stage["seed"] == checkpoints.SEED.get(name, 0) + number
-        loss = f"temperature={temperature}" if temperature else "CrossEntropy()"
         assert loss in stage.get("loss", "CrossEntropy()")
-        assert len(stage["history"]["validation_accuracy"]) == stage["recipe"]["epochs"]

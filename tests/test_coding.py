@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from utils import coding, huffman, models
+from utils import baselines, coding, huffman
 from utils.coding import (
     SharedWeight,
     apply_shared,
@@ -1257,7 +1257,7 @@ def test_files_that_are_something_else(saved, tmp_path):
     for words, other in (
         ("does not begin as one", b""),
         ("does not begin as one", b"PK\x03\x04" + b"\x00" * 100),
-        ("does not begin as one", models.to_bytes(network)),
+        ("does not begin as one", baselines.to_bytes(network)),
         ("version is missing", b"\x89PRUNED"),
         (
             "version is 02; this program reads 01",
@@ -1739,7 +1739,7 @@ def test_random_changes_with_a_correct_checksum(tmp_path_factory, data):
 @pytest.fixture(scope="module")
 def pruned(course_data):
     """The shipped LeNet-300-100, 90% of its weights pruned, fine-tuned for a moment."""
-    network = models.baseline("lenet300")
+    network = baselines.baseline("lenet300")
     zero_again = hold(network, magnitude_masks(network, 0.9))
     fit(
         network,
@@ -1760,7 +1760,7 @@ def test_lenet_is_30_times_smaller_and_as_accurate(pruned, course_data, tmp_path
         and got["dense"] > 8 * got["pruned"]
         and got["pruned"] > 3.5 * got["shared"]
     )
-    other = models.build("lenet300", seed=1)
+    other = baselines.build("lenet300", seed=1)
     load_compressed(tmp_path / "net", other)
     assert (
         abs(
@@ -1791,6 +1791,6 @@ def test_fine_tuning_the_values_wins_accuracy_back(pruned, course_data, tmp_path
     after = evaluate(network, course_data.validation)
     assert after > before + 0.02
     save_compressed(network, tmp_path / "net", shared=shared)
-    other = models.build("lenet300", seed=1)
+    other = baselines.build("lenet300", seed=1)
     load_compressed(tmp_path / "net", other)
     assert evaluate(other, course_data.validation) == after

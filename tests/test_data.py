@@ -11,6 +11,7 @@ import torch
 from utils import data, files
 from utils.data import BLACK, CLASSES, MEAN, PUBLISHED, STD, load
 from utils.files import DamagedFileError
+from utils.torchvision_repair import import_torchvision
 
 RAW = files.data_folder() / "FashionMNIST" / "raw"
 
@@ -40,12 +41,11 @@ def linked(tmp_path):
 
 
 @pytest.fixture
-def own_cache(course_data, tmp_path, monkeypatch):
-    """An empty cache folder, and nothing remembered from earlier loads."""
-    monkeypatch.setenv("PRUNING_CACHE", str(tmp_path / "cache"))
-    data._load.cache_clear()
-    yield tmp_path / "cache"
-    data._load.cache_clear()
+def forgotten():
+    """Nothing is remembered from earlier loads, nor afterwards."""
+    data.forget()
+    yield
+    data.forget()
 
 
 def same(a, b) -> bool:
@@ -141,15 +141,26 @@ def test_a_split_is_indexed_by_slices_masks_and_positions(tiny):
     assert len(tiny[tiny.labels == 3]) == int((tiny.labels == 3).sum())
 
 
-def test_a_second_call_returns_the_same_tensors(course_data, own_cache):
+def test_a_second_call_returns_the_same_tensors(course_data):
     assert load().train.images.data_ptr() == load().train.images.data_ptr()
+
+
+def test_torchvision_reads_the_same_pictures(course_data, tmp_path):
+    """An independent reader of the same four files."""
+    import_torchvision()
+    from torchvision.datasets import FashionMNIST
+
+    shutil.copytree(RAW, tmp_path / "FashionMNIST" / "raw")
+    test = FashionMNIST(tmp_path, train=False, download=True)  # nothing to fetch
+    assert torch.equal(data.normalise(test.data), course_data.test.images)
+    assert torch.equal(test.targets, course_data.test.labels)
 
 
 # ------------------------------------------------------------------------ where it lies
 
 
 def test_a_read_only_folder_of_another_name_is_read_and_nothing_written(
-    course_data, linked, own_cache, monkeypatch, capfd
+    course_data, linked, forgotten, monkeypatch, capfd
 ):
     before = tree(linked)
     for folder in (linked / "FashionMNIST" / "raw", linked / "FashionMNIST", linked):
@@ -158,17 +169,9 @@ def test_a_read_only_folder_of_another_name_is_read_and_nothing_written(
     assert same(load(), course_data)
     assert tree(linked) == before
     assert capfd.readouterr() == ("", "")
-    # and no scratch left behind
-    assert [path.name for path in own_cache.iterdir()] == ["fashion-mnist"]
-
-    # The second process finds it unpacked.
-    data._load.cache_clear()
-    monkeypatch.setattr(shutil, "copyfile", lambda *_: pytest.fail("unpacked again"))
-    monkeypatch.setattr(gzip, "open", lambda *_: pytest.fail("unpacked again"))
-    assert same(load(), course_data)
 
 
-def test_pruning_data_and_folder_name_the_place(tmp_path, own_cache, monkeypatch):
+def test_pruning_data_and_folder_name_the_place(tmp_path, forgotten, monkeypatch):
     monkeypatch.setenv("PRUNING_DATA", str(tmp_path / "elsewhere"))
     with pytest.raises(DamagedFileError, match=r"elsewhere.*is missing"):
         load()
@@ -185,55 +188,13 @@ def test_home_is_understood_in_pruning_data(tmp_path, monkeypatch):
 
 
 def test_a_relative_folder_is_looked_up_where_one_is_now(
-    tmp_path, monkeypatch, own_cache
+    tmp_path, monkeypatch, forgotten
 ):
-    read = []
-    monkeypatch.setattr(data, "verify", lambda path, *_: read.append(path.resolve()))
-    monkeypatch.setattr(data, "_unpacked", lambda raw: data._cache_folder())
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
-        monkeypatch.setattr(data, "FashionMNIST", lambda *_, **__: ten_pictures())
-        load("data")
-    assert {path.relative_to(tmp_path).parts[0] for path in read} == {"one", "two"}
-
-
-def ten_pictures():
-    class Ten:
-        data = torch.zeros(6000, 1, 1, dtype=torch.uint8)
-        targets = torch.arange(10).repeat(600)
-
-    return Ten
-
-
-def test_an_unwritable_cache_gives_way_to_the_temporary_folder(tmp_path, monkeypatch):
-    blocked = tmp_path / "file"
-    blocked.write_text("a file, so no folder can be made in it")
-    monkeypatch.setenv("PRUNING_CACHE", str(blocked / "cache"))
-    monkeypatch.setattr(
-        data.tempfile, "gettempdir", lambda: str(tmp_path / "temporary")
-    )
-    assert data._cache_folder().parent == tmp_path / "temporary"
-    assert data._cache_folder().is_dir()
-
-
-def test_two_processes_loading_cold_at_once_both_succeed(start_python, tmp_path):
-    code = """
-from utils.data import load
-print("ready", flush=True)
-input()
-print(*map(len, load()))
-"""
-    processes = [start_python(code, PRUNING_CACHE=str(tmp_path)) for _ in range(2)]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n", process.stderr.read()
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    for process in processes:
-        assert process.communicate(timeout=60) == ("55000 5000 10000\n", "")
-        assert process.returncode == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["fashion-mnist"]
+        with pytest.raises(DamagedFileError, match=rf"{name}/data/.*is missing"):
+            load("data")
 
 
 # ---------------------------------------------------------------------- what is damaged
@@ -253,51 +214,21 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_damaged_file_is_named_with_its_repair(name, damage, linked, own_cache):
+def test_a_damaged_file_is_named_with_its_repair(name, damage, linked, forgotten):
     path = linked / "FashionMNIST" / "raw" / name
     path.unlink()
     path.write_bytes(DAMAGES[damage]((RAW / name).read_bytes()))
     with pytest.raises(DamagedFileError, match=f"{name} is damaged") as caught:
         load(linked)
     assert "git checkout -- data" in str(caught.value)
-    assert not own_cache.exists()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_missing_file_is_named_with_its_repair(name, linked, own_cache):
+def test_a_missing_file_is_named_with_its_repair(name, linked, forgotten):
     (linked / "FashionMNIST" / "raw" / name).unlink()
     with pytest.raises(DamagedFileError, match=f"{name} is missing") as caught:
         load(linked)
     assert "git checkout -- data" in str(caught.value)
-
-
-@pytest.fixture
-def stale_cache(own_cache, course_data):
-    """A cache of links to the one that `course_data` came from."""
-    raw = own_cache / "fashion-mnist" / "FashionMNIST" / "raw"
-    raw.mkdir(parents=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PRUNING_CACHE")
-        real = data._cache_folder() / "fashion-mnist" / "FashionMNIST" / "raw"
-    for path in real.iterdir():
-        (raw / path.name).symlink_to(path)
-    return raw
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_unpacked_copy_is_never_used(stale_cache, damage, course_data):
-    path = stale_cache / "t10k-images-idx3-ubyte"
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(DAMAGES[damage](content))
-    assert same(load(), course_data)
-
-
-def test_a_file_missing_from_the_unpacked_copy_is_unpacked_again(
-    stale_cache, course_data
-):
-    (stale_cache / "train-labels-idx1-ubyte").unlink()
-    assert same(load(), course_data)
 
 
 # -------------------------------------------------------------------------------- files

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from utils import deploy, models, surgery
+from utils import baselines, deploy, models, surgery
 from utils.data import Split
 from utils.deploy import (
     Budget,
@@ -26,10 +26,11 @@ from utils.deploy import (
     to_onnx,
 )
 from utils.files import DamagedFileError
+from utils.layers import prunable
 from utils.masks import apply_masks, magnitude_masks
 from utils.measure import latency
 from utils.quantization import quantized, weight_grid
-from utils.scores import prunable, score
+from utils.scores import score
 from utils.training import evaluate
 
 QUANTIZED = ("Conv", "Gemm")
@@ -644,7 +645,7 @@ def test_what_is_no_onnx_file_is_refused(vgg, tmp_path, capfd):
         "text": b"This is no network.\n" * 20,
         "empty": b"",
         "zeros": bytes(1000),
-        "weights": models.to_bytes(vgg.network),
+        "weights": baselines.to_bytes(vgg.network),
     }.items():
         (tmp_path / name).write_bytes(content)
         refused(tmp_path / name, "no sound ONNX file")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from utils import models
+from utils import baselines
 from utils.distillation import Teacher, soft_loss, soft_targets
 from utils.training import Recipe, evaluate, fit
 
@@ -69,7 +69,7 @@ def test_at_high_temperature_the_gradient_does_not_vanish():
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_the_loss_mixes_labels_and_teacher(tiny, weight):
-    network, student = models.build("lenet300"), models.build("lenet300", seed=1)
+    network, student = baselines.build("lenet300"), baselines.build("lenet300", seed=1)
     images, labels = tiny.images[:32], tiny.labels[:32]
     logits = student(images)
     expected = weight * soft_loss(logits, network(images), 3.0) + (
@@ -80,7 +80,7 @@ def test_the_loss_mixes_labels_and_teacher(tiny, weight):
 
 
 def test_a_teacher_is_not_trained_and_the_student_is(tiny, unchanged):
-    network, student = models.build("lenet300"), models.build("lenet300", seed=1)
+    network, student = baselines.build("lenet300"), baselines.build("lenet300", seed=1)
     network.train()
     same, teacher = unchanged(network), Teacher(network)
     before = copy.deepcopy(teacher.network.state_dict())
@@ -98,13 +98,13 @@ def test_a_teacher_is_not_trained_and_the_student_is(tiny, unchanged):
 
 
 def test_with_weight_0_fit_does_what_it_does_without_a_teacher(tiny):
-    plain, taught = (models.build("lenet300") for _ in range(2))
+    plain, taught = (baselines.build("lenet300") for _ in range(2))
     fit(plain, tiny, SHORT, progress=False)
     fit(
         taught,
         tiny,
         SHORT,
-        loss=Teacher(models.baseline("lenet300"), weight=0.0),
+        loss=Teacher(baselines.baseline("lenet300"), weight=0.0),
         progress=False,
     )
     assert all(
@@ -117,13 +117,13 @@ def test_a_student_learns_from_a_teacher_alone(tiny, course_data):
     """Every label of the training set is wrong; a student with a trained teacher, and
     weight 1, learns nevertheless."""
     wrong = type(tiny)(tiny.images, (tiny.labels + 1) % 10)
-    student = models.build("lenet300")
+    student = baselines.build("lenet300")
     recipe = Recipe(epochs=10, batch_size=64, flip=False)
     fit(
         student,
         wrong,
         recipe,
-        loss=Teacher(models.baseline("lenet300"), weight=1.0),
+        loss=Teacher(baselines.baseline("lenet300"), weight=1.0),
         progress=False,
     )
     assert evaluate(student, course_data.validation[:1000]) > 0.7
@@ -132,15 +132,15 @@ def test_a_student_learns_from_a_teacher_alone(tiny, course_data):
 def test_a_checkpoint_belongs_to_one_teacher(tiny, tmp_path):
     path = tmp_path / "run.pt"
     fit(
-        models.build("lenet300"),
+        baselines.build("lenet300"),
         tiny,
         SHORT,
-        loss=Teacher(models.build("lenet300")),
+        loss=Teacher(baselines.build("lenet300")),
         checkpoint=path,
         progress=False,
     )
     with pytest.raises(ValueError, match="belongs to another run"):
-        fit(models.build("lenet300"), tiny, SHORT, checkpoint=path, progress=False)
+        fit(baselines.build("lenet300"), tiny, SHORT, checkpoint=path, progress=False)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])

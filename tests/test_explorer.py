@@ -24,15 +24,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils import lab, measure, surgery
-from utils.data import Data, Split
+from utils.baselines import baseline
+from utils.data import Data, Split, sample_batches
 from utils.explorer import Controls, Explorer, State, recorded
 from utils.explorer import subject as subject_module
 from utils.explorer.kinds import KINDS, STOPS
 from utils.explorer.slider import StopSlider
 from utils.explorer.subject import OWN, Subject
+from utils.layers import prunable
 from utils.masks import apply_masks, masks_from_scores, nm_masks
-from utils.models import MODELS, baseline
-from utils.scores import SCORES, prunable, sample_batches, score
+from utils.models import MODELS
+from utils.scores import SCORES, score
 from utils.training import evaluate, predict_logits
 
 PICTURES = {"lenet300": 40, "vgg": 8, "resnet": 12}

@@ -16,14 +16,14 @@ import torch
 from torch import nn
 
 from utils import lab
+from utils.baselines import baseline
 from utils.data import Data
 from utils.explorer import Controls, Explorer, State
 from utils.explorer import panel as panel_module
 from utils.explorer import subject as subject_module
 from utils.explorer.kinds import STOPS
 from utils.explorer.subject import OWN, Subject
-from utils.models import baseline
-from utils.scores import prunable
+from utils.layers import prunable
 from utils.training import evaluate
 
 

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFont
 from torch import nn
 
-from utils.data import CLASSES, MEAN, STD, Data, Split
+from utils.data import CLASSES, MEAN, STD, Data, Split, sample_batches
 from utils.explorer import Controls, Explorer, State, drawing
 from utils.explorer import panel as explorer_panel
 from utils.explorer import subject as subject_module
 from utils.explorer.drawing import HEIGHT, WIDTH, Part
 from utils.explorer.kinds import KINDS, STOPS
 from utils.explorer.subject import OWN
+from utils.layers import prunable
 from utils.models import MODELS
-from utils.scores import prunable, sample_batches
 
 SVG = "{http://www.w3.org/2000/svg}"
 TITLES = (

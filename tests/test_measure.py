@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from utils import measure, models
+from utils import baselines, measure, models
 from utils.masks import apply_masks, magnitude_masks
 from utils.measure import (
     Race,
@@ -26,6 +26,7 @@ from utils.measure import (
     measured_energy,
     with_sparse_layers,
 )
+from utils.torchvision_repair import import_torchvision
 
 PICTURE = torch.zeros(1, 1, 28, 28)
 
@@ -45,7 +46,9 @@ def test_parameters_nonzeros_and_sparsity():
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg16"])
 def test_macs_equal_torchvisions_published_figures(name):
-    from torchvision.models import get_model, get_model_weights
+    torchvision = import_torchvision()
+    get_model = torchvision.models.get_model
+    get_model_weights = torchvision.models.get_model_weights
 
     published = get_model_weights(name).DEFAULT.meta
     with torch.device("meta"):
@@ -159,7 +162,7 @@ def test_file_bytes_equal_a_real_file(cnn, tmp_path):
 
 
 def test_zeros_do_not_shrink_the_file_but_the_zipped_and_the_csr_one():
-    dense, pruned = models.build("lenet300"), models.build("lenet300")
+    dense, pruned = baselines.build("lenet300"), baselines.build("lenet300")
     apply_masks(pruned, magnitude_masks(pruned, 0.95))
     assert measure.file_bytes(pruned) == measure.file_bytes(dense)
     assert measure.zipped_bytes(pruned) < 0.2 * measure.zipped_bytes(dense)
@@ -266,7 +269,7 @@ def test_a_sparse_layer_holds_no_zero():
 def test_a_network_with_sparse_layers_answers_as_before(
     name, tiny, every_warning, unchanged
 ):
-    network = models.baseline(name)
+    network = baselines.baseline(name)
     apply_masks(network, magnitude_masks(network, 0.9))
     same = unchanged(network)
     sparse = with_sparse_layers(network)
@@ -562,7 +565,7 @@ def test_storing_zeros_is_never_dearer_than_needed():
 
 
 def test_the_estimate_says_that_it_is_one_and_where_it_comes_from():
-    text = str(energy_estimate(models.build("lenet300"), PICTURE))
+    text = str(energy_estimate(baselines.build("lenet300"), PICTURE))
     assert re.match(r"estimate: [\d,]+ uJ a batch", text)
     assert "Horowitz 2014" in text
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
+from utils.layers import prunable, prunable_layers
 from utils.masks import hold, magnitude_masks
 from utils.models import lenet300, resnet, vgg
 from utils.quantization import (
@@ -25,7 +26,6 @@ from utils.quantization import (
     quantized,
     weight_grid,
 )
-from utils.scores import prunable, prunable_layers
 from utils.training import Recipe, evaluate, fit
 
 quickly = settings(deadline=None, max_examples=60)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from utils.baselines import baseline, to_bytes
 from utils.data import Data
 from utils.explorer import Controls, Explorer, recorded
 from utils.explorer.subject import OWN, Subject
 from utils.files import data_folder
-from utils.models import baseline, to_bytes
 
 # an even number
 ANSWERS = st.lists(st.integers(0, 15), max_size=8).map(

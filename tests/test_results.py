@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tools import results as studies
-from utils import models, results
+from utils import baselines, results
 from utils.data import Data
 from utils.files import DamagedFileError
 from utils.results import Spread
@@ -284,7 +284,7 @@ def test_a_real_run_says_how_it_was_trained(course_data, monkeypatch):
     monkeypatch.setattr(studies, "pictures", lambda: few)
     recipe, schedule = Recipe(epochs=2, batch_size=40), Cubic(0.9, updates=4)
     found = json.loads(
-        json.dumps(studies.trained(models.build("lenet300", 0), recipe, 0, schedule))
+        json.dumps(studies.trained(baselines.build("lenet300", 0), recipe, 0, schedule))
     )
     assert Recipe(**found["recipe"]) == recipe
     assert found["schedule"] == repr(Cubic(0.9, updates=4))
@@ -293,7 +293,9 @@ def test_a_real_run_says_how_it_was_trained(course_data, monkeypatch):
         and found["history"][-1] == found["validation_accuracy"]
     )
     assert 0.1 < found["validation_accuracy"] < 1
-    assert studies.trained(models.build("lenet300", 0), recipe, 0)["schedule"] is None
+    assert (
+        studies.trained(baselines.build("lenet300", 0), recipe, 0)["schedule"] is None
+    )
 
 
 # -------------------------------------------------------------------- what is committed

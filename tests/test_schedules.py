@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from utils import models, schedules, training
+from utils import baselines, schedules, training
 from utils.files import DamagedFileError
-from utils.masks import magnitude_masks, report
+from utils.layers import prunable
+from utils.masks import erdos_renyi, magnitude_masks, report
 from utils.schedules import (
     SET,
     Cubic,
@@ -21,10 +22,8 @@ from utils.schedules import (
     OneShot,
     RigL,
     Schedule,
-    erdos_renyi,
     rewire,
 )
-from utils.scores import prunable
 from utils.training import Recipe, fit
 
 KINDS = [OneShot, Iterative, Cubic, Movement, SET, RigL]
@@ -283,7 +282,7 @@ def test_erdos_renyi_shares_out_exactly_the_budget(shapes, sparsity):
 
 
 def test_erdos_renyi_leaves_small_layers_denser():
-    share = erdos_renyi(models.build("lenet300"), 0.95)
+    share = erdos_renyi(baselines.build("lenet300"), 0.95)
     assert share["fc3.weight"] < share["fc2.weight"] < share["fc1.weight"]
     density = {name: 1 - value for name, value in share.items()}
     assert density["fc1.weight"] / density["fc2.weight"] == pytest.approx(

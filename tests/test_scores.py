@@ -8,7 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils import scores
-from utils.scores import SCORES, UNIT_SCORES, Scores, prunable, sample_batches, score
+from utils.data import sample_batches
+from utils.layers import prunable
+from utils.scores import SCORES, UNIT_SCORES, Scores, score
 
 BY_NAME = [(name, False) for name in SCORES] + [(name, True) for name in UNIT_SCORES]
 NEED_PICTURES = [

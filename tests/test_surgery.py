@@ -14,13 +14,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
-import utils  # repairs the import of torchvision, which must follow  # noqa: F401
-from utils import measure, models, surgery
+from utils import baselines, measure, models, surgery
+from utils.baselines import to_bytes
 from utils.channels import follow
-from utils.models import to_bytes
 from utils.scores import UNIT_SCORES, score
+from utils.torchvision_repair import import_torchvision
 
-torchvision = pytest.importorskip("torchvision")
+torchvision = import_torchvision()
 
 # ---------------------------------------------------------------------- random networks
 
@@ -402,7 +402,7 @@ def test_grouped_convolutions_and_gates_of_torchvision(name):
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_the_networks_of_the_course(name):
-    network, pictures = models.baseline(name), torch.randn(4, 1, 28, 28)
+    network, pictures = baselines.baseline(name), torch.randn(4, 1, 28, 28)
     masks = surgery.unit_masks(network, EXAMPLE, score("l2", network, units=True), 0.3)
     small, zeroed = (
         f(network, EXAMPLE, masks) for f in (surgery.remove_units, surgery.zero_units)
@@ -419,7 +419,7 @@ def test_the_networks_of_the_course(name):
 
 @pytest.fixture
 def vgg() -> nn.Module:
-    return models.build("vgg")
+    return baselines.build("vgg")
 
 
 EXAMPLE = torch.zeros(1, 1, 28, 28)
@@ -454,7 +454,7 @@ def test_the_units_of_lowest_score_leave_exactly_as_many_as_asked(vgg):
 
 
 def test_units_tied_by_an_addition_are_judged_together():
-    network = models.build("resnet")
+    network = baselines.build("resnet")
     scores = score("l1", network, units=True)
     masks = surgery.unit_masks(network, EXAMPLE, scores, 0.25)
     tied = ["0.weight", "3.0.conv2.weight", "3.1.conv2.weight"]
@@ -608,7 +608,7 @@ def test_a_layer_that_is_called_twice_is_cut_once():
 
 
 def test_a_residual_block_leaves_whole():
-    network, pictures = models.baseline("resnet"), torch.randn(2, 1, 28, 28)
+    network, pictures = baselines.baseline("resnet"), torch.randn(2, 1, 28, 28)
     small = surgery.remove_blocks(network, EXAMPLE, ["3.1", "5.1"])
     with torch.no_grad():
         stages = [network[0:3], network[3][0], network[4], network[5][0], network[6:]]
@@ -628,7 +628,7 @@ def test_a_residual_block_leaves_whole():
 )
 def test_a_block_that_changes_the_shape_stays(names, reason):
     with pytest.raises(ValueError, match=reason):
-        surgery.remove_blocks(models.build("resnet"), EXAMPLE, names)
+        surgery.remove_blocks(baselines.build("resnet"), EXAMPLE, names)
 
 
 def test_what_takes_no_part_cannot_leave():
@@ -643,7 +643,7 @@ def test_what_takes_no_part_cannot_leave():
     [("lenet300", []), ("vgg", ["3", "10"]), ("resnet", ["3.0", "3.1", "4.1", "5.1"])],
 )
 def test_which_blocks_of_the_courses_networks_can_leave(name, blocks):
-    assert surgery.removable_blocks(models.build(name), EXAMPLE) == blocks
+    assert surgery.removable_blocks(baselines.build(name), EXAMPLE) == blocks
 
 
 def test_which_blocks_of_torchvisions_networks_can_leave():
@@ -711,7 +711,7 @@ def test_all_blocks_that_are_named_can_leave_together(kinds, seed):
 
 
 def test_the_loss_without_each_block_is_measured(batches, unchanged):
-    network = models.baseline("resnet").train()
+    network = baselines.baseline("resnet").train()
     same = unchanged(network)
     found = surgery.block_losses(network, ["3.1", "5.1"], batches)
     same()
@@ -785,7 +785,7 @@ def test_masks_that_disagree_about_an_addition_are_refused():
         ValueError,
         match=r"disagree about unit 3 of 3\.0\.conv2\.weight: it is tied to 0 outputs",
     ):
-        surgery.remove_units(models.build("resnet"), EXAMPLE, masks)
+        surgery.remove_units(baselines.build("resnet"), EXAMPLE, masks)
 
 
 def test_half_a_group_cannot_leave():
@@ -835,7 +835,7 @@ def test_a_choice_that_makes_no_sense_is_refused(vgg, choice, reason):
 
 
 def test_tied_layers_take_one_ratio():
-    network = models.build("resnet")
+    network = baselines.build("resnet")
     scores = score("l1", network, units=True)
     with pytest.raises(ValueError, match="tied to it"):
         surgery.shrink(
@@ -985,7 +985,7 @@ def test_a_width_written_into_the_code_pins_its_channels():
 
 
 def test_modes_and_gradients_stay_as_they_are():
-    network = models.build("resnet").train()
+    network = baselines.build("resnet").train()
     network[1].eval()
     network[0].weight.requires_grad = False
     small = surgery.shrink(network, EXAMPLE, score("l1", network, units=True), 0.5)

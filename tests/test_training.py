@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from utils import models, training
+from utils import baselines, models, training
 from utils.data import BLACK, Split
 from utils.models import lenet300, resnet
 from utils.training import (
     OPTIMIZERS,
-    RECIPES,
     Recipe,
     augment,
     evaluate,
@@ -110,7 +109,7 @@ def test_a_thin_residual_network_trains_without_the_layout_that_crashes_it(
     # 4 -> 6 channels by a strided 1x1 convolution
     assert training._layout(small_resnet) == torch.contiguous_format
     assert all(
-        training._layout(models.build(name)) == torch.channels_last
+        training._layout(baselines.build(name)) == torch.channels_last
         for name in models.MODELS
     )
 
@@ -436,10 +435,6 @@ def test_unknown_choices_list_the_known_ones():
         Recipe(optimizer="rmsprop")
     with pytest.raises(ValueError, match="one-cycle, constant"):
         Recipe(schedule="step")
-
-
-def test_each_network_of_the_course_has_a_recipe():
-    assert set(RECIPES) == set(models.SHIPPED)
 
 
 # ------------------------------------------------------------------------------ augment

@@ -31,20 +31,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-import utils  # repairs the import of torchvision, which must follow  # noqa: F401
 from tools import browser, responsiveness
 from utils import (
+    baselines,
     data,
     deploy,
     files,
     masks,
     measure,
-    models,
     schedules,
     surgery,
     training,
 )
-from utils.scores import prunable, prunable_layers, sample_batches, score
+from utils.data import sample_batches
+from utils.layers import prunable, prunable_layers
+from utils.scores import score
 
 SPARSITY = 0.9
 # torch needs about a minute for VGG-16
@@ -270,7 +271,7 @@ def peak_copies(name: str, way: str, threads: int) -> float | None:
 def _peak_copies_here(name: str, way: str, threads: int) -> float | None:
     torch.set_num_threads(threads)
     # so that neither thread pools nor lazy imports are counted
-    WAYS[way](models.build("vgg"))
+    WAYS[way](baselines.build("vgg"))
     model = network(name)
     size = sum(weight.nbytes for weight in prunable(model).values())
     extra = peak_extra_bytes(lambda: WAYS[way](model))
@@ -281,7 +282,7 @@ def pruning(threads: int) -> Iterator[Row]:
     """Global magnitude pruning at 90%, against torch.nn.utils.prune and against memory
     bandwidth."""
     for way in WAYS.values():
-        way(models.build("vgg"))  # warm-up
+        way(baselines.build("vgg"))  # warm-up
     source, target = torch.ones(2, LARGE)
     for name, rounds in ROUNDS.items():
         yield _prune_one(name, rounds, threads, source, target)
@@ -364,7 +365,7 @@ def cutting(threads: int) -> Iterator[Row]:
     """Half of the channels removed, against torch-pruning and against memory
     bandwidth."""
     for cut in CUTS.values():
-        cut(models.build("vgg").eval(), torch.ones(1, 1, 28, 28))  # warm-up
+        cut(baselines.build("vgg").eval(), torch.ones(1, 1, 28, 28))  # warm-up
     source, target = torch.ones(2, LARGE)
     for name, rounds in CUT_ROUNDS.items():
         yield _cut_one(name, rounds, threads, source, target)
@@ -427,17 +428,19 @@ def training_epoch(threads: int) -> Iterator[Row]:
     train, recipe = data.load().train, training.Recipe(epochs=1)
     steps = -(-len(train) // recipe.batch_size)
     # forward, and twice back
-    work = 3 * 2 * measure.macs(models.build("lenet300"), train.images[:1]) * len(train)
+    work = (
+        3 * 2 * measure.macs(baselines.build("lenet300"), train.images[:1]) * len(train)
+    )
     matrix, target = torch.ones(2, 1024, 1024)
     seconds: dict[str, list[float]] = {"ours": [], "0": [], "2": []}
     bound = []
     with tempfile.TemporaryDirectory() as folder:
         pictures = pil_dataset(Path(folder))
         # warm-up
-        training.fit(models.build("lenet300"), train[:2560], recipe, progress=False)
+        training.fit(baselines.build("lenet300"), train[:2560], recipe, progress=False)
         loader_seconds(pictures, recipe, workers=0, steps=2)
         for _ in range(3):
-            model = models.build("lenet300")
+            model = baselines.build("lenet300")
             seconds["ours"].append(
                 timed(lambda m=model: training.fit(m, train, recipe, progress=False))
             )
@@ -486,7 +489,7 @@ def loader_seconds(
 ) -> float:
     """Seconds of `steps` training steps fed by a DataLoader; starting its workers, and
     the first batch, not counted."""
-    model = models.build("lenet300").train()
+    model = baselines.build("lenet300").train()
     optimizer = training.OPTIMIZERS[recipe.optimizer](
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
@@ -538,7 +541,7 @@ def scheduled_steps(threads: int) -> Iterator[Row]:
         for name, schedule in SCHEDULES.items():
             work = partial(
                 training.fit,
-                models.build("lenet300"),
+                baselines.build("lenet300"),
                 train,
                 recipe,
                 schedule=schedule,
@@ -566,7 +569,7 @@ def evaluation(threads: int) -> Iterator[Row]:
     test = data.load().test
     matrix, target = torch.ones(2, 1024, 1024)
     for name, rounds in {"lenet300": 5, "resnet": 3, "vgg": 1}.items():
-        model = models.build(name)
+        model = baselines.build(name)
         training.evaluate(model, test[:1000])  # warm-up
         work = 2 * measure.macs(model, test.images[:1]) * len(test)
         seconds, bound = [], []
@@ -693,13 +696,13 @@ DEPLOYED = ("vgg_thin", "vgg_thin_1", "vgg_thin_2")  # three seeds
 def deployment(threads: int) -> Iterator[Row]:
     """The thin VGGs as int8 in ONNX Runtime, against the dense VGG in PyTorch, at batch
     1 and 256."""
-    pictures, dense = data.load(), models.baseline("vgg")
+    pictures, dense = data.load(), baselines.baseline("vgg")
     batches = sample_batches(pictures.train, count=4)
     sessions, bytes_ = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name in DEPLOYED:
             path = Path(folder) / "network.onnx"
-            deploy.to_onnx(models.baseline(name), pictures.test.images[:1], path)
+            deploy.to_onnx(baselines.baseline(name), pictures.test.images[:1], path)
             bytes_[name] = deploy.to_int8(path, batches, path)
             sessions[name] = deploy.Session(path, threads=threads)
     for batch, rounds, goal in ((1, 25, "15x"), (256, 5, "30x")):

@@ -13,9 +13,12 @@ from dataclasses import asdict
 import torch
 from torch import nn
 
-from utils import data, files, models, surgery, training
+from utils import baselines, data, files, surgery, training
+from utils.arguments import one_of
+from utils.baselines import BASELINES
 from utils.distillation import Teacher
-from utils.scores import prunable, score
+from utils.layers import prunable
+from utils.scores import score
 
 
 def train(name: str, threads: int, first_stage: int = 0) -> None:
@@ -28,13 +31,15 @@ def train(name: str, threads: int, first_stage: int = 0) -> None:
     """
     torch.set_num_threads(threads)
     pictures = data.load()
-    model = models.baseline(name) if first_stage else start(name)
-    stages = models.baseline_facts(name)["stages"][:first_stage] if first_stage else []
-    for number, recipe in enumerate(training.RECIPES[name][first_stage:], first_stage):
+    model = baselines.baseline(name) if first_stage else start(name)
+    stages = (
+        baselines.baseline_facts(name)["stages"][:first_stage] if first_stage else []
+    )
+    for number, recipe in enumerate(BASELINES[name].stages[first_stage:], first_stage):
         loss = _lesson(name, number)
         stages.append(
             _train_stage(
-                model, pictures, recipe, threads, SEED.get(name, 0) + number, loss
+                model, pictures, recipe, threads, BASELINES[name].seed + number, loss
             )
         )
     _keep(name, model, stages, pictures)
@@ -42,14 +47,16 @@ def train(name: str, threads: int, first_stage: int = 0) -> None:
 
 def _lesson(name: str, stage: int) -> training.Loss | None:
     """The teacher of a stage; None for the labels alone."""
-    if name not in TEMPERATURES:
+    made = BASELINES[name]
+    if made.teacher is None:
         return None
-    return Teacher(models.baseline(TEACHER), temperature=TEMPERATURES[name][stage])
+    teacher = baselines.baseline(made.teacher)
+    return Teacher(teacher, temperature=made.temperatures[stage])
 
 
 def _keep(name: str, model: nn.Module, stages: list[dict], pictures: data.Data) -> None:
     """Write the weights and the record; opens the test set."""
-    content = models.to_bytes(model)
+    content = baselines.to_bytes(model)
     folder = files.data_folder() / "baselines"
     files.write_atomically(folder / f"{name}.safetensors", content)
     facts = {
@@ -69,32 +76,14 @@ def _keep(name: str, model: nn.Module, stages: list[dict], pictures: data.Data) 
     )
 
 
-WIDER = {"vgg_half": "vgg"} | {
-    name: "vgg_half" for name in models.SHIPPED if name.startswith("vgg_thin")
-}
-TEACHER = "vgg_half"
-TEMPERATURES = {  # student: the teacher's temperature in each stage
-    "vgg_thin_taught": (4.0, 4.0, 1.0),
-    "vgg_thin_taught_1": (4.0, 4.0, 1.0),
-    "vgg_thin_taught_2": (4.0, 4.0, 1.0),
-    "vgg_thin_taught_cool": (1.0,),
-}
-# 0 for all others
-SEED = {
-    "vgg_thin_1": 1,
-    "vgg_thin_2": 2,
-    "vgg_thin_taught_1": 1,
-    "vgg_thin_taught_2": 2,
-}
-
-
 def start(name: str) -> nn.Module:
     """Where training begins: random weights, or a trained wider network without the
     filters of smallest L1 norm."""
-    target = models.build(name, SEED.get(name, 0))
-    if name not in WIDER:
+    made = BASELINES[one_of("name", name, BASELINES)]
+    target = baselines.build(name, made.seed)
+    if made.start_from is None:
         return target
-    wide = models.baseline(WIDER[name])
+    wide = baselines.baseline(made.start_from)
     layers = zip(prunable(wide).items(), prunable(target).values(), strict=True)
     ratio = {
         weight: 1 - len(small) / len(large)
@@ -150,7 +139,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "names",
         nargs="*",
-        default=list(models.SHIPPED),
+        default=list(BASELINES),
         help="networks to train; default: all",
     )
     parser.add_argument("--threads", type=int, default=2)

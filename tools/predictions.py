@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 import torch
 
+from utils.baselines import to_bytes
 from utils.explorer import Controls, recorded
 from utils.explorer.kinds import KINDS
 from utils.explorer.subject import Subject
 from utils.files import data_folder
-from utils.models import to_bytes
 
 # LeNet-300-100 answers 5,000 pictures in a thirtieth of a second
 NETWORKS = ("resnet", "vgg")

@@ -20,12 +20,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils import coding, data, deploy, files, masks, measure, models, surgery, training
+from utils import (
+    baselines,
+    coding,
+    data,
+    deploy,
+    files,
+    masks,
+    measure,
+    models,
+    surgery,
+    training,
+)
+from utils.data import sample_batches
 from utils.distillation import Teacher, soft_targets
 from utils.exercises.lab11 import noisy_labels
 from utils.quantization import plain, quantized
 from utils.schedules import SET, Cubic, Iterative, Movement, OneShot, RigL, Schedule
-from utils.scores import sample_batches, score
+from utils.scores import score
 from utils.training import Loss, Recipe
 
 SEEDS = (0, 1, 2)
@@ -93,7 +105,7 @@ def dynamic() -> Iterator[Run]:
                 "sparsity": 0.0 if method == "dense" else 0.95,
                 "seed": seed,
             }
-            start = models.build("lenet300", seed)
+            start = baselines.build("lenet300", seed)
             yield (
                 what,
                 lambda make=make, start=start, seed=seed: trained(
@@ -108,7 +120,7 @@ def _half_and_half(seed: int) -> dict:
     """Half of the epochs dense, the other half pruned; each half with its own rise and
     fall of the learning rate."""
     model, half = (
-        models.build("lenet300", seed),
+        baselines.build("lenet300", seed),
         replace(DYNAMIC, epochs=DYNAMIC.epochs // 2),
     )
     first = trained(model, half, seed)
@@ -143,7 +155,7 @@ def recovery() -> Iterator[Run]:
                 yield (
                     what,
                     lambda schedule=schedule, recipe=recipe, seed=seed: trained(
-                        models.baseline("lenet300"), recipe, seed, schedule
+                        baselines.baseline("lenet300"), recipe, seed, schedule
                     ),
                 )
 
@@ -166,7 +178,7 @@ def tuning() -> Iterator[Run]:
                 yield (
                     what,
                     lambda make=make, epochs=epochs, seed=seed: trained(
-                        models.baseline("lenet300"),
+                        baselines.baseline("lenet300"),
                         make(epochs),
                         seed,
                         OneShot(0.95, begin=0.0),
@@ -194,7 +206,7 @@ def tickets() -> Iterator[Run]:
 
 @cache
 def _trained_dense(seed: int) -> nn.Module:
-    model = models.build("lenet300", seed)
+    model = baselines.build("lenet300", seed)
     trained(model, TICKET, seed)
     return model
 
@@ -245,15 +257,15 @@ def _small_dense(sparsity: float, seed: int) -> tuple[nn.Module, None]:
 
 STARTS: dict[str, Callable] = {
     "ticket: first weights again": lambda s, seed: (
-        models.build("lenet300", seed),
+        baselines.build("lenet300", seed),
         _winning(s, seed),
     ),
     "same mask, new random weights": lambda s, seed: (
-        models.build("lenet300", seed + 100),
+        baselines.build("lenet300", seed + 100),
         _winning(s, seed),
     ),
     "mask shuffled in each layer": lambda s, seed: (
-        models.build("lenet300", seed),
+        baselines.build("lenet300", seed),
         _shuffled(s, seed),
     ),
     "small dense network": _small_dense,
@@ -302,7 +314,7 @@ def structured() -> Iterator[Run]:
     for kind, make in kinds.items():
         yield (
             {"kind": kind, "seed": 0},
-            lambda make=make: _structured(*make(models.baseline("resnet"))),
+            lambda make=make: _structured(*make(baselines.baseline("resnet"))),
         )
 
 
@@ -339,7 +351,7 @@ class _Remembered:
 
 @cache
 def _remembered(name: str) -> _Remembered:
-    return _Remembered(models.baseline(name).to(memory_format=torch.channels_last))
+    return _Remembered(baselines.baseline(name).to(memory_format=torch.channels_last))
 
 
 class _Taught:
@@ -385,7 +397,8 @@ def _smoothing(temperature: float, seed: int) -> _Taught:
     probability, the others share."""
     train = pictures().train
     softened = soft_targets(
-        training.predict_logits(models.baseline("lenet300"), train.images), temperature
+        training.predict_logits(baselines.baseline("lenet300"), train.images),
+        temperature,
     )
     label = softened.gather(1, train.labels[:, None]).mean()
     gap = temperature * (9 * label / (1 - label)).log()
@@ -432,7 +445,7 @@ def distillation() -> Iterator[Run]:
 def _taught(method: str, sparsity: float, temperature: float | None, seed: int) -> dict:
     loss = LESSONS[method](temperature, seed) if temperature else None
     return trained(
-        models.baseline("lenet300"), SHORT, seed, Cubic(sparsity, end=0.6), loss=loss
+        baselines.baseline("lenet300"), SHORT, seed, Cubic(sparsity, end=0.6), loss=loss
     )
 
 
@@ -481,8 +494,8 @@ def _deep_compression(seed: int) -> dict:
     The test set is opened once, for the final network.
     """
     model, teacher = (
-        models.baseline("lenet300"),
-        Teacher(models.baseline("lenet300"), temperature=1.0),
+        baselines.baseline("lenet300"),
+        Teacher(baselines.baseline("lenet300"), temperature=1.0),
     )
     first = trained(model, PRUNE_94, seed, Cubic(0.94, end=0.6), loss=teacher)
     shared = coding.share_weights(model, SHARED_BITS)
@@ -531,7 +544,7 @@ def _on_grid(model: nn.Module, bits: int) -> nn.Module:
 
 def _trained_on_grid(bits: int, seed: int) -> dict:
     """Quantization-aware training, no pruning."""
-    model = _on_grid(models.baseline("lenet300"), bits)
+    model = _on_grid(baselines.baseline("lenet300"), bits)
     found = {"rounded_accuracy": _accuracy(model)}
     return found | _joined(
         trained(model, HALF_WAY, seed), trained(model, HALF_WAY, seed + 100)
@@ -545,7 +558,7 @@ def _held(model: nn.Module, mask: masks.Masks, seed: int) -> dict:
 
 def _pruned_only(bits: int, seed: int) -> dict:
     """The reference in 32 bits: pruned at once, trained twice with the mask held."""
-    model = models.baseline("lenet300")
+    model = baselines.baseline("lenet300")
     mask = masks.magnitude_masks(model, 0.9)
     return _joined(_held(model, mask, seed), _held(model, mask, seed + 100)) | _zeros(
         model
@@ -555,7 +568,7 @@ def _pruned_only(bits: int, seed: int) -> dict:
 def _prune_then_quantize(bits: int, seed: int) -> dict:
     """Pruned at once and fine-tuned in float; then on the grid, and trained there with
     the mask held."""
-    model = models.baseline("lenet300")
+    model = baselines.baseline("lenet300")
     mask = masks.magnitude_masks(model, 0.9)
     first = _held(model, mask, seed)
     model = _on_grid(model, bits)
@@ -565,7 +578,7 @@ def _prune_then_quantize(bits: int, seed: int) -> dict:
 def _quantize_then_prune(bits: int, seed: int) -> dict:
     """Trained on the grid; then pruned by what lies on it (many weights have one
     magnitude), and trained on there."""
-    model = _on_grid(models.baseline("lenet300"), bits)
+    model = _on_grid(baselines.baseline("lenet300"), bits)
     first = trained(model, HALF_WAY, seed)
     mask = masks.magnitude_masks(plain(model), 0.9)
     return _joined(first, _held(model, mask, seed + 100)) | _zeros(plain(model))
@@ -646,7 +659,7 @@ def few_pictures(setting: str, seed: int) -> tuple[data.Split, Tensor]:
 @cache
 def _dense_of(setting: str, seed: int) -> tuple[nn.Module, dict]:
     """The first half of the training, dense."""
-    model = models.build("lenet300", seed)
+    model = baselines.build("lenet300", seed)
     return model, trained(model, FEW, seed, train=few_pictures(setting, seed)[0])
 
 
@@ -661,7 +674,7 @@ def _overfitted_and_pruned(setting: str, sparsity: float, seed: int) -> dict:
 
 def _decayed(setting: str, seed: int) -> dict:
     """As long in one go, dense, with 300 times the weight decay."""
-    model, few = models.build("lenet300", seed), few_pictures(setting, seed)
+    model, few = baselines.build("lenet300", seed), few_pictures(setting, seed)
     recipe = replace(FEW, epochs=2 * FEW.epochs, weight_decay=3.0)
     return trained(model, recipe, seed, train=few[0]) | _learned(model, *few)
 
@@ -686,7 +699,7 @@ def _fraction(true: Tensor) -> float:
 
 @cache
 def _all_dense(seed: int) -> nn.Module:
-    model = models.build("lenet300", seed)
+    model = baselines.build("lenet300", seed)
     training.fit(model, pictures().train, ALL_FIRST, seed=seed, progress=False)
     return model
 
@@ -719,7 +732,7 @@ def _deployed(name: str) -> dict:
     batches = sample_batches(pictures().train, count=4)
     with tempfile.TemporaryDirectory() as folder:
         fp32, int8 = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        deploy.to_onnx(models.baseline(name), EXAMPLE, fp32)
+        deploy.to_onnx(baselines.baseline(name), EXAMPLE, fp32)
         size = deploy.to_int8(fp32, batches, int8)
         session = deploy.Session(int8)
         return {

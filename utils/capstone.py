@@ -30,7 +30,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from utils import data, measure, models
+from utils import baselines, data, measure
 from utils.deploy import LARGEST, Budget, Cost, Session, read_onnx
 from utils.files import DamagedFileError, data_folder, write_atomically
 
@@ -267,7 +267,7 @@ def points(cost: Cost) -> float:
     """One point for each halving of the bytes, one for each halving of the time; a
     tenth of a point of accuracy below the dense network costs nothing up to five of
     them, and one point each from there on."""
-    facts = models.baseline_facts(DENSE)
+    facts = baselines.baseline_facts(DENSE)
     lost = 100 * (facts["test_accuracy"] - cost.accuracy)
     gained = math.log2(4 * facts["parameters"] / cost.bytes) + math.log2(cost.speedup)
     return round(gained - 10 * max(0.0, lost - 0.5), 2)
@@ -553,7 +553,7 @@ def _limit_memory() -> None:
 
 def _main(path: str) -> None:
     _limit_memory()
-    test, dense = data.load().test, models.baseline(DENSE)
+    test, dense = data.load().test, baselines.baseline(DENSE)
     _say(started=True)
     try:
         found = examine(

@@ -16,8 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from utils.models import eval_mode
-from utils.scores import prunable_layers
+from utils.layers import eval_mode, prunable_layers
 
 # the number of what cannot leave: the picture's channels and the network's outputs
 FIXED = 0

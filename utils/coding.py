@@ -40,7 +40,7 @@ from utils.huffman import (
     stream_bytes,
     write_stream,
 )
-from utils.scores import prunable
+from utils.layers import prunable
 
 # ----------------------------------------------------------------------- shared weights
 

@@ -1,24 +1,21 @@
 """Fashion-MNIST as tensors: 55,000 training, 5,000 validation and 10,000 test pictures
 of clothes.
 
-Built in lessons/01_baseline. The four published files lie in data/FashionMNIST/raw;
-torchvision reads them.
+Built in lessons/01_baseline. The four published files lie in data/FashionMNIST/raw.
 """
 
 import functools
-import os
-import shutil
-import tempfile
+import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import platformdirs
+import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets import FashionMNIST
 
-from utils.files import data_folder, sha256, verify
+from utils.files import data_folder, verify
 
 CLASSES = (
     "T-shirt",
@@ -48,20 +45,6 @@ PUBLISHED = {
     ),
     "t10k-labels-idx1-ubyte.gz": (
         "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
-    ),
-}
-UNPACKED = {
-    "train-images-idx3-ubyte": (
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
-    ),
-    "train-labels-idx1-ubyte": (
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
-    ),
-    "t10k-images-idx3-ubyte": (
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
-    ),
-    "t10k-labels-idx1-ubyte": (
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
     ),
 }
 REPAIR = (
@@ -96,6 +79,10 @@ class Data(NamedTuple):
     test: Split
 
 
+# pictures [n, 1, 28, 28] and their labels [n]
+Batches = Sequence[tuple[Tensor, Tensor]]
+
+
 def load(folder: Path | str | None = None) -> Data:
     """All of Fashion-MNIST in memory (220 MB), verified; the second call in one process
     returns the same tensors.
@@ -109,19 +96,34 @@ def load(folder: Path | str | None = None) -> Data:
     return _load(Path(folder).expanduser().resolve() if folder else data_folder())
 
 
+def forget() -> None:
+    """Free the pictures that `load` remembers; the next call reads them anew."""
+    _load.cache_clear()
+
+
 @functools.lru_cache(maxsize=1)
 def _load(folder: Path) -> Data:
     raw = folder / "FashionMNIST" / "raw"
     for name, expected in PUBLISHED.items():
         verify(raw / name, expected, REPAIR)
-    unpacked = _unpacked(raw)
-    train, test = (FashionMNIST(unpacked, train=part) for part in (True, False))
-    chosen = validation_positions(train.targets)
-    rest = torch.ones(len(train.targets), dtype=torch.bool).index_fill(0, chosen, False)
-    everything = Split(normalise(train.data), train.targets)
-    return Data(
-        everything[rest], everything[chosen], Split(normalise(test.data), test.targets)
+    train = Split(*_read(raw, "train"))
+    chosen = validation_positions(train.labels)
+    rest = torch.ones(len(train), dtype=torch.bool).index_fill(0, chosen, False)
+    return Data(train[rest], train[chosen], Split(*_read(raw, "t10k")))
+
+
+def _read(raw: Path, part: str) -> tuple[Tensor, Tensor]:
+    """Normalised pictures and labels of a part, from its verified idx files: a header,
+    then one byte a pixel or label."""
+    pixels, labels = (
+        np.frombuffer(gzip.decompress((raw / name).read_bytes()), np.uint8, offset=skip)
+        for name, skip in (
+            (f"{part}-images-idx3-ubyte.gz", 16),
+            (f"{part}-labels-idx1-ubyte.gz", 8),
+        )
     )
+    images = torch.from_numpy(pixels.reshape(-1, 28, 28).copy())  # [n, 28, 28]
+    return normalise(images), torch.from_numpy(labels.astype(np.int64))
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -143,59 +145,22 @@ def validation_positions(labels: Tensor) -> Tensor:
     return torch.stack(last, dim=1).flatten()
 
 
-def _unpacked(raw: Path) -> Path:
-    """A root that torchvision can read: the verified .gz files, unpacked once into the
-    user's cache.
+def sample_batches(
+    train: Split, count: int, batch_size: int = 256, seed: int = 0
+) -> list[tuple[Tensor, Tensor]]:
+    """`count` batches of different pictures drawn at random from the training set.
 
-    Unpacking happens in a folder of this process's own, which is then renamed: two
-    processes at once do not meet.
+    Raises:
+        ValueError: the training set holds fewer than `count * batch_size` pictures.
     """
-    root = _cache_folder() / "fashion-mnist"
-    if _is_whole(root):
-        return root
-    with tempfile.TemporaryDirectory(
-        dir=root.parent, ignore_cleanup_errors=True
-    ) as scratch:
-        own = Path(scratch) / "root"
-        (own / "FashionMNIST" / "raw").mkdir(parents=True)
-        for name in PUBLISHED:
-            shutil.copyfile(raw / name, own / "FashionMNIST" / "raw" / name)
-        # downloads nothing: finds the files, checks their MD5, unpacks
-        FashionMNIST(own, download=True)
-        for name in PUBLISHED:
-            (own / "FashionMNIST" / "raw" / name).unlink()
-        if not _is_whole(root):  # else another process was faster
-            shutil.rmtree(root, ignore_errors=True)  # a damaged copy
-            try:
-                own.rename(root)
-            except OSError:
-                if not _is_whole(root):
-                    raise
-    return root
-
-
-def _is_whole(root: Path) -> bool:
-    raw = root / "FashionMNIST" / "raw"
-    return all(
-        (raw / name).is_file() and sha256(raw / name) == expected
-        for name, expected in UNPACKED.items()
-    )
-
-
-def _cache_folder() -> Path:
-    """A folder this user may write to: `PRUNING_CACHE`, the user's cache folder, or the
-    temporary folder."""
-    wanted = os.environ.get("PRUNING_CACHE") or platformdirs.user_cache_path(
-        "pruning-course"
-    )
-    folder = Path(wanted).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError:
-        folder = (
-            Path(tempfile.gettempdir())
-            / f"pruning-course-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    if min(count, batch_size) < 1 or not count * batch_size <= len(train):
+        raise ValueError(
+            f"count={count} batches of batch_size={batch_size} need"
+            f" {count * batch_size:,} pictures; give between 1 and {len(train):,}."
         )
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[
+        : count * batch_size
+    ]
+    return [
+        (train.images[index], train.labels[index]) for index in order.split(batch_size)
+    ]

@@ -24,10 +24,10 @@ from google.protobuf.message import Message
 from onnxruntime import quantization
 from torch import Tensor, nn
 
+from utils.data import Batches
 from utils.files import DamagedFileError, write_atomically
-from utils.models import eval_mode
+from utils.layers import eval_mode
 from utils.quantization import calibration_pictures
-from utils.scores import Batches
 from utils.training import predict_logits
 
 INPUT, OUTPUT = "pictures", "outputs"  # names in the file

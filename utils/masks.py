@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from utils.scores import prunable
+from utils.layers import prunable
 
 # scores looked at to bracket the threshold; with fewer scores than that, all are
 # candidates
@@ -178,6 +178,41 @@ def report(masks: Mapping[str, Tensor]) -> list[LayerSparsity]:
         *rows,
         LayerSparsity("all", sum(r.weights for r in rows), sum(r.kept for r in rows)),
     ]
+
+
+def erdos_renyi(model: nn.Module, sparsity: float) -> dict[str, float]:
+    """The sparsity of each layer, by parameter name, such that all together have
+    `sparsity` exactly.
+
+    A layer's density is proportional to (sum of its weight's dimensions) / (their
+    product), at most 1: small layers stay denser (Evci et al. 2020,
+    "Erdos-Renyi-Kernel"; Mocanu et al. 2018).
+    """
+    weights = prunable(model)
+    total = sum(weight.numel() for weight in weights.values())
+    budget = total - round(check_sparsity(sparsity) * total)
+    raw = {name: sum(weight.shape) / weight.numel() for name, weight in weights.items()}
+    kept: dict[str, int] = {}
+    # layers that would be more than dense become dense, and the others share the rest
+    while len(kept) < len(weights):
+        free = {
+            name: raw[name] * weights[name].numel()
+            for name in weights
+            if name not in kept
+        }
+        scale = (budget - sum(kept.values())) / sum(free.values())
+        full = {name: weights[name].numel() for name in free if scale * raw[name] >= 1}
+        kept |= full or {
+            name: max(1, int(scale * share)) for name, share in free.items()
+        }
+    # what rounding left over
+    for name in sorted(weights, key=lambda name: -weights[name].numel()):
+        room = min(
+            max(budget - sum(kept.values()), 1 - kept[name]),
+            weights[name].numel() - kept[name],
+        )
+        kept[name] += room
+    return {name: 1 - kept[name] / weights[name].numel() for name in weights}
 
 
 def check_sparsity(sparsity: float, name: str = "sparsity") -> float:

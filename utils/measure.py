@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.models import State, eval_mode, to_bytes, watching
-from utils.scores import prunable, prunable_layers
+from utils.baselines import State, to_bytes
+from utils.layers import eval_mode, prunable, prunable_layers, watching
 
 # ------------------------------------------------------------------------------ counted
 

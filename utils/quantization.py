@@ -26,8 +26,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from utils.models import eval_mode, watching
-from utils.scores import Batches, prunable, prunable_layers
+from utils.data import Batches
+from utils.layers import eval_mode, prunable, prunable_layers, watching
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from utils.layers import prunable
 from utils.masks import (
     Masks,
     check_sparsity,
+    erdos_renyi,
     hold,
     magnitude_masks,
     masks_from_scores,
     report,
 )
-from utils.scores import prunable
 
 
 @dataclass
@@ -336,38 +337,3 @@ def _top(values: Tensor, count: int, total: int) -> Tensor:
     return masks_from_scores({"all": values}, 1 - count / total, allow_empty=True)[
         "all"
     ]
-
-
-def erdos_renyi(model: nn.Module, sparsity: float) -> dict[str, float]:
-    """The sparsity of each layer, by parameter name, such that all together have
-    `sparsity` exactly.
-
-    A layer's density is proportional to (sum of its weight's dimensions) / (their
-    product), at most 1: small layers stay denser (Evci et al. 2020,
-    "Erdos-Renyi-Kernel"; Mocanu et al. 2018).
-    """
-    weights = prunable(model)
-    total = sum(weight.numel() for weight in weights.values())
-    budget = total - round(check_sparsity(sparsity) * total)
-    raw = {name: sum(weight.shape) / weight.numel() for name, weight in weights.items()}
-    kept: dict[str, int] = {}
-    # layers that would be more than dense become dense, and the others share the rest
-    while len(kept) < len(weights):
-        free = {
-            name: raw[name] * weights[name].numel()
-            for name in weights
-            if name not in kept
-        }
-        scale = (budget - sum(kept.values())) / sum(free.values())
-        full = {name: weights[name].numel() for name in free if scale * raw[name] >= 1}
-        kept |= full or {
-            name: max(1, int(scale * share)) for name, share in free.items()
-        }
-    # what rounding left over
-    for name in sorted(weights, key=lambda name: -weights[name].numel()):
-        room = min(
-            max(budget - sum(kept.values()), 1 - kept[name]),
-            weights[name].numel() - kept[name],
-        )
-        kept[name] += room
-    return {name: 1 - kept[name] / weights[name].numel() for name in weights}

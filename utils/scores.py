@@ -9,17 +9,14 @@ A *unit* is a neuron of a linear layer or a filter of a convolution: a row of th
 tensor, `weight[unit]`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.data import Split
-from utils.models import eval_mode, watching
-
-# pictures [n, 1, 28, 28] and their labels [n]
-Batches = Sequence[tuple[Tensor, Tensor]]
+from utils.data import Batches
+from utils.layers import eval_mode, prunable, prunable_layers, watching
 
 
 class Scores(dict[str, Tensor]):
@@ -38,56 +35,6 @@ class Scores(dict[str, Tensor]):
 
 
 Score = Callable[[nn.Module, Batches], Scores]
-
-
-def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that pruning considers: those of linear and convolutional layers, by
-    parameter name; no biases.
-
-    Raises:
-        ValueError: the model has no such layer.
-    """
-    layers = {
-        f"{name}.weight" if name else "weight": m.weight
-        for name, m in prunable_layers(model).items()
-    }
-    if not layers:
-        raise ValueError(
-            f"model ({type(model).__name__}) has nothing to prune: no Linear or Conv"
-            " layer with weights."
-        )
-    return layers
-
-
-def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The linear and convolutional layers by module name."""
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, kinds)
-    }
-
-
-def sample_batches(
-    train: Split, count: int, batch_size: int = 256, seed: int = 0
-) -> list[tuple[Tensor, Tensor]]:
-    """`count` batches of different pictures drawn at random from the training set.
-
-    Raises:
-        ValueError: the training set holds fewer than `count * batch_size` pictures.
-    """
-    if min(count, batch_size) < 1 or not count * batch_size <= len(train):
-        raise ValueError(
-            f"count={count} batches of batch_size={batch_size} need"
-            f" {count * batch_size:,} pictures; give between 1 and {len(train):,}."
-        )
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[
-        : count * batch_size
-    ]
-    return [
-        (train.images[index], train.labels[index]) for index in order.split(batch_size)
-    ]
 
 
 def score(

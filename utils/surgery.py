@@ -16,9 +16,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from utils.channels import FIXED, Channels, follow, is_grouped
+from utils.layers import eval_mode, prunable_layers, watching
 from utils.masks import Masks, check_sparsity
-from utils.models import eval_mode, watching
-from utils.scores import prunable_layers
 
 
 def unit_masks(

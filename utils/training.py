@@ -7,7 +7,7 @@ and shifts are done for the whole batch at once. `make bench` prints what that g
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from utils.data import BLACK, Split
 from utils.files import DamagedFileError, write_atomically
-from utils.models import eval_mode
+from utils.layers import eval_mode
 
 
 @dataclass(frozen=True)
@@ -83,36 +83,6 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": lambda parameters, **options: torch.optim.SGD(
         parameters, momentum=0.9, nesterov=True, **options
     ),
-}
-
-_CONVOLUTIONAL = Recipe(
-    epochs=10,
-    batch_size=64,
-    optimizer="sgd",
-    learning_rate=0.05,
-    weight_decay=5e-4,
-    shift=2,
-    bf16=True,
-)
-_LONG = replace(
-    _CONVOLUTIONAL, epochs=20, learning_rate=0.1, weight_decay=2e-4, shift=1
-)
-_AGAIN = replace(_LONG, epochs=4, learning_rate=0.03)
-_UNSHIFTED = replace(_AGAIN, shift=0)  # the last epochs on pictures as they will come
-_THIN, _TAUGHT = [_LONG, _UNSHIFTED], [_LONG, _AGAIN, _UNSHIFTED]
-# how `make checkpoints` trains each network: the stages, one after another
-RECIPES: dict[str, list[Recipe]] = {
-    "lenet300": [Recipe(epochs=20, learning_rate=3e-3)],
-    "vgg": [_CONVOLUTIONAL, replace(_CONVOLUTIONAL, epochs=4, learning_rate=0.02)],
-    "resnet": [replace(_CONVOLUTIONAL, epochs=12)],
-    "vgg_half": [replace(_CONVOLUTIONAL, epochs=12)],
-    "vgg_thin": _THIN,
-    "vgg_thin_1": _THIN,
-    "vgg_thin_2": _THIN,
-    "vgg_thin_taught": _TAUGHT,
-    "vgg_thin_taught_1": _TAUGHT,
-    "vgg_thin_taught_2": _TAUGHT,
-    "vgg_thin_taught_cool": [_LONG],
 }
 
 

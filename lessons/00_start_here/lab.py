@@ -20,11 +20,11 @@
 # against their published checksums.
 
 # %%
-from utils import data, measure, models, plots
+from utils import baselines, data, measure, plots
 from utils.lab import check, claim, finish, predict, quiz
 
 pictures = data.load()
-network = models.baseline("lenet300")
+network = baselines.baseline("lenet300")
 print(
     f"{len(pictures.train):,} pictures to train, {len(pictures.validation):,} to"
     f" choose, {len(pictures.test):,} to test"

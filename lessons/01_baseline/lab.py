@@ -21,7 +21,7 @@
 # the end.
 
 # %%
-from utils import data
+from utils import baselines, data
 
 pictures = data.load()
 for name, split in pictures._asdict().items():
@@ -36,7 +36,7 @@ for name, split in pictures._asdict().items():
 # %%
 from utils import models
 
-network = models.build("lenet300", seed=1)
+network = baselines.build("lenet300", seed=1)
 print(network)
 
 # %% [markdown]
@@ -143,7 +143,7 @@ claim(
 # %%
 KEEP = False
 if KEEP:
-    models.keep_baseline(network, "lenet300")
+    baselines.keep_baseline(network, "lenet300")
 
 # %% [markdown]
 # ## How sure are we of the accuracy?
@@ -157,7 +157,7 @@ if KEEP:
 short = Recipe(epochs=2, learning_rate=3e-3)
 by_seed = {}
 for seed in (1, 2, 3):
-    twin = models.build("lenet300", seed=seed)
+    twin = baselines.build("lenet300", seed=seed)
     by_seed[f"seed {seed}"] = fit(
         twin, pictures.train, short, validation=pictures.validation, seed=seed
     ).validation_accuracy[-1]
@@ -234,7 +234,7 @@ conv_macs = check(conv_macs)
 from utils import measure
 
 one = pictures.validation.images[:1]
-vgg = models.build("vgg")
+vgg = baselines.build("vgg")
 second = conv_macs(filters=64, inputs=64, kernel=3, height=28, width=28)
 print(f"second convolution: {second:,} MACs, {64 * 64 * 9:,} weights")
 print(
@@ -254,7 +254,7 @@ claim(
 
 # %%
 for name in models.MODELS:
-    model = models.build(name)
+    model = baselines.build(name)
     print(
         f"{name:9} {measure.parameters(model):9,} parameters"
         f" {measure.macs(model, one):12,} MACs"

@@ -15,11 +15,11 @@
 # That is slow, but LeNet is small.
 
 # %%
-from utils import data, models, plots, scores
+from utils import baselines, data, plots, scores
 from utils.lab import check, claim, finish, predict, quiz
 
 pictures = data.load()
-network = models.baseline("lenet300")
+network = baselines.baseline("lenet300")
 
 # %% [markdown]
 # ## The truth, neuron by neuron
@@ -153,7 +153,7 @@ guess_gradient = predict(
 # set.
 
 # %%
-batches = scores.sample_batches(pictures.train, count=10)
+batches = data.sample_batches(pictures.train, count=10)
 found = {
     name: scores.score(name, network, batches, units=True)
     for name in ("l2", "gradient", "taylor", "random")
@@ -196,7 +196,7 @@ from utils.training import Recipe, fit
 
 networks = [network]
 for seed in (1, 2):
-    twin = models.build("lenet300", seed=seed)
+    twin = baselines.build("lenet300", seed=seed)
     fit(twin, pictures.train, Recipe(epochs=3, learning_rate=3e-3), seed=seed)
     networks.append(twin)
 
@@ -206,7 +206,7 @@ correlations = {name: [] for name in names}
 for candidate in networks:
     true = loss_increase_without_each(candidate, pictures.train[:10000])
     for draw in range(3):
-        sample = scores.sample_batches(pictures.train, count=5, seed=draw)
+        sample = data.sample_batches(pictures.train, count=5, seed=draw)
         for name in names:
             guess = scores.score(name, candidate, sample, units=True)["fc1.weight"]
             correlations[name].append(rank_correlation(guess, true))

@@ -11,11 +11,11 @@
 #   on the left) has the idea in pictures.
 
 # %%
-from utils import data, masks, measure, models, plots, training
+from utils import baselines, data, masks, measure, plots, training
 from utils.lab import check, claim, finish, predict, quiz
 
 pictures = data.load()
-network = models.baseline("lenet300")
+network = baselines.baseline("lenet300")
 
 # %% [markdown]
 # ## A threshold
@@ -294,7 +294,7 @@ held_step = check(held_step)
 import torch
 from torch.nn import functional as F
 
-from utils.scores import sample_batches
+from utils.data import sample_batches
 
 
 def zeros_during_training(step):

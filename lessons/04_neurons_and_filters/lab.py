@@ -19,13 +19,13 @@ import copy
 
 import torch
 
-from utils import data, masks, measure, models, plots, surgery, training
+from utils import baselines, data, masks, measure, plots, surgery, training
 from utils.lab import check, claim, finish, predict, quiz
 from utils.scores import score, unit_random
 
 pictures = data.load()
 picture = pictures.validation.images[:1]
-lenet = models.baseline("lenet300")
+lenet = baselines.baseline("lenet300")
 
 # %% [markdown]
 # ## What belongs to a neuron?
@@ -261,7 +261,7 @@ claim("The L1 norm beats each of three random draws", norm - max(chance), at_lea
 # The VGG's first layer has 64 filters of 3 x 3.
 
 # %%
-vgg = models.baseline("vgg")
+vgg = baselines.baseline("vgg")
 norms = score("l1", vgg, units=True)["0.weight"]
 order = norms.argsort(descending=True)
 
@@ -421,7 +421,7 @@ guess_accuracy = predict(
 )
 
 # %%
-tuned = models.baseline("vgg_half")
+tuned = baselines.baseline("vgg_half")
 some = pictures.validation[:1000]
 accuracy = {
     "dense": training.evaluate(vgg, some),
@@ -467,7 +467,7 @@ claim(
 
 # %%
 recorded = {
-    name: models.baseline_facts(name)["validation_accuracy"]
+    name: baselines.baseline_facts(name)["validation_accuracy"]
     for name in ("vgg", "vgg_half")
 }
 print(", ".join(f"{name} {value:.2%}" for name, value in recorded.items()))

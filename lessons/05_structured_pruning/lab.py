@@ -14,13 +14,13 @@ import copy
 
 import torch
 
-from utils import data, masks, measure, models, plots, results, surgery, training
+from utils import baselines, data, masks, measure, plots, results, surgery, training
 from utils.lab import check, claim, finish, predict, quiz
 from utils.scores import score
 
 pictures = data.load()
 picture = pictures.validation.images[:1]
-resnet = models.baseline("resnet")
+resnet = baselines.baseline("resnet")
 
 # %% [markdown]
 # ## An addition ties channels
@@ -108,7 +108,7 @@ def work_left(ratio):
 work_left = check(work_left)
 
 # %%
-vgg = models.baseline("vgg")
+vgg = baselines.baseline("vgg")
 norms = score("l1", vgg, units=True)
 ratios = [0.0, 0.125, 0.2, 0.25, 0.3, 0.375, 0.4, 0.5, 0.6, 0.625, 0.7, 0.75]
 # `shrink` chooses units and removes them

@@ -17,7 +17,7 @@
 # %%
 import torch
 
-from utils import data, masks, measure, models, plots, results, schedules, training
+from utils import baselines, data, masks, measure, plots, results, schedules, training
 from utils.lab import check, claim, finish, predict, quiz
 
 pictures = data.load()
@@ -97,7 +97,7 @@ class MyCubic(schedules.Schedule):
 def watched(schedule, epochs=3):
     """Train LeNet with a schedule; its validation accuracy, and the number of weights
     that are there after each step."""
-    network, alive = models.build("lenet300", seed=0), []
+    network, alive = baselines.build("lenet300", seed=0), []
 
     def count():
         alive.append(sum(int(mask.sum()) for mask in schedule.masks.values()))
@@ -260,7 +260,7 @@ def take_picture():
 
 step = itertools.count()
 history = training.fit(
-    models.build("lenet300"),
+    baselines.build("lenet300"),
     pictures.train,
     training.Recipe(epochs=2),
     schedule=schedule,
@@ -453,7 +453,7 @@ print(
 from torch.nn.utils import prune
 
 each_time = 1 - 0.05 ** (1 / 5)
-network = models.build("lenet300")
+network = baselines.build("lenet300")
 layers = [(network.fc1, "weight"), (network.fc2, "weight"), (network.fc3, "weight")]
 for _ in range(5):
     prune.global_unstructured(

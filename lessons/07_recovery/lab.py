@@ -18,21 +18,22 @@ import copy
 import torch
 
 from utils import (
+    baselines,
     data,
     masks,
     measure,
-    models,
     plots,
     results,
     schedules,
     surgery,
     training,
 )
+from utils.data import sample_batches
 from utils.lab import check, claim, finish, predict, quiz
-from utils.scores import sample_batches, score
+from utils.scores import score
 
 pictures = data.load()
-lenet = models.baseline("lenet300")
+lenet = baselines.baseline("lenet300")
 dense = training.evaluate(lenet, pictures.validation)
 
 # %% [markdown]
@@ -43,7 +44,7 @@ dense = training.evaluate(lenet, pictures.validation)
 # smaller sums than BatchNorm was told to expect.
 
 # %%
-vgg = models.baseline("vgg")
+vgg = baselines.baseline("vgg")
 some = pictures.validation[:1000]
 pruned = surgery.shrink(vgg, some.images[:1], score("l1", vgg, units=True), 0.25)
 accuracy = {
@@ -243,7 +244,7 @@ lost = {
     s: (
         100
         * (
-            models.baseline_facts("lenet300")["validation_accuracy"]
+            baselines.baseline_facts("lenet300")["validation_accuracy"]
             - study[methods[3]][s].mean
         )
     )
@@ -378,7 +379,7 @@ guess_ticket = predict(
 )
 
 # %% tags=["nbval-ignore-output"]
-first = models.build("lenet300", seed=7)
+first = baselines.build("lenet300", seed=7)
 grown = copy.deepcopy(first)
 training.fit(grown, pictures.train, training.Recipe(epochs=3))
 winning = masks.magnitude_masks(grown, 0.95)

@@ -21,23 +21,23 @@ from pathlib import Path
 import torch
 
 from utils import (
+    baselines,
     coding,
     data,
     deploy,
     masks,
     measure,
-    models,
     plots,
     quantization,
     results,
     schedules,
     training,
 )
+from utils.data import sample_batches
 from utils.lab import check, claim, finish, predict, quiz
-from utils.scores import sample_batches
 
 pictures = data.load()
-lenet = models.baseline("lenet300")
+lenet = baselines.baseline("lenet300")
 dense = training.evaluate(lenet, pictures.validation)
 calibration = sample_batches(pictures.train, count=4)
 folder = Path(tempfile.mkdtemp())
@@ -306,7 +306,7 @@ guess_four = predict(
 )
 
 # %%
-vgg = models.baseline("vgg_half")
+vgg = baselines.baseline("vgg_half")
 few = pictures.validation[:200]
 few_batches = sample_batches(pictures.train, count=1, batch_size=128)
 by_width = {
@@ -405,7 +405,7 @@ claim("and less than 3 points are still lost", 100 * (dense - learned), at_most=
 # With four epochs, three seeds each, from the study:
 
 # %%
-baseline = models.baseline_facts("lenet300")
+baseline = baselines.baseline_facts("lenet300")
 for bits in (3, 4):
     after = results.spread("quantization", method="quantized", bits=bits)
     just_rounded = results.spread(
@@ -802,7 +802,7 @@ claim("Huffman-coded: at least 65 times", 1_066_440 / stages["huffman"], at_leas
 size = coding.save_compressed(
     network, folder / "lenet.pruned", shared=shared, other="float16"
 )
-loaded = models.build("lenet300")
+loaded = baselines.build("lenet300")
 coding.load_compressed(folder / "lenet.pruned", loaded)
 with torch.no_grad():
     for layer in (network.fc1, network.fc2, network.fc3):

@@ -19,11 +19,11 @@ import copy
 import torch
 from torch.nn import functional as F
 
-from utils import data, measure, models, plots, results, schedules, training
+from utils import baselines, data, measure, plots, results, schedules, training
 from utils.lab import check, claim, finish, predict, quiz
 
 pictures = data.load()
-lenet = models.baseline("lenet300")
+lenet = baselines.baseline("lenet300")
 some = pictures.train[:5000]
 outputs = training.predict_logits(lenet, some.images)
 
@@ -115,7 +115,7 @@ def bits(probabilities):
     )
 
 
-resnet = models.baseline("resnet")
+resnet = baselines.baseline("resnet")
 teachers = {
     "LeNet": outputs[:1000],
     "ResNet": training.predict_logits(resnet, some.images[:1000]),

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import torch
 
-from utils import data, deploy, measure, models, plots, results, training
+from utils import baselines, data, deploy, measure, plots, results, training
+from utils.data import sample_batches
 from utils.lab import check, claim, finish, predict, quiz
-from utils.scores import sample_batches
 
 pictures = data.load()
 some = pictures.validation[:1000]
@@ -36,7 +36,7 @@ folder = Path(tempfile.mkdtemp())
 # weights. Whatever Python did around it is gone.
 
 # %%
-vgg = models.baseline("vgg")
+vgg = baselines.baseline("vgg")
 dense_bytes = deploy.to_onnx(vgg, one, folder / "dense.onnx")
 dense_file = deploy.Session(folder / "dense.onnx")
 
@@ -135,7 +135,7 @@ print(f"{runtime:.1f} times. Your guess: {guess_runtime.value or 'not locked'}")
 # that were not shifted. `make checkpoints` does all of it again.
 
 # %%
-thin = models.baseline("vgg_thin")
+thin = baselines.baseline("vgg_thin")
 work = measure.macs(vgg, one) / measure.macs(thin, one)
 claim("The thin network does less than a tenth of the work", work, at_least=10)
 
@@ -191,7 +191,7 @@ guess_teacher = predict(
 def after_stage(names, stage):
     """Validation accuracy of these networks when that stage of their training ended,
     percent."""
-    stages = [models.baseline_facts(name)["stages"][stage] for name in names]
+    stages = [baselines.baseline_facts(name)["stages"][stage] for name in names]
     return [100 * each["history"]["validation_accuracy"][-1] for each in stages]
 
 
@@ -298,7 +298,7 @@ for batch, each in timings.items():
 # that `make results ARGS=deployment` wrote.
 
 # %%
-dense_right = models.baseline_facts("vgg")["validation_accuracy"]
+dense_right = baselines.baseline_facts("vgg")["validation_accuracy"]
 trained_on = after_stage([f"vgg_thin{seed}" for seed in SEEDS], 1)
 seeds = results.runs("deployment", loss="labels alone")
 in_int8 = [100 * run["validation_accuracy"] for run in seeds]
@@ -434,7 +434,7 @@ print(
 # into fetching weights and calling functions.
 
 # %% tags=["nbval-ignore-output"]
-lenet = models.baseline("lenet300")
+lenet = baselines.baseline("lenet300")
 deploy.to_onnx(lenet, one, folder / "lenet.onnx")
 deploy.to_int8(folder / "lenet.onnx", calibration, folder / "lenet_int8.onnx")
 small = {"PyTorch": lenet} | {
@@ -537,7 +537,7 @@ claim(
 
 # %%
 drop = [
-    100 * (models.baseline_facts("vgg")["test_accuracy"] - run["test_accuracy"])
+    100 * (baselines.baseline_facts("vgg")["test_accuracy"] - run["test_accuracy"])
     for run in seeds
 ]
 claim(
@@ -580,7 +580,7 @@ claim(
 
 # %%
 lost = 100 * (
-    models.baseline_facts("vgg")["test_accuracy"]
+    baselines.baseline_facts("vgg")["test_accuracy"]
     - training.evaluate(int8_file, pictures.test)
 )
 claim(

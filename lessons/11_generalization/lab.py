@@ -19,11 +19,11 @@ import itertools
 
 import torch
 
-from utils import data, masks, models, plots, results, schedules, training
+from utils import baselines, data, masks, plots, results, schedules, training
 from utils.lab import check, claim, finish, predict, quiz
 
 pictures = data.load()
-lenet = models.baseline("lenet300")
+lenet = baselines.baseline("lenet300")
 
 # %% [markdown]
 # ## Learned by heart
@@ -78,7 +78,7 @@ def learned_by_heart(network):
 
 
 # %% tags=["nbval-ignore-output"]
-network, step, heart = models.build("lenet300", seed=0), itertools.count(1), []
+network, step, heart = baselines.build("lenet300", seed=0), itertools.count(1), []
 history = training.fit(
     network,
     noisy,

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import torch
 
-from utils import capstone, data, deploy, measure, models, plots, surgery, training
+from utils import baselines, capstone, data, deploy, measure, plots, surgery, training
+from utils.data import sample_batches
 from utils.lab import check, claim, finish, predict, quiz
-from utils.scores import sample_batches, score
+from utils.scores import score
 
 pictures = data.load()
 some = pictures.validation[:2000]
@@ -83,13 +84,13 @@ def export(name, network):
 
 
 batches = sample_batches(pictures.train, count=4, batch_size=128)
-files = export("VGG", models.baseline("vgg")) | export(
-    "LeNet", models.baseline("lenet300")
+files = export("VGG", baselines.baseline("vgg")) | export(
+    "LeNet", baselines.baseline("lenet300")
 )
 
 # %%
-half = models.baseline("vgg_half")
-files |= export("ResNet", models.baseline("resnet")) | export("half", half)
+half = baselines.baseline("vgg_half")
+files |= export("ResNet", baselines.baseline("resnet")) | export("half", half)
 
 # %% [markdown]
 # *half* is the VGG without half its channels (lab 04). Two more come from it. *cut*
@@ -101,7 +102,7 @@ files |= export("ResNet", models.baseline("resnet")) | export("half", half)
 # %%
 cut = surgery.shrink(half, some.images[:1], score("l1", half, units=True), 0.25)
 training.reestimate_batchnorm(cut, sample_batches(pictures.train, count=4))
-files |= export("cut", cut) | export("thin", models.baseline("vgg_thin"))
+files |= export("cut", cut) | export("thin", baselines.baseline("vgg_thin"))
 
 # %% [markdown]
 # ## What they cost
@@ -111,7 +112,7 @@ files |= export("cut", cut) | export("thin", models.baseline("vgg_thin"))
 # here. For the last choice use all 5,000.
 
 # %%
-dense = models.baseline("vgg")
+dense = baselines.baseline("vgg")
 sessions = {name: deploy.Session(file) for name, file in files.items()}
 timings = measure.latency(
     {"PyTorch": dense} | sessions, some.images[:1], rounds=7, shortest=0.03
@@ -137,7 +138,7 @@ for name, session in sessions.items():
 # room for it.
 
 # %%
-facts = models.baseline_facts("vgg")
+facts = baselines.baseline_facts("vgg")
 harder = 100 * (facts["validation_accuracy"] - facts["test_accuracy"])
 claim(
     "The dense VGG gets at least half a point less on the test set than on validation"
@@ -281,11 +282,11 @@ claim("and is more accurate", 100 * (thin.accuracy - untrained.accuracy), at_lea
 print(
     [
         layer.out_channels
-        for layer in models.baseline("vgg_thin")
+        for layer in baselines.baseline("vgg_thin")
         if isinstance(layer, torch.nn.Conv2d)
     ]
 )
-for stage in models.baseline_facts("vgg_thin")["stages"]:
+for stage in baselines.baseline_facts("vgg_thin")["stages"]:
     print(stage["loss"], stage["recipe"])
 
 # %% [markdown]
@@ -315,7 +316,7 @@ for stage in models.baseline_facts("vgg_thin")["stages"]:
 # - *Fewer bits in the file*: what else lies in it besides weights?
 #
 # <details><summary>Hint 1</summary>Begin with what exists:
-# <code>models.baseline(...)</code>, then <code>deploy.to_onnx</code> to one path, then
+# <code>baselines.baseline(...)</code>, then <code>deploy.to_onnx</code> to one path, then
 # <code>deploy.to_int8</code> from there to another.</details>
 # <details><summary>Hint 2</summary>Calibration wants batches of training pictures:
 # <code>sample_batches(train, count=4, batch_size=128)</code>. The input's shape is that

@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from utils import capstone, data, deploy, models
-from utils.data import Split
+from utils import baselines, capstone, data, deploy
+from utils.data import Split, sample_batches
 from utils.exercises.exercise import Exercise
 from utils.lab import WrongAnswer
-from utils.scores import sample_batches
 
 Candidates = Mapping[str, tuple[float, float, float]]
 
@@ -44,7 +43,7 @@ def my_pipeline(train: Split, validation: Split, path: Path | str) -> Path | str
     What took long, training it, `make checkpoints` has done; calibration sees training
     pictures only.
     """
-    network = models.baseline("vgg_thin")
+    network = baselines.baseline("vgg_thin")
     with tempfile.TemporaryDirectory() as folder:
         in_floats = Path(folder) / "floats.onnx"
         deploy.to_onnx(network, train.images[:1], in_floats)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from utils.data import MEAN, STD
 from utils.explorer.kinds import KINDS
 from utils.explorer.subject import State, Subject
+from utils.layers import prunable
 from utils.plots import PALETTE
-from utils.scores import prunable
 
 WIDTH, HEIGHT = 440, 330  # of a part
 BLUE, ORANGE, GREEN, GREY, INK = (

@@ -9,8 +9,9 @@ from torch import nn
 
 from utils import surgery
 from utils.channels import follow
+from utils.layers import prunable
 from utils.masks import apply_masks, masks_from_scores, nm_masks
-from utils.scores import SCORES, UNIT_SCORES, prunable
+from utils.scores import SCORES, UNIT_SCORES
 
 if TYPE_CHECKING:
     from utils.explorer.subject import Controls, Subject

@@ -11,11 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from utils import data, measure, surgery
+from utils.baselines import baseline, to_bytes
+from utils.data import sample_batches
 from utils.explorer import recorded
 from utils.explorer.kinds import KINDS, Kind
+from utils.layers import prunable
 from utils.masks import LayerSparsity, hold
-from utils.models import MODELS, baseline, to_bytes
-from utils.scores import SCORES, UNIT_SCORES, Scores, prunable, sample_batches, score
+from utils.models import MODELS
+from utils.scores import SCORES, UNIT_SCORES, Scores, score
 from utils.training import Recipe, fit_in_steps, predict_logits
 
 OWN = "your network"

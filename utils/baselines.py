@@ -1,0 +1,191 @@
+"""The networks that come trained with the course: how each was made, its weights, and
+what was recorded of it. `make checkpoints` trains them.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from utils.arguments import one_of
+from utils.files import DamagedFileError, data_folder, verify, write_atomically
+from utils.models import lenet300, resnet, vgg
+from utils.training import Recipe
+
+OWN_FOLDER = "my_baselines"  # beside the learner's notebook
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How a shipped network is made.
+
+    build: its architecture, untrained.  stages: the recipes, one after another.
+    start_from: a wider shipped network; training begins with its filters of largest L1
+        norm, not with random weights.
+    teacher: a shipped network that teaches it, at the temperature of each stage.
+    seed: of the first weights, and of the first stage (the next one has `seed + 1`).
+    """
+
+    build: Callable[[], nn.Module]
+    stages: tuple[Recipe, ...]
+    start_from: str | None = None
+    teacher: str | None = None
+    temperatures: tuple[float, ...] = ()
+    seed: int = 0
+
+
+def _thin() -> nn.Module:
+    """What is left of the VGG's widths in lab 10: a 15th of the MACs."""
+    return vgg(((8, 16), (32, 48), (64,)))
+
+
+_CONVOLUTIONAL = Recipe(
+    epochs=10,
+    batch_size=64,
+    optimizer="sgd",
+    learning_rate=0.05,
+    weight_decay=5e-4,
+    shift=2,
+    bf16=True,
+)
+_TWELVE = replace(_CONVOLUTIONAL, epochs=12)
+_LONG = replace(
+    _CONVOLUTIONAL, epochs=20, learning_rate=0.1, weight_decay=2e-4, shift=1
+)
+_AGAIN = replace(_LONG, epochs=4, learning_rate=0.03)
+_UNSHIFTED = replace(_AGAIN, shift=0)  # the last epochs on pictures as they will come
+
+# the VGG thinned further, lab 10; taught: the same with its wider start as teacher
+_THIN = Baseline(_thin, (_LONG, _UNSHIFTED), start_from="vgg_half")
+_TAUGHT = Baseline(
+    _thin,
+    (_LONG, _AGAIN, _UNSHIFTED),
+    start_from="vgg_half",
+    teacher="vgg_half",
+    temperatures=(4.0, 4.0, 1.0),
+)
+
+BASELINES: dict[str, Baseline] = {
+    "lenet300": Baseline(lenet300, (Recipe(epochs=20, learning_rate=3e-3),)),
+    "vgg": Baseline(
+        vgg, (_CONVOLUTIONAL, replace(_CONVOLUTIONAL, epochs=4, learning_rate=0.02))
+    ),
+    "resnet": Baseline(resnet, (_TWELVE,)),
+    # the VGG without half of its channels, lab 04
+    "vgg_half": Baseline(
+        lambda: vgg(((32, 32), (64, 64), (128,))), (_TWELVE,), start_from="vgg"
+    ),
+    "vgg_thin": _THIN,
+    "vgg_thin_1": replace(_THIN, seed=1),
+    "vgg_thin_2": replace(_THIN, seed=2),
+    "vgg_thin_taught": _TAUGHT,
+    "vgg_thin_taught_1": replace(_TAUGHT, seed=1),
+    "vgg_thin_taught_2": replace(_TAUGHT, seed=2),
+    "vgg_thin_taught_cool": replace(_TAUGHT, stages=(_LONG,), temperatures=(1.0,)),
+}
+
+
+def build(name: str, seed: int = 0) -> nn.Module:
+    """An untrained network with weights drawn from `seed`; the global random state is
+    left as it was.
+
+    Raises:
+        ValueError: unknown name; lists the known ones.
+    """
+    made = BASELINES[one_of("name", name, BASELINES)]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return made.build()
+
+
+def baseline(name: str) -> nn.Module:
+    """The trained network `name`, in eval mode, its weights verified.
+
+    A network of your own, kept in lab 01 with `keep_baseline`, is used instead when
+    there is one, and said so.
+
+    Raises:
+        ValueError: unknown name.  DamagedFileError: the weights are missing or damaged;
+            says how to repair them.
+    """
+    model = build(name)
+    own = Path(OWN_FOLDER) / f"{name}.safetensors"
+    if own.is_file():
+        print(
+            f"Using your own {name} from {own} (delete that file to get the course's"
+            " back)."
+        )
+        return _read_weights(
+            model, own, f"delete {own}; the course's own weights are used then."
+        )
+    folder = data_folder() / "baselines"
+    path = folder / f"{name}.safetensors"
+    repair = (
+        "`git checkout -- data/baselines`, or `make checkpoints` to train it again."
+    )
+    verify(path, str(baseline_facts(name)["sha256"]), repair)
+    return _read_weights(model, path, repair)
+
+
+def baseline_facts(name: str) -> dict:
+    """What `make checkpoints` recorded of a shipped network: sha256, accuracies,
+    parameters, recipe, seconds."""
+    path = data_folder() / "baselines" / "baselines.json"
+    repair = "`git checkout -- data/baselines`."
+    try:
+        facts = json.loads(path.read_text())[name]
+        facts["sha256"]  # an entry without it is damaged too
+        return facts
+    except FileNotFoundError:
+        raise DamagedFileError(f"{path} is missing. Repair: {repair}") from None
+    except (ValueError, KeyError, TypeError):
+        raise DamagedFileError(
+            f"{path} is damaged or lacks {name!r}. Repair: {repair}"
+        ) from None
+
+
+def keep_baseline(model: nn.Module, name: str) -> Path:
+    """Keep your own trained `name` in my_baselines/, beside the notebook; later labs
+    then use it.
+
+    Raises:
+        ValueError: the model's weights do not fit the network `name`.
+    """
+    wanted = {
+        key: tuple(value.shape) for key, value in build(name).state_dict().items()
+    }
+    if {key: tuple(value.shape) for key, value in model.state_dict().items()} != wanted:
+        raise ValueError(
+            f"model does not have the layers of {name!r}; keep only a network made by"
+            f" build({name!r})."
+        )
+    path = Path(OWN_FOLDER) / f"{name}.safetensors"
+    write_atomically(path, to_bytes(model))
+    return path
+
+
+State = nn.Module | Mapping[str, Tensor]
+
+
+def to_bytes(state: State) -> bytes:
+    """A model's state, or a dict of tensors, as a safetensors file: numbers and names,
+    nothing to be executed."""
+    tensors = state.state_dict() if isinstance(state, nn.Module) else state
+    return safetensors.torch.save(
+        {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    )
+
+
+def _read_weights(model: nn.Module, path: Path, repair: str) -> nn.Module:
+    try:
+        model.load_state_dict(safetensors.torch.load_file(path))
+    # safetensors has an exception type of its own for each kind of damage
+    except Exception as error:
+        raise DamagedFileError(
+            f"{path} cannot be read ({error}). Repair: {repair}"
+        ) from error
+    return model.eval()
