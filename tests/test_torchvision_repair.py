@@ -121,7 +121,8 @@ from torchvision import datasets, models, transforms
 from torchvision.transforms import v2
 assert models.resnet18().eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 1000)
 assert models.ResNet18_Weights.IMAGENET1K_V1.meta["num_params"] == 11689512
-assert transforms.RandomHorizontalFlip(1.0)(torch.arange(3.0).view(1, 1, 3)).flatten().tolist() == [2, 1, 0]
+flipped = transforms.RandomHorizontalFlip(1.0)(torch.arange(3.0).view(1, 1, 3))
+assert flipped.flatten().tolist() == [2, 1, 0]
 assert datasets.FashionMNIST.classes[9] == "Ankle boot"
 print("works")
 """

@@ -52,12 +52,18 @@ FIGURE_CHANGED = f"old => document.querySelector('{FIGURE}')?.outerHTML !== old"
 # Read from the notebook's model: cells out of sight may not be in the page.
 CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
     .filter(cell => cell.model.type === "code" && cell.model.sharedModel.source.trim())
-    .map(cell => ({count: cell.model.executionCount, source: cell.model.sharedModel.source,
-                   errors: cell.model.outputs.toJSON().filter(output => output.output_type === "error")}))"""
+    .map(cell => ({
+        count: cell.model.executionCount,
+        source: cell.model.sharedModel.source,
+        errors: cell.model.outputs.toJSON()
+            .filter(output => output.output_type === "error"),
+    }))"""
 RUN_ENDED = f"""() => {{
-    const cells = ({CELLS})(), kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const cells = ({CELLS})();
+    const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
     const failed = cells.some(cell => cell.errors.length);
-    return failed || (kernel.status === "idle" && cells.every(cell => cell.count !== null));
+    const ran = cells.every(cell => cell.count !== null);
+    return failed || (kernel.status === "idle" && ran);
 }}"""
 
 
@@ -66,15 +72,18 @@ RUN_ENDED = f"""() => {{
 STOPWATCH = """figure => {
     window.times = [];
     let pressed = null;
-    document.addEventListener("keydown", () => { pressed ??= performance.now(); }, true);
-    const watched = document.querySelector(figure).closest(".widget-html, .widget-output");
+    const press = () => { pressed ??= performance.now(); };
+    document.addEventListener("keydown", press, true);
+    const watched = document.querySelector(figure)
+        .closest(".widget-html, .widget-output");
     new MutationObserver(() => {
         if (pressed === null || !window.shown(watched)) return;
         const started = pressed;
         pressed = null;
         requestAnimationFrame(() => {
             const channel = new MessageChannel();
-            channel.port1.onmessage = () => window.times.push(performance.now() - started);
+            const done = () => window.times.push(performance.now() - started);
+            channel.port1.onmessage = done;
             channel.port2.postMessage(0);
         });
     }).observe(watched, {childList: true, subtree: true, attributes: true});
@@ -242,8 +251,10 @@ def read_address(server: subprocess.Popen, port: int) -> str:
     """Wait for the address with the token in what the server prints. Raises
     AssertionError with all of it otherwise."""
     lines: queue.Queue[str] = queue.Queue()
+    assert server.stdout is not None, "start it with stdout=PIPE"
+    output = server.stdout
     threading.Thread(
-        target=lambda: [lines.put(line) for line in server.stdout], daemon=True
+        target=lambda: [lines.put(line) for line in output], daemon=True
     ).start()
     said, end = [], time.monotonic() + START_SECONDS
     while time.monotonic() < end and (server.poll() is None or not lines.empty()):
@@ -282,7 +293,8 @@ def running(command: str, workspace: Path, *options: str) -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=30)
-        server.stdout.close()
+        if server.stdout is not None:
+            server.stdout.close()
 
 
 @contextlib.contextmanager
@@ -299,7 +311,7 @@ def chromium() -> Iterator[Browser | None]:
 
 
 @contextlib.contextmanager
-def opened_lab(
+def opened_lab(  # noqa: PLR0913 - each says what the page is opened with
     browser: Browser,
     notebooks: Path,
     workspace: Path,

@@ -35,12 +35,9 @@ def train(name: str, threads: int, first_stage: int = 0) -> None:
     stages = (
         baselines.baseline_facts(name)["stages"][:first_stage] if first_stage else []
     )
-    for number, recipe in enumerate(BASELINES[name].stages[first_stage:], first_stage):
-        loss = _lesson(name, number)
+    for number in range(first_stage, len(BASELINES[name].stages)):
         stages.append(
-            _train_stage(
-                model, pictures, recipe, threads, BASELINES[name].seed + number, loss
-            )
+            _train_stage(name, number, model, pictures) | {"threads": threads}
         )
     _keep(name, model, stages, pictures)
 
@@ -95,14 +92,10 @@ def start(name: str) -> nn.Module:
     )
 
 
-def _train_stage(
-    model: nn.Module,
-    pictures: data.Data,
-    recipe: training.Recipe,
-    threads: int,
-    seed: int,
-    loss: training.Loss | None,
-) -> dict:
+def _train_stage(name: str, number: int, model: nn.Module, pictures: data.Data) -> dict:
+    """Train by stage `number` of the network's recipe; its record."""
+    recipe, seed = BASELINES[name].stages[number], BASELINES[name].seed + number
+    loss = _lesson(name, number)
     started = time.perf_counter()
     history = training.fit(
         model,
@@ -116,7 +109,6 @@ def _train_stage(
         "recipe": asdict(recipe),
         "loss": repr(loss or training.CrossEntropy()),
         "seed": seed,
-        "threads": threads,
         "seconds": round(time.perf_counter() - started),
         "history": {
             key: [round(v, 4) for v in values]

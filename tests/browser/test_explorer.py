@@ -16,16 +16,26 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(900)
 
 # The smallest text of the panel's pictures, in CSS pixels as it is painted.
-SMALLEST_TEXT = """() => Math.min(...[...document.querySelectorAll(".widget-html svg text")].map(text => {
-    const picture = text.ownerSVGElement, size = parseFloat(getComputedStyle(text).fontSize);
-    return size * picture.getBoundingClientRect().width / picture.viewBox.baseVal.width;
-}))"""
+SMALLEST_TEXT = """() => {
+    const texts = [...document.querySelectorAll(".widget-html svg text")];
+    return Math.min(...texts.map(text => {
+        const picture = text.ownerSVGElement;
+        const size = parseFloat(getComputedStyle(text).fontSize);
+        const painted = picture.getBoundingClientRect().width;
+        return size * painted / picture.viewBox.baseVal.width;
+    }));
+}"""
 TOO_WIDE = "document.documentElement.scrollWidth - innerWidth"
 # Text that runs out of its picture, by what it says.
-CLIPPED = """() => [...document.querySelectorAll(".widget-html svg text")].filter(text => {
-    const box = text.getBoundingClientRect(), picture = text.ownerSVGElement.getBoundingClientRect();
-    return box.left < picture.left - 1 || box.right > picture.right + 1 || box.bottom > picture.bottom + 1;
-}).map(text => text.textContent)"""
+CLIPPED = """() => {
+    const texts = [...document.querySelectorAll(".widget-html svg text")];
+    return texts.filter(text => {
+        const box = text.getBoundingClientRect();
+        const picture = text.ownerSVGElement.getBoundingClientRect();
+        return box.left < picture.left - 1 || box.right > picture.right + 1
+            || box.bottom > picture.bottom + 1;
+    }).map(text => text.textContent);
+}"""
 
 
 def accuracy(panel: Panel) -> str:

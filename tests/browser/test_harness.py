@@ -19,7 +19,8 @@ from utils.explorer.slider import StopSlider
 def draw(change=None):
     if slider.value == BROKEN:
         raise ValueError("a callback that fails")
-    panel.value = f'<svg width="200" height="40"><rect width="{2 * slider.value}" height="40"/></svg>'
+    bar = f'<rect width="{2 * slider.value}" height="40"/>'
+    panel.value = f'<svg width="200" height="40">{bar}</svg>'
 
 slider = StopSlider("Sparsity", [f"{s}%" for s in range(0, 100, 10)], range(0, 100, 10))
 panel = widgets.HTML()
