@@ -313,7 +313,7 @@ class _Run:
         loss.backward()
         self.step += 1
         if self.schedule is not None:
-            self.schedule.before_step(self.step)
+            self.schedule.before_step(self.step, [(images, self.train.labels[index])])
         self.optimizer.step()
         self.scheduler.step()
         if self.schedule is not None:
