@@ -19,8 +19,8 @@ def whole(name: str, value: object, low: int = 0, high: int | None = None) -> in
         or value < low
         or (high is not None and value > high)
     ):
-        limits = f"{low} or more" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name}={value!r} must be a whole number, {limits}.")
+        limits = f", {low} or more" if high is None else f" from {low} to {high}"
+        raise ValueError(f"{name}={value!r} must be a whole number{limits}.")
     return value
 
 
