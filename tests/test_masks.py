@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
-from utils import masks, selection
+from utils import selection
 from utils.masks import (
     apply_masks,
     check_sparsity,

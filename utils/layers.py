@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 Prunable = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -57,6 +58,12 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def lay_out(model: nn.Module, layout: torch.memory_format) -> None:
+    """Store the weights of the convolutions in this order, in place."""
+    # torch's annotations lack this way to call it
+    model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from utils.arguments import one_of, whole
 from utils.data import BLACK, Batches, Split
 from utils.files import DamagedFileError, write_atomically
-from utils.layers import eval_mode
+from utils.layers import eval_mode, lay_out
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def fit_in_steps(  # noqa: PLR0913 - all that `fit` takes, by keywords
                 run.keep(file)
     finally:
         bar.close()
-        _lay_out(model, torch.contiguous_format)
+        lay_out(model, torch.contiguous_format)
         model.eval()
     return run.history
 
@@ -238,7 +238,7 @@ class _Run:
         recipe = self.recipe
         self.total = recipe.epochs * math.ceil(len(self.train) / recipe.batch_size)
         self.layout = _layout(self.model)
-        _lay_out(self.model, self.layout)
+        lay_out(self.model, self.layout)
         self.generator = torch.Generator().manual_seed(self.seed)
         self.optimizer = OPTIMIZERS[recipe.optimizer](
             self.model.parameters(),
@@ -372,11 +372,6 @@ def reestimate_batchnorm(
             model(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-
-
-def _lay_out(model: nn.Module, layout: torch.memory_format) -> None:
-    # torch's annotations lack this way to call it
-    model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
 
 
 def _layout(model: nn.Module) -> torch.memory_format:
