@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
-from utils import masks
+from utils import selection
 from utils.masks import (
     apply_masks,
     check_sparsity,
@@ -23,6 +23,7 @@ from utils.masks import (
     nm_masks,
     report,
 )
+from utils.selection import mark_largest
 from utils.training import Recipe, fit
 
 quickly = settings(deadline=None, max_examples=60)
@@ -69,9 +70,9 @@ def slow_masks(scores, sparsity, scope, exclude=()):
 
 
 def sizes(**sample_and_chunk):
-    """Small values of masks.SAMPLE and masks.CHUNK, so that small tensors take the path
-    of large ones."""
-    return mock.patch.multiple(masks, **sample_and_chunk)
+    """Small values of selection.SAMPLE and selection.CHUNK, so that small tensors take
+    the path of large ones."""
+    return mock.patch.multiple(selection, **sample_and_chunk)
 
 
 def same(a, b) -> bool:
@@ -193,7 +194,13 @@ def test_an_error_exactly_when_a_layer_would_be_empty(scores, sparsity):
 def test_small_samples_and_chunks_change_nothing(scores, sparsity, small):
     with sizes(SAMPLE=small[0], CHUNK=small[1]):
         got = masks_from_scores(scores, sparsity, allow_empty=True)
-        signed = masks._masks(scores, sparsity, "global", (), True, magnitude=True)
+        arrays = {name: score.flatten().numpy() for name, score in scores.items()}
+        count = sum(map(len, arrays.values()))
+        kept = count - round(sparsity * count)
+        signed = {
+            name: torch.from_numpy(marks).view(scores[name].shape)
+            for name, marks in mark_largest(arrays, kept, magnitude=True).items()
+        }
     assert same(got, slow_masks(scores, sparsity, "global"))
     assert same(
         signed,
@@ -213,8 +220,8 @@ def test_the_bracket_settles_most_and_the_rest_is_sorted(sparsity, levels):
     }
     with (
         sizes(SAMPLE=256, CHUNK=100),
-        mock.patch.object(masks, "_compare", wraps=masks._compare) as compare,
-        mock.patch.object(masks, "_largest", wraps=masks._largest) as largest,
+        mock.patch.object(selection, "compare", wraps=selection.compare) as compare,
+        mock.patch.object(selection, "largest", wraps=selection.largest) as largest,
     ):
         got = masks_from_scores(scores, sparsity, allow_empty=True)
     assert same(got, slow_masks(scores, sparsity, "global"))
@@ -235,7 +242,7 @@ def test_a_misleading_sample_changes_nothing(outlier, sparsity):
     layers = {"a": scores[: 64 * 100], "b": scores[64 * 100 :].view(64, -1)}
     with (
         sizes(SAMPLE=256, CHUNK=50),
-        mock.patch.object(masks, "_compare", wraps=masks._compare) as compare,
+        mock.patch.object(selection, "compare", wraps=selection.compare) as compare,
     ):
         got = masks_from_scores(layers, sparsity, allow_empty=True)
     assert same(got, slow_masks(layers, sparsity, "global"))
@@ -247,7 +254,7 @@ def test_many_scores_at_the_real_sample_size(threads, monkeypatch):
     """More scores than SAMPLE and than one chunk, all different: the threshold is
     known."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    count = masks.SAMPLE * 3 + 5
+    count = selection.SAMPLE * 3 + 5
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0)).float()
     got = masks_from_scores({"a": order[:1000], "b": order[1000:]}, 0.7)
     assert torch.equal(torch.cat([got["a"], got["b"]]), order >= round(0.7 * count))
@@ -327,7 +334,7 @@ def test_large_models_equal_global_unstructured():
         pruning_method=prune.L1Unstructured,
         amount=0.9,
     )
-    assert sum(p.numel() for p in ours.parameters()) > 2 * masks.SAMPLE
+    assert sum(p.numel() for p in ours.parameters()) > 2 * selection.SAMPLE
     assert same(magnitude_masks(ours, 0.9), torch_masks(theirs))
 
 

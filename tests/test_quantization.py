@@ -443,7 +443,7 @@ def untrained(request) -> nn.Module:
 
 def test_folding_changes_no_output_and_not_the_model(untrained, tiny, unchanged):
     check = unchanged(untrained)
-    folded = fold_batchnorm(untrained, tiny.images[:1])
+    folded = fold_batchnorm(untrained)
     check()
     assert untrained.training and not any(
         module.training for module in folded.modules()
@@ -522,6 +522,9 @@ STAYS = {
         c=conv(),
         b=bn(),
     ),
+    "its weight used elsewhere": lambda: Net(
+        lambda s, x: s.b(s.c(x)) + F.conv2d(x, s.c.weight, padding=1), c=conv(), b=bn()
+    ),
     "a hook of the layer": lambda: nn.Sequential(hooked(conv()), bn()),
     "a hook before the BatchNorm": lambda: nn.Sequential(
         conv(), hooked(bn(), before=True)
@@ -541,7 +544,7 @@ def test_what_cannot_be_folded_stays(case):
     if case != "of the batch always":
         randomise(network)
     pictures = torch.randn(4, 2, 6, 6)
-    folded = fold_batchnorm(network, pictures[:1])
+    folded = fold_batchnorm(network)
     assert norms(folded) == norms(network) != []
     with torch.no_grad():
         expected, found = (
@@ -583,7 +586,7 @@ def test_what_can_be_folded_is(case):
     make, shape = FOLDS[case]
     torch.manual_seed(0)
     network, inputs = randomise(make()), torch.randn(4, *shape)
-    folded = fold_batchnorm(network, inputs[:1])
+    folded = fold_batchnorm(network)
     assert isinstance(folded[1], nn.Identity)
     with torch.no_grad():
         assert relative(network.eval()(inputs), folded(inputs)) < 1e-5
@@ -611,7 +614,7 @@ def by_hand(
 @pytest.mark.parametrize("bits", [8, 4])
 def test_a_quantized_network_is_the_folded_one_on_its_grids(cnn, batches, bits):
     randomise(cnn)
-    folded = fold_batchnorm(cnn, batches[0][0][:1])
+    folded = fold_batchnorm(cnn)
     ranges = input_ranges(folded, batches)
     x = torch.cat([images for images, _ in batches])
     assert ranges["0"] == (x.min().item(), x.max().item())
@@ -740,9 +743,7 @@ def test_plain_puts_the_weights_on_their_grids(untrained, tiny, unchanged):
         assert torch.equal(layer.weight, grids[name].snap(before.weight))
         assert torch.equal(layer.bias, before.bias)
     assert not any(module.training for module in result.modules())
-    expected = quantize_weights(
-        fold_batchnorm(untrained, tiny.images[:1]), 5, per_channel=False
-    )
+    expected = quantize_weights(fold_batchnorm(untrained), 5, per_channel=False)
     with torch.no_grad():
         assert torch.equal(result(tiny.images[:9]), expected(tiny.images[:9]))
 

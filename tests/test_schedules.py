@@ -13,7 +13,14 @@ from torch import nn
 from utils import baselines, schedules, training
 from utils.files import DamagedFileError
 from utils.layers import prunable
-from utils.masks import erdos_renyi, magnitude_masks, report
+from utils.masks import (
+    NM,
+    SCOPES,
+    erdos_renyi,
+    magnitude_masks,
+    masks_from_scores,
+    report,
+)
 from utils.schedules import (
     SET,
     Cubic,
@@ -24,6 +31,7 @@ from utils.schedules import (
     Schedule,
     rewire,
 )
+from utils.scores import SCORES
 from utils.training import Recipe, fit
 
 KINDS = [OneShot, Iterative, Cubic, Movement, SET, RigL]
@@ -56,9 +64,9 @@ class Watched:
     def __getattr__(self, name):
         return getattr(self.schedule, name)
 
-    def before_step(self, step):
+    def before_step(self, step, batches):
         before = self.schedule.masks
-        self.schedule.before_step(step)
+        self.schedule.before_step(step, batches)
         self.masks.append((step, before, self.schedule.masks))
 
     def after_step(self):
@@ -235,6 +243,99 @@ def test_the_exchange_fades_out(tiny):
     assert exchanged[0] > 5 * max(1, exchanged[-1]) and exchanged[-1] == 0
 
 
+@pytest.mark.parametrize("kind", SPARSE_FROM_START)
+@pytest.mark.parametrize("progress", [0.0, 0.1, 0.25, 0.5, 0.8, 1.0])
+def test_the_exchange_falls_on_half_a_cosine(kind, progress):
+    """Evci et al. 2020, eq. 1; at a quarter of the way 0.854 of the first exchange, not
+    0.75."""
+    model, schedule = small(), kind(0.9, fraction=0.4)
+    schedule.start(model, 100)
+    # what is kept has its size, and where something may grow it is not what has left
+    schedule.desire = lambda weight: (weight == 0).float()
+    due = 0.4 * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * progress)).item())
+    for name, new in schedule.update(progress).items():
+        before = schedule.masks[name]
+        assert (before & ~new).sum() == (new & ~before).sum()
+        assert (before & ~new).sum() == round(due * int(before.sum())), name
+
+
+# ------------------------------------------------------ any score, scope and pattern
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("kind", [OneShot, Iterative, Cubic])
+def test_any_score_and_any_scope_end_at_exactly_the_sparsity(score, scope, kind, tiny):
+    _, watched = run(kind(0.8, score=score, scope=scope), tiny)
+    assert watched.counts[-1] == TOTAL - round(0.8 * TOTAL)
+    assert watched.counts == sorted(watched.counts, reverse=True)
+    for _, before, after in watched.masks:  # and what has left does not come back
+        assert not any((after[name] & ~before[name]).any() for name in after)
+
+
+@pytest.mark.parametrize("name", ["taylor", "activation"])
+def test_a_score_gets_the_pictures_of_the_step(name, tiny):
+    seen = {}
+
+    class Noted(OneShot):
+        def update(self, progress):
+            seen["batches"] = self.batches
+            seen["scores"] = SCORES[name](self.model, self.batches)
+            seen["masks"] = super().update(progress)
+            return seen["masks"]
+
+    run(Noted(0.7, score=name), tiny)
+    ((images, labels),) = seen["batches"]
+    assert images.shape == (40, 1, 28, 28) and labels.shape == (40,)
+    expected = masks_from_scores(seen["scores"], 0.7)
+    assert all(torch.equal(seen["masks"][key], expected[key]) for key in expected)
+
+
+def test_a_score_that_needs_pictures_says_so_without_them():
+    model, schedule = small(), OneShot(0.5, begin=0.0, score="taylor")
+    schedule.start(model, 4)
+    with pytest.raises(ValueError, match="batches is empty"):
+        schedule.before_step(1)
+
+
+def test_two_of_four_during_training_by_any_score(tiny):
+    model, watched = run(OneShot(0.5, pattern=NM(2, 4), score="taylor"), tiny)
+    for name, mask in watched.masks[-1][2].items():
+        assert (mask.view(-1, 4).sum(1) == 2).all(), name
+    assert zeros(model) >= TOTAL // 2
+
+
+def test_a_pattern_that_does_not_fit_is_refused_before_the_first_step(tiny):
+    for schedule, reason in (
+        (OneShot(0.5, pattern=NM(1, 3)), "sparsity=0.5 .* does not go with NM"),
+        (OneShot(2 / 3, pattern=NM(1, 3)), "784 inputs, which m=3 does not divide"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            schedule.start(small(), 100)
+
+
+@pytest.mark.parametrize("kind", [OneShot, Iterative, Cubic, Movement, SET, RigL])
+def test_an_excluded_layer_keeps_everything(kind, tiny):
+    model, watched = run(kind(0.9, exclude="3.weight"), tiny)
+    assert watched.masks[-1][2]["3.weight"].all()
+    assert watched.counts[-1] == 200 + 784 * 20 - round(0.9 * 784 * 20)
+    with pytest.raises(ValueError, match=r"exclude='4\.weight' is not known"):
+        kind(0.9, exclude=["4.weight"]).start(model, 10)
+
+
+def test_what_identifies_a_schedule_is_in_its_repr():
+    for kind in (OneShot, Iterative, Cubic):
+        for other in (
+            dict(score="taylor"),
+            dict(scope="layerwise"),
+            dict(exclude=["3.weight"]),
+        ):
+            assert repr(kind(0.9, **other)) != repr(kind(0.9))
+    assert repr(OneShot(0.5, pattern=NM(2, 4))) != repr(OneShot(0.5))
+    assert repr(SET(0.5, scope="layerwise")) != repr(SET(0.5))
+    assert repr(Cubic(0.9, exclude=iter("a"))) == repr(Cubic(0.9, exclude="a"))
+
+
 @given(
     st.integers(2, 200),
     st.floats(0, 1, exclude_max=True),
@@ -272,7 +373,7 @@ def test_rewiring_keeps_the_count_and_the_largest(
 @settings(max_examples=100, deadline=None)
 def test_erdos_renyi_shares_out_exactly_the_budget(shapes, sparsity):
     model = nn.Sequential(*(nn.Linear(a, b) for a, b in shapes))
-    share = erdos_renyi(model, sparsity)
+    share = erdos_renyi(prunable(model), sparsity)
     sizes = {name: weight.numel() for name, weight in prunable(model).items()}
     counts = {name: size - round(share[name] * size) for name, size in sizes.items()}
     total = sum(sizes.values())
@@ -282,7 +383,7 @@ def test_erdos_renyi_shares_out_exactly_the_budget(shapes, sparsity):
 
 
 def test_erdos_renyi_leaves_small_layers_denser():
-    share = erdos_renyi(baselines.build("lenet300"), 0.95)
+    share = erdos_renyi(prunable(baselines.build("lenet300")), 0.95)
     assert share["fc3.weight"] < share["fc2.weight"] < share["fc1.weight"]
     density = {name: 1 - value for name, value in share.items()}
     assert density["fc1.weight"] / density["fc2.weight"] == pytest.approx(
@@ -355,7 +456,7 @@ def test_a_frozen_layer_is_pruned_and_not_trained(tiny):
 # --------------------------------------------------------------------------- resumption
 
 
-class Interrupted(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -375,10 +476,10 @@ def test_a_run_interrupted_and_resumed_equals_one_that_was_not(
 
     def stop():
         if next(steps) == when:
-            raise Interrupted
+            raise StoppedError
 
     path = tmp_path / "run.pt"
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         fit(
             small(),
             tiny,
@@ -438,9 +539,9 @@ def test_a_convolutional_run_resumes_too(cnn, tiny, tmp_path):
 
     def stop():
         if next(steps) == 9:
-            raise Interrupted
+            raise StoppedError
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         fit(
             copy.deepcopy(start),
             tiny,
@@ -502,6 +603,8 @@ def test_a_damaged_checkpoint_is_named_and_nothing_in_it_runs(
         (lambda: Cubic(0.5, updates=True), "updates=True"),
         (lambda: RigL(0.5, fraction=1.0), "fraction=1.0"),
         (lambda: SET(0.5, fraction=0), "fraction=0"),
+        (lambda: Cubic(0.5, score="l1"), "score='l1' is not known"),
+        (lambda: Cubic(0.5, scope="local"), "scope='local' is not known"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused(make, reason):

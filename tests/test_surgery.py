@@ -215,20 +215,14 @@ def test_units_whose_outgoing_weights_are_zero_leave_without_a_trace(
     except ValueError as error:
         assert "every unit" in str(error)
         return
-    gone = np.zeros(len(channels.parent), dtype=bool)
+    gone = np.zeros(channels.count, dtype=bool)
     for name, mask in masks.items():
-        gone[
-            channels.root(
-                channels.layers[name.removesuffix(".weight")].outputs[~mask.numpy()]
-            )
-        ] = True
+        gone[channels.layer(name, "masks").outputs[~mask.numpy()]] = True
     for layer in channels.layers.values():
         if layer.inputs is not None and layer.module.weight.shape[1] == len(
             layer.inputs
         ):
-            layer.module.weight.data[
-                :, torch.from_numpy(gone[channels.root(layer.inputs)])
-            ] = 0
+            layer.module.weight.data[:, torch.from_numpy(gone[layer.inputs])] = 0
     with torch.no_grad():
         small = surgery.remove_units(network, PICTURES[:1], masks)
         assert relative(network(PICTURES), small(PICTURES)) < 1e-5

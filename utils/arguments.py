@@ -1,6 +1,7 @@
 """Checks of arguments: each returns the value, or says what would be right."""
 
 from collections.abc import Iterable
+from numbers import Real
 
 
 def whole(name: str, value: object, low: int = 0, high: int | None = None) -> int:
@@ -18,8 +19,8 @@ def whole(name: str, value: object, low: int = 0, high: int | None = None) -> in
         or value < low
         or (high is not None and value > high)
     ):
-        limits = f"{low} or more" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name}={value!r} must be a whole number, {limits}.")
+        limits = f", {low} or more" if high is None else f" from {low} to {high}"
+        raise ValueError(f"{name}={value!r} must be a whole number{limits}.")
     return value
 
 
@@ -36,3 +37,26 @@ def one_of(name: str, value: str, known: Iterable[str]) -> str:
     if value not in known:
         raise ValueError(f"{name}={value!r} is not known. Known: {', '.join(known)}.")
     return value
+
+
+def fraction(name: str, value: object, *, end: bool = True, example: str = "") -> float:
+    """`value` if it is a number from 0 to 1, without 1 itself where `end` is False.
+
+    Raises:
+        ValueError: something else; NaN and booleans are no fractions.
+
+    >>> fraction("weight", 0.9)
+    0.9
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Real)
+        or not 0 <= float(value) <= 1
+        or (value == 1 and not end)
+    ):
+        limits = f"0 <= {name} {'<=' if end else '<'} 1"
+        raise ValueError(
+            f"{name}={value!r} must be a fraction, {limits}"
+            f"{example and f' ({example})'}."
+        )
+    return float(value)

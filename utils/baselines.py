@@ -95,6 +95,9 @@ def build(name: str, seed: int = 0) -> nn.Module:
 
     Raises:
         ValueError: unknown name; lists the known ones.
+
+    >>> build("lenet300").fc1
+    Linear(in_features=784, out_features=300, bias=True)
     """
     made = BASELINES[one_of("name", name, BASELINES)]
     with torch.random.fork_rng(devices=[]):

@@ -128,7 +128,11 @@ def _read(raw: Path, part: str) -> tuple[Tensor, Tensor]:
 
 def normalise(pixels: Tensor) -> Tensor:
     """`[n, 28, 28]` uint8 -> `[n, 1, 28, 28]` float32 with mean 0 and standard
-    deviation 1 over the training set."""
+    deviation 1 over the training set.
+
+    >>> normalise(torch.zeros(5, 28, 28, dtype=torch.uint8)).shape
+    torch.Size([5, 1, 28, 28])
+    """
     return pixels.unsqueeze(1).float().div_(255).sub_(MEAN).div_(STD)
 
 
@@ -152,6 +156,10 @@ def sample_batches(
 
     Raises:
         ValueError: the training set holds fewer than `count * batch_size` pictures.
+
+    >>> train = Split(torch.randn(100, 1, 28, 28), torch.randint(10, (100,)))
+    >>> [list(images.shape) for images, _ in sample_batches(train, 2, batch_size=32)]
+    [[32, 1, 28, 28], [32, 1, 28, 28]]
     """
     if min(count, batch_size) < 1 or not count * batch_size <= len(train):
         raise ValueError(

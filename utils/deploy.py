@@ -24,6 +24,7 @@ from google.protobuf.message import Message
 from onnxruntime import quantization
 from torch import Tensor, nn
 
+from utils.arguments import whole
 from utils.data import Batches
 from utils.files import DamagedFileError, write_atomically
 from utils.layers import eval_mode
@@ -62,6 +63,7 @@ def to_onnx(model: nn.Module, example: Tensor, path: Path | str) -> int:
             external_data=False,
             verbose=False,
         )
+    assert program is not None  # it is only for the old exporter
     return _write(program.model_proto, path)
 
 
@@ -144,8 +146,7 @@ class Session(nn.Module):
 
     def __init__(self, path: Path | str, *, threads: int = 1) -> None:
         super().__init__()
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"threads={threads!r} must be a whole number, 1 or more.")
+        whole("threads", threads, low=1)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -155,9 +156,8 @@ class Session(nn.Module):
             self.session = onnxruntime.InferenceSession(
                 content, options, providers=["CPUExecutionProvider"]
             )
-        except (
-            Exception
-        ) as error:  # ONNX Runtime has a type of its own for each kind of damage
+        # ONNX Runtime has a type of its own for each kind of damage
+        except Exception as error:  # noqa: BLE001
             raise DamagedFileError(
                 f"{path} cannot be run: {_first_line(error)}. Repair: export it again."
             ) from None
@@ -200,7 +200,8 @@ def read_onnx(path: Path | str) -> onnx.ModelProto:
         raise DamagedFileError(
             f"{path} is missing. Repair: write it with to_onnx."
         ) from None
-    except Exception as error:  # protobuf's and onnx's own types
+    # protobuf's and onnx's own types
+    except Exception as error:  # noqa: BLE001
         raise DamagedFileError(
             f"{path} is no sound ONNX file: {_first_line(error)}. Repair: export it"
             " again."
@@ -231,10 +232,14 @@ class Parity:
 
 def parity(one: nn.Module, other: nn.Module, images: Tensor) -> Parity:
     """Compare the outputs of two networks, `[n, classes]`, for `[n, 1, 28, 28]`
-    pictures.
+    pictures. Built in lessons/10_deployment (`compare`).
 
     Raises:
         ValueError: no pictures, or outputs of two shapes or that are not finite.
+
+    >>> network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    >>> parity(network, network, torch.randn(5, 1, 28, 28))
+    Parity(difference=0.0, agreement=1.0)
     """
     if not len(images):
         raise ValueError(
@@ -269,7 +274,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Budget:
-    """What it may cost at most, and must give at least; the same three numbers."""
+    """What it may cost at most, and must give at least; the same three numbers.
+
+    >>> budget = Budget(bytes=30_000, speedup=4.0, accuracy=0.9)
+    >>> budget.met(Cost(bytes=25_000, speedup=4.2, accuracy=0.91))
+    True
+    """
 
     bytes: int
     speedup: float
@@ -297,7 +307,10 @@ class _Calibration(quantization.CalibrationDataReader):
             taken.type.tensor_type.elem_type
         )
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
+    # None ends the pictures, as ONNX Runtime asks; its annotation leaves that out
+    def get_next(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+    ) -> dict[str, np.ndarray] | None:
         images = next(self.pictures, None)
         if images is None:
             return None

@@ -11,13 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from utils.arguments import fraction
+from utils.layers import lay_out
+
 
 def soft_targets(logits: Tensor, temperature: float) -> Tensor:
     """Probabilities of softened outputs, `[n, classes]`: `softmax(logits /
-    temperature)`; above 1, less certain.
+    temperature)`; above 1, less certain. Built in lessons/09_distillation (`softened`).
 
     Raises:
         ValueError: a temperature that is not a positive number.
+
+    >>> logits = torch.tensor([[4.0, 2.0, 0.0]])
+    >>> for temperature in (1.0, 4.0):
+    ...     print([round(p, 2) for p in soft_targets(logits, temperature)[0].tolist()])
+    [0.87, 0.12, 0.02]
+    [0.51, 0.31, 0.19]
     """
     return F.softmax(logits / _check_temperature(temperature), dim=1)
 
@@ -27,7 +36,7 @@ def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Ten
     times `temperature ** 2`.
 
     The factor keeps the gradient's size when the temperature changes (Hinton et al.
-    2015, sec. 2.1).
+    2015, sec. 2.1). Built in lessons/09_distillation (`distillation_loss`).
 
     Args:
         logits, teacher_logits: outputs of student and teacher, `[n, classes]` each.
@@ -36,6 +45,12 @@ def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Ten
     Raises:
         ValueError: outputs of two shapes, or a temperature that is not a positive
             number.
+
+    >>> teacher, student = torch.tensor([[4.0, 2.0]]), torch.tensor([[2.0, 4.0]])
+    >>> round(soft_loss(teacher, teacher, 4.0).item(), 4)
+    0.0
+    >>> soft_loss(student, teacher, 4.0).shape
+    torch.Size([])
     """
     if logits.shape != teacher_logits.shape:
         shapes = f"{list(teacher_logits.shape)}, and logits {list(logits.shape)}"
@@ -43,7 +58,7 @@ def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Ten
             f"teacher_logits has the shape {shapes}; they must be the same, [n,"
             " classes]."
         )
-    targets = soft_targets(teacher_logits, temperature)
+    targets = soft_targets(teacher_logits, temperature)  # [n, classes]
     student = F.log_softmax(logits / temperature, dim=1)
     return F.kl_div(student, targets, reduction="batchmean") * temperature**2
 
@@ -74,16 +89,9 @@ class Teacher:
         self, network: nn.Module, *, temperature: float = 4.0, weight: float = 0.9
     ) -> None:
         _check_temperature(temperature)
-        if not 0 <= weight <= 1:
-            raise ValueError(
-                f"weight={weight!r} must be from 0 (labels only) to 1 (teacher only)."
-            )
-        self.network = (
-            copy.deepcopy(network)
-            .eval()
-            .requires_grad_(False)
-            .to(memory_format=torch.channels_last)
-        )
+        fraction("weight", weight, example="0 = labels only, 1 = teacher only")
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        lay_out(self.network, torch.channels_last)
         self.temperature, self.weight = temperature, weight
 
     def __call__(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:

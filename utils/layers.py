@@ -1,12 +1,17 @@
 """What a network consists of: its prunable layers, and two ways to look at them.
 
-Asked in one place, so that scores, masks, surgery and measurements mean the same layers.
+Asked in one place, so that scores, masks, surgery and measurements mean the same
+layers.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
+import torch
 from torch import Tensor, nn
+
+Prunable = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -15,9 +20,14 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
 
     Raises:
         ValueError: the model has no such layer.
+
+    >>> weights = prunable(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+    >>> {name: list(weight.shape) for name, weight in weights.items()}
+    {'0.weight': [3, 4], '2.weight': [2, 3]}
     """
     layers = {
-        f"{name}.weight" if name else "weight": m.weight
+        # a plain tensor only where torch.nn.utils.prune has replaced the parameter
+        f"{name}.weight" if name else "weight": cast(nn.Parameter, m.weight)
         for name, m in prunable_layers(model).items()
     }
     if not layers:
@@ -28,13 +38,12 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     return layers
 
 
-def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
+def prunable_layers(model: nn.Module) -> dict[str, Prunable]:
     """The linear and convolutional layers by module name."""
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, kinds)
+        if isinstance(module, Prunable)
     }
 
 
@@ -49,6 +58,12 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def lay_out(model: nn.Module, layout: torch.memory_format) -> None:
+    """Store the weights of the convolutions in this order, in place."""
+    # torch's annotations lack this way to call it
+    model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
 
 
 @contextmanager

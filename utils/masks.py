@@ -2,124 +2,269 @@
 lessons/03_weight_pruning.
 
 A mask is a boolean tensor of the weight's shape, True = kept. Sparsity is the fraction
-pruned, 0 <= sparsity < 1.
-Counts are exact: `round(sparsity * n)` of n weights are pruned, also where scores are
-equal (of equal scores the ones that come first, by parameter and position, are kept).
+pruned, 0 <= sparsity < 1. Counts are exact: `round(sparsity * n)` of n weights are
+pruned, also where scores are equal (of equal scores the ones that come first, by
+parameter and position, are kept).
 
-Finding the threshold by sorting 25 million weights takes seconds. Here a sample tells
-the threshold to within a narrow bracket; one pass over the weights settles all but the
-few inside it (after Floyd & Rivest 1975), and those are sorted.
+Two questions are asked here, each apart from what the scores are and from when they are
+used (`utils.scores`, `utils.schedules`): how much of each layer goes (the *scope*, a
+function in `SCOPES`), and which shapes of zeros are allowed (the *pattern*: single
+weights, or `NM`). `utils.selection` finds the largest scores.
 """
 
+import copy
+import math
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from numbers import Real
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from utils.arguments import fraction, one_of
 from utils.layers import prunable
+from utils.selection import mark_largest
 
-# scores looked at to bracket the threshold; with fewer scores than that, all are
-# candidates
-SAMPLE = 1 << 17
-# scores handled at once: 256 kB, so that a chunk stays in the processor's cache
-CHUNK = 1 << 16
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of one weight
 
 Masks = dict[str, Tensor]  # BoolTensors by parameter name
 
 
-def masks_from_scores(
+def masks_from_scores(  # noqa: PLR0913 - one call, by keywords
     scores: Mapping[str, Tensor],
     sparsity: float | Mapping[str, float],
     *,
     scope: str = "global",
+    pattern: "Pattern | None" = None,
     exclude: Iterable[str] = (),
     allow_empty: bool = False,
 ) -> Masks:
-    """Keep the highest scores.
+    """Keep the highest scores. Built in lessons/03_weight_pruning (`magnitude_mask`).
 
     Args:
         scores: by parameter name; of the weight's shape, or `[units]`.
         sparsity: fraction to prune, of the layers not excluded; or a fraction for each
             of them by name.
-        scope: "global", one threshold for all; or "layerwise", the same sparsity in
-            each.
+        scope: "global", one threshold for all; "layerwise", the same sparsity in each;
+            "erdos-renyi", small layers denser (`erdos_renyi`).
+        pattern: None, each weight by itself; or `NM(2, 4)`, two of each four.
         exclude: names of layers that keep everything.
         allow_empty: let a layer lose all its weights; otherwise that is an error.
     Raises:
-        ValueError: a sparsity outside [0, 1), an unknown scope or name, NaN among the
-            scores, an emptied layer.
+        ValueError: a sparsity outside [0, 1) or not that of the pattern, an unknown
+            scope or name, NaN among the scores, an emptied layer.
+
+    >>> scores = {"a": torch.tensor([[1.0, 6.0, 3.0, 4.0]]), "b": torch.tensor([5.0])}
+    >>> masks_from_scores(scores, 0.4)
+    {'a': tensor([[False,  True, False,  True]]), 'b': tensor([True])}
+    >>> masks_from_scores(scores, 0.5, pattern=NM(1, 2), exclude="b")["a"]
+    tensor([[False,  True, False,  True]])
     """
-    return _masks(scores, sparsity, scope, exclude, allow_empty, magnitude=False)
+    groups = _groups(scores, sparsity, scope, exclude)
+    return _masks(scores, groups, pattern, allow_empty, magnitude=False)
 
 
-def magnitude_masks(
+def magnitude_masks(  # noqa: PLR0913 - one call, by keywords
     model: nn.Module,
     sparsity: float | Mapping[str, float],
     *,
     scope: str = "global",
+    pattern: "Pattern | None" = None,
     exclude: Iterable[str] = (),
     allow_empty: bool = False,
 ) -> Masks:
     """`masks_from_scores(magnitude(model), ...)` without a copy of the weights.
-    Arguments and errors as there."""
+    Arguments and errors as there. Built in lessons/03_weight_pruning.
+
+    >>> masks = magnitude_masks(nn.Linear(4, 2), 0.75)
+    >>> masks["weight"].shape, masks["weight"].sum().item()
+    (torch.Size([2, 4]), 2)
+    """
     weights = {name: weight.detach() for name, weight in prunable(model).items()}
-    return _masks(weights, sparsity, scope, exclude, allow_empty, magnitude=True)
+    groups = _groups(weights, sparsity, scope, exclude)
+    return _masks(weights, groups, pattern, allow_empty, magnitude=True)
 
 
 def nm_masks(
     model: nn.Module, n: int = 2, m: int = 4, *, exclude: Iterable[str] = ()
 ) -> Masks:
     """Of each `m` neighbouring inputs of a unit the `n` weights of largest magnitude
-    stay (Mishra et al. 2021, 2:4).
+    stay: `magnitude_masks` with the pattern `NM(n, m)`; errors as there. Built in
+    lessons/05_structured_pruning (`nm_mask`).
+
+    >>> nm_masks(nn.Linear(8, 3), 2, 4)["weight"].view(3, 2, 4).sum(2)
+    tensor([[2, 2],
+            [2, 2],
+            [2, 2]])
+    """
+    pattern = NM(n, m)
+    return magnitude_masks(model, pattern.sparsity, pattern=pattern, exclude=exclude)
+
+
+# ------------------------------------------------------- scope: how much of each layer
+
+
+class Group(NamedTuple):
+    """Layers whose weights compete with each other, and the fraction pruned of them."""
+
+    names: list[str]
+    sparsity: float
+
+
+# from the weights (only their shapes count) and a sparsity to who competes for what
+Scope = Callable[[Mapping[str, Tensor], float], list[Group]]
+
+
+def one_threshold(weights: Mapping[str, Tensor], sparsity: float) -> list[Group]:
+    """All layers compete."""
+    return [Group(list(weights), sparsity)]
+
+
+def each_alike(weights: Mapping[str, Tensor], sparsity: float) -> list[Group]:
+    """The same sparsity in each layer."""
+    return [Group([name], sparsity) for name in weights]
+
+
+def small_ones_denser(weights: Mapping[str, Tensor], sparsity: float) -> list[Group]:
+    """The sparsities of `erdos_renyi`."""
+    shares = erdos_renyi(weights, sparsity)
+    return [Group([name], share) for name, share in shares.items()]
+
+
+SCOPES: dict[str, Scope] = {
+    "global": one_threshold,
+    "layerwise": each_alike,
+    "erdos-renyi": small_ones_denser,
+}
+
+
+def erdos_renyi(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, float]:
+    """The sparsity of each layer, by parameter name, such that all together have
+    `sparsity` exactly (but for the one weight that each layer keeps at least).
+
+    A layer's density is proportional to (sum of its weight's dimensions) / (their
+    product), at most 1: small layers stay denser (Evci et al. 2020,
+    "Erdos-Renyi-Kernel"; Mocanu et al. 2018).
+
+    >>> shapes = {"large": torch.empty(100, 100), "small": torch.empty(10, 10)}
+    >>> {name: round(share, 2) for name, share in erdos_renyi(shapes, 0.9).items()}
+    {'large': 0.91, 'small': 0.09}
+    """
+    size = {name: weight.numel() for name, weight in weights.items()}
+    total = sum(size.values())
+    budget = total - round(check_sparsity(sparsity) * total)
+    kept: dict[str, int] = {}
+    # layers that would be more than dense become dense, and the others share the rest
+    while len(kept) < len(size):
+        # density * size: the product of the dimensions falls out
+        free = {n: sum(weights[n].shape) for n in size if n not in kept}
+        scale = (budget - sum(kept.values())) / sum(free.values())
+        full = {n: size[n] for n, share in free.items() if scale * share >= size[n]}
+        kept |= full or {n: max(1, int(scale * share)) for n, share in free.items()}
+    # what rounding left over goes to the largest layers, or is taken from them
+    for name in sorted(size, key=lambda name: -size[name]):
+        room = budget - sum(kept.values())
+        kept[name] += min(max(room, 1 - kept[name]), size[name] - kept[name])
+    return {name: 1 - kept[name] / size[name] for name in size}
+
+
+# --------------------------------------------------- pattern: which shapes of zeros
+
+
+class Pattern(Protocol):
+    """From the scores of layers that compete to their masks. With `magnitude` it is the
+    scores' magnitude that counts."""
+
+    def __call__(
+        self, scores: Mapping[str, Tensor], sparsity: float, *, magnitude: bool
+    ) -> Masks:
+        """Masks of the scores' shapes that prune exactly `sparsity` of them."""
+        ...
+
+
+def single(
+    scores: Mapping[str, Tensor], sparsity: float, *, magnitude: bool = False
+) -> Masks:
+    """Each weight by itself: the largest of all these layers stay."""
+    arrays = {name: _array(score) for name, score in scores.items()}
+    count = sum(len(array) for array in arrays.values())
+    kept = count - round(sparsity * count)
+    marks = mark_largest(arrays, kept, magnitude=magnitude)
+    return {
+        name: torch.from_numpy(marks[name]).view(score.shape).to(score.device)
+        for name, score in scores.items()
+    }
+
+
+@dataclass(frozen=True)
+class NM:
+    """Of each `m` neighbouring inputs of a unit, `n` stay (Mishra et al. 2021, 2:4).
+    Built in lessons/05_structured_pruning (`nm_mask`).
 
     Neighbours are inputs; in a convolution, input channels at one place of the kernel,
     as graphics processors want it.
 
     Raises:
-        ValueError: not 1 <= n < m, an unknown layer in `exclude`, NaN, or a number of
-            inputs that `m` does not divide.
+        ValueError: not 1 <= n < m; and when it is used: another sparsity than 1 - n/m,
+            scores of units, NaN, or a number of inputs that `m` does not divide.
+
+    >>> NM(2, 4).sparsity
+    0.5
     """
-    if (
-        not all(
-            isinstance(value, int) and not isinstance(value, bool) for value in (n, m)
-        )
-        or not 1 <= n < m
-    ):
-        raise ValueError(
-            f"n={n!r}, m={m!r}: of each m weights n stay; give whole numbers, 1 <= n"
-            " < m."
-        )
-    weights = prunable(model)
-    masks = {
-        name: torch.ones_like(weight, dtype=torch.bool)
-        for name, weight in weights.items()
-    }
-    for name in _included(weights, exclude):
-        last = weights[name].detach().movedim(1, -1)  # [units, ..., inputs]
-        if last.shape[-1] % m:
+
+    n: int = 2
+    m: int = 4
+
+    def __post_init__(self) -> None:
+        whole = all(type(value) is int for value in (self.n, self.m))
+        if not whole or not 1 <= self.n < self.m:
             raise ValueError(
-                f"a unit of {name} has {last.shape[-1]} inputs, which m={m} does not"
-                " divide; exclude it."
+                f"n={self.n!r}, m={self.m!r}: of each m weights n stay; give whole"
+                " numbers, 1 <= n < m."
+            )
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction it prunes, of every layer."""
+        return 1 - self.n / self.m
+
+    def __call__(
+        self, scores: Mapping[str, Tensor], sparsity: float, *, magnitude: bool = False
+    ) -> Masks:
+        if not math.isclose(sparsity, self.sparsity):
+            raise ValueError(
+                f"sparsity={sparsity!r} of {', '.join(scores)} does not go with {self},"
+                f" which prunes {self.sparsity:.4g} of every layer."
+            )
+        return {
+            name: self._mask(name, score.abs() if magnitude else score)
+            for name, score in scores.items()
+        }
+
+    def _mask(self, name: str, score: Tensor) -> Tensor:
+        if score.dim() < 2:
+            raise ValueError(
+                f"the scores of {name} have shape {list(score.shape)}; {self} needs one"
+                " for each weight, [units, inputs, ...]."
+            )
+        last = score.detach().movedim(1, -1)  # [units, ..., inputs]
+        if last.shape[-1] % self.m:
+            raise ValueError(
+                f"a unit of {name} has {last.shape[-1]} inputs, which m={self.m} does"
+                " not divide; exclude it."
             )
         if last.isnan().any():
-            raise ValueError(
-                f"the weights of {name} contain NaN; they must be numbers."
-            )
-        largest = (
-            last.reshape(-1, m)
-            .abs()
-            .argsort(dim=1, descending=True, stable=True)[:, :n]
-        )
-        mask = torch.zeros(
-            len(largest), m, dtype=torch.bool, device=last.device
-        ).scatter_(1, largest, True)
-        masks[name] = mask.view(last.shape).movedim(-1, 1).contiguous()
-    return masks
+            raise ValueError(f"the scores of {name} contain NaN; they must be numbers.")
+        rows = last.reshape(-1, self.m)  # each row: m neighbours, which compete
+        places = rows.argsort(dim=1, descending=True, stable=True)[:, : self.n]
+        mask = torch.zeros(rows.shape, dtype=torch.bool, device=score.device)
+        mask.scatter_(1, places, True)
+        # back to [units, inputs, ...]
+        return mask.view(last.shape).movedim(-1, 1).contiguous()
+
+
+# ---------------------------------------------------------------------- masks in use
 
 
 def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
@@ -129,20 +274,47 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: a name or a shape that does not fit the model; nothing is changed
             then.
+
+    >>> layer = nn.Linear(4, 2)
+    >>> apply_masks(layer, magnitude_masks(layer, 0.75))
+    >>> layer.weight.shape, layer.weight.count_nonzero().item()
+    (torch.Size([2, 4]), 2)
     """
     for weight, mask in _paired(model, masks):
         _zero_pruned(weight, mask)
 
 
-def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[], None]:
-    """A function that zeroes the pruned weights again: `fit(..., after_step=hold(model,
-    masks))`.
-
-    Masking the gradients is not enough: momentum and weight decay move a weight whose
-        gradient is zero.
+def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of the network with the pruned weights at zero; the network stays.
 
     Raises:
         ValueError: a name or a shape that does not fit the model.
+
+    >>> dense = nn.Linear(4, 2)
+    >>> masked(dense, magnitude_masks(dense, 0.75)).weight.count_nonzero().item()
+    2
+    """
+    result = copy.deepcopy(model)
+    apply_masks(result, masks)
+    return result
+
+
+def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[], None]:
+    """A function that zeroes the pruned weights again: `fit(..., after_step=hold(model,
+    masks))`. Built in lessons/03_weight_pruning (`held_step`).
+
+    Masking the gradients is not enough: momentum and weight decay move a weight whose
+    gradient is zero.
+
+    Raises:
+        ValueError: a name or a shape that does not fit the model.
+
+    >>> layer = nn.Linear(4, 2)
+    >>> zero_again = hold(layer, magnitude_masks(layer, 0.75))
+    >>> _ = nn.init.ones_(layer.weight)  # as an optimizer would move them
+    >>> zero_again()
+    >>> layer.weight.sum().item()
+    2.0
     """
     pairs = _paired(model, masks)
 
@@ -169,7 +341,11 @@ class LayerSparsity:
 
 
 def report(masks: Mapping[str, Tensor]) -> list[LayerSparsity]:
-    """One row a layer and, last, one named "all"."""
+    """One row a layer and, last, one named "all".
+
+    >>> report(magnitude_masks(nn.Linear(4, 2), 0.75))[-1]
+    LayerSparsity(name='all', weights=8, kept=2)
+    """
     rows = [
         LayerSparsity(name, mask.numel(), int(mask.count_nonzero()))
         for name, mask in masks.items()
@@ -180,89 +356,37 @@ def report(masks: Mapping[str, Tensor]) -> list[LayerSparsity]:
     ]
 
 
-def erdos_renyi(model: nn.Module, sparsity: float) -> dict[str, float]:
-    """The sparsity of each layer, by parameter name, such that all together have
-    `sparsity` exactly.
-
-    A layer's density is proportional to (sum of its weight's dimensions) / (their
-    product), at most 1: small layers stay denser (Evci et al. 2020,
-    "Erdos-Renyi-Kernel"; Mocanu et al. 2018).
-    """
-    weights = prunable(model)
-    total = sum(weight.numel() for weight in weights.values())
-    budget = total - round(check_sparsity(sparsity) * total)
-    raw = {name: sum(weight.shape) / weight.numel() for name, weight in weights.items()}
-    kept: dict[str, int] = {}
-    # layers that would be more than dense become dense, and the others share the rest
-    while len(kept) < len(weights):
-        free = {
-            name: raw[name] * weights[name].numel()
-            for name in weights
-            if name not in kept
-        }
-        scale = (budget - sum(kept.values())) / sum(free.values())
-        full = {name: weights[name].numel() for name in free if scale * raw[name] >= 1}
-        kept |= full or {
-            name: max(1, int(scale * share)) for name, share in free.items()
-        }
-    # what rounding left over
-    for name in sorted(weights, key=lambda name: -weights[name].numel()):
-        room = min(
-            max(budget - sum(kept.values()), 1 - kept[name]),
-            weights[name].numel() - kept[name],
-        )
-        kept[name] += room
-    return {name: 1 - kept[name] / weights[name].numel() for name in weights}
-
-
 def check_sparsity(sparsity: float, name: str = "sparsity") -> float:
     """Return `sparsity` if it is a fraction in [0, 1).
 
     Raises:
         ValueError: names the argument, the value and what would be right.
     """
-    if (
-        isinstance(sparsity, bool)
-        or not isinstance(sparsity, Real)
-        or not 0 <= sparsity < 1
-    ):
-        raise ValueError(
-            f"{name}={sparsity!r} must be a fraction, 0 <= sparsity < 1 (0.9 = nine of"
-            " ten pruned)."
-        )
-    return float(sparsity)
+    return fraction(name, sparsity, end=False, example="0.9 = nine of ten pruned")
 
 
 # ----------------------------------------------------------------------- how it is done
 
 
-def _masks(scores, sparsity, scope, exclude, allow_empty, *, magnitude: bool) -> Masks:
+def _groups(
+    scores: Mapping[str, Tensor],
+    sparsity: float | Mapping[str, float],
+    scope: str,
+    exclude: Iterable[str],
+) -> list[Group]:
     names = _included(scores, exclude)
-    if scope not in ("global", "layerwise"):
-        raise ValueError(f"scope={scope!r} is not known. Known: global, layerwise.")
-    if isinstance(sparsity, Mapping):
-        groups = [
-            ([name], check_sparsity(sparsity[name], f"sparsity[{name!r}]"))
-            for name in _same(names, sparsity)
-        ]
-    elif scope == "global":
-        groups = [(names, check_sparsity(sparsity))]
-    else:
-        groups = [([name], check_sparsity(sparsity)) for name in names]
-    masks = {
-        name: torch.from_numpy(np.ones(tuple(score.shape), dtype=bool))
-        for name, score in scores.items()
-    }
-    for members, fraction in groups:
-        arrays = [_array(scores[name]) for name in members]
-        count = sum(array.size for array in arrays)
-        outputs = [masks[name].view(-1).numpy() for name in members]
-        _keep_largest(
-            arrays, outputs, count - round(fraction * count), magnitude, members
+    share_out = SCOPES[one_of("scope", scope, SCOPES)]
+    if not isinstance(sparsity, Mapping):
+        return share_out({n: scores[n] for n in names}, check_sparsity(sparsity))
+    if set(names) != set(sparsity):
+        raise ValueError(
+            f"sparsity by layer must name exactly {', '.join(names)}; it names"
+            f" {', '.join(sparsity)}."
         )
-    if not allow_empty:
-        _refuse_empty(masks)
-    return {name: mask.to(scores[name].device) for name, mask in masks.items()}
+    return [
+        Group([name], check_sparsity(sparsity[name], f"sparsity[{name!r}]"))
+        for name in names
+    ]
 
 
 def _included(scores: Mapping[str, Tensor], exclude: Iterable[str]) -> list[str]:
@@ -281,16 +405,32 @@ def _included(scores: Mapping[str, Tensor], exclude: Iterable[str]) -> list[str]
     return names
 
 
-def _same(names: list[str], sparsity: Mapping[str, float]) -> list[str]:
-    if set(names) != set(sparsity):
-        raise ValueError(
-            f"sparsity by layer must name exactly {', '.join(names)}; it names"
-            f" {', '.join(sparsity)}."
-        )
-    return names
+def _masks(
+    scores: Mapping[str, Tensor],
+    groups: list[Group],
+    pattern: Pattern | None,
+    allow_empty: bool,
+    *,
+    magnitude: bool,
+) -> Masks:
+    choose, chosen = pattern or single, Masks()
+    for names, sparsity in groups:
+        competing = {name: scores[name] for name in names}
+        chosen |= choose(competing, sparsity, magnitude=magnitude)
+    masks = {
+        # what is in no group is excluded, and keeps everything
+        name: chosen[name]
+        if name in chosen
+        else torch.ones(score.shape, dtype=torch.bool, device=score.device)
+        for name, score in scores.items()
+    }
+    if not allow_empty:
+        _refuse_empty(masks)
+    return masks
 
 
 def _array(score: Tensor) -> np.ndarray:
+    """`[n]`, a view of the score where NumPy can have one."""
     score = score.detach().cpu()
     if score.dtype not in (torch.float32, torch.float64):
         score = score.float()
@@ -298,102 +438,13 @@ def _array(score: Tensor) -> np.ndarray:
 
 
 def _refuse_empty(masks: Masks) -> None:
-    empty = [
-        name for name, mask in masks.items() if mask.numel() and not mask.numpy().any()
-    ]
+    empty = [name for name, mask in masks.items() if mask.numel() and not mask.any()]
     if empty:
         raise ValueError(
             f"the masks would empty {', '.join(empty)}: no signal could pass. Lower the"
             " sparsity, use another scope or exclude the layer (allow_empty=True lets"
             " it happen)."
         )
-
-
-def _keep_largest(
-    arrays: list[np.ndarray],
-    outputs: list[np.ndarray],
-    kept: int,
-    magnitude: bool,
-    names: list[str],
-) -> None:
-    """Write into the boolean `outputs` which `kept` elements of all `arrays` together
-    are the largest."""
-    for low, high in (_bracket(arrays, kept, magnitude), (-np.inf, np.inf)):
-        certain, values, places = _compare(arrays, outputs, low, high, magnitude, names)
-        needed = kept - certain
-        if 0 <= needed <= sum(map(len, values)):
-            # the threshold lies inside the bracket; if not, the sample misled us and
-            # everything is a candidate
-            break
-    chosen = _largest(np.concatenate(values), needed)
-    start = 0
-    for output, place in places:
-        output[place] = chosen[start : start + len(place)]
-        start += len(place)
-
-
-def _bracket(
-    arrays: list[np.ndarray], kept: int, magnitude: bool
-) -> tuple[float, float]:
-    """Two values between which the smallest kept element almost surely lies."""
-    count = sum(array.size for array in arrays)
-    if count <= SAMPLE:
-        return -np.inf, np.inf
-    sample = np.concatenate([array[:: count // SAMPLE] for array in arrays])
-    sample = np.sort(np.abs(sample) if magnitude else sample)
-    middle = (1 - kept / count) * len(sample)
-    # five standard deviations of a sampled rank
-    margin = 5 * np.sqrt(len(sample)) / 2 + 2
-    low, high = int(middle - margin), int(middle + margin)
-    return (sample[low] if low >= 0 else -np.inf), (
-        sample[high] if high < len(sample) else np.inf
-    )
-
-
-def _compare(arrays, outputs, low, high, magnitude, names):
-    """Mark what is above `high`; return how many those are, and values and places of
-    what lies inside the bracket."""
-    pieces = [
-        (array[start : start + CHUNK], output[start : start + CHUNK], name)
-        for array, output, name in zip(arrays, outputs, names, strict=True)
-        for start in range(0, array.size, CHUNK)
-    ]
-
-    def work(share):
-        # one a thread: allocating one a chunk costs more
-        buffer = np.empty(CHUNK, dtype=np.result_type(*arrays))
-        return [one(*piece, buffer) for piece in share]
-
-    def one(chunk, above, name, buffer):
-        chunk = np.abs(chunk, out=buffer[: len(chunk)]) if magnitude else chunk
-        if np.isnan(chunk.min()):
-            raise ValueError(f"the scores of {name} contain NaN; they must be numbers.")
-        np.greater(chunk, high, out=above)
-        place = np.flatnonzero(np.greater_equal(chunk, low) ^ above).astype(np.uint16)
-        return int(np.count_nonzero(above)), chunk[place], (above, place)
-
-    threads = min(torch.get_num_threads(), len(pieces))
-    if threads == 1:
-        results = work(pieces)
-    else:
-        size = -(-len(pieces) // threads)
-        shares = [pieces[start : start + size] for start in range(0, len(pieces), size)]
-        # NumPy leaves the interpreter's lock meanwhile
-        with ThreadPoolExecutor(threads) as pool:
-            results = [result for share in pool.map(work, shares) for result in share]
-    certain, values, places = zip(*results, strict=True)
-    return sum(certain), values, places
-
-
-def _largest(values: np.ndarray, count: int) -> np.ndarray:
-    """Boolean array: the `count` largest of `values`; of equal ones the first."""
-    if count == 0:
-        return np.zeros(len(values), dtype=bool)
-    threshold = np.partition(values, len(values) - count)[len(values) - count]
-    chosen = values > threshold
-    equal = np.flatnonzero(values == threshold)
-    chosen[equal[: count - np.count_nonzero(chosen)]] = True
-    return chosen
 
 
 def _zero_pruned(weight: nn.Parameter, mask: Tensor) -> None:

@@ -14,7 +14,11 @@ from torch import Tensor, nn
 
 def lenet300(hidden: tuple[int, int] = (300, 100)) -> nn.Sequential:
     """LeNet-300-100: three fully connected layers, 266,610 parameters. `[n, 1, 28, 28]`
-    -> `[n, 10]`."""
+    -> `[n, 10]`.
+
+    >>> sum(parameter.numel() for parameter in lenet300().parameters())
+    266610
+    """
     first, second = hidden
     return nn.Sequential(
         OrderedDict(

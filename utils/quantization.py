@@ -9,7 +9,7 @@ had on some pictures.
 
 `quantized` gives a network that computes in float with the numbers an int8 network
 would have: to see what rounding costs, at any width, and to train through it. For the
-    speed `utils.deploy` runs the integers themselves.
+speed `utils.deploy` runs the integers themselves.
 """
 
 import copy
@@ -17,17 +17,20 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
+from utils.arguments import whole
+from utils.channels import trace
 from utils.data import Batches
 from utils.layers import eval_mode, prunable, prunable_layers, watching
+
+Plain = nn.Linear | nn.Conv2d  # the layers that are quantized
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,13 @@ class Grid:
 
     def integers(self, values: Tensor) -> Tensor:
         """The nearest integer of each value, clamped (saturated): int16, of the values'
-        shape."""
+        shape.
+
+        >>> Grid(torch.tensor(0.5), torch.tensor(0.0), -7, 7).integers(
+        ...     torch.tensor([0.9, -9.0])
+        ... )
+        tensor([ 2, -7], dtype=torch.int16)
+        """
         position = values / self._step(values)
         return (
             (position.round() + self.zero_point)
@@ -61,14 +70,21 @@ class Grid:
     def snap(self, values: Tensor) -> Tensor:
         """Each value moved to the grid. Its gradient passes as if nothing had been
         moved, except where it saturates (straight-through estimator, Bengio et al.
-        2013)."""
+        2013).
+
+        >>> Grid(torch.tensor(0.5), torch.tensor(0.0), -7, 7).snap(
+        ...     torch.tensor([0.9, -9.0])
+        ... )
+        tensor([ 1.0000, -3.5000])
+        """
         low, high = (
             self.lowest - self.zero_point.item(),
             self.highest - self.zero_point.item(),
         )
         step = self._step(values)
-        # its gradient is 0 outside
+        # in steps; its gradient is 0 outside, where half a step more would saturate too
         inside = (values / step).clamp(low - 0.5, high + 0.5)
+        # rounding has the gradient 0: what it moves is added as a constant
         return step * (inside + (inside.round().clamp(low, high) - inside).detach())
 
     def _step(self, values: Tensor) -> Tensor:
@@ -91,11 +107,16 @@ def weight_grid(weight: Tensor, bits: int = 8, *, per_channel: bool = True) -> G
     zero point 0.
 
     The scale is the largest magnitude over the largest integer: of each unit, `[units,
-    1, ...]`, or of the whole weight.
+    1, ...]`, or of the whole weight. Built in lessons/08_quantization (`choose_grid`).
 
     Raises:
         ValueError: bits outside 2..8, a weight that is not finite, or a unit without
             weights.
+
+    >>> grid = weight_grid(torch.tensor([[0.5, -1.4], [0.0, 7.0]]), bits=4)
+    >>> grid.scale
+    tensor([[0.2000],
+            [1.0000]])
     """
     highest = 2 ** (_check_bits(bits) - 1) - 1
     if 0 in (weight.shape[1:] if per_channel and weight.dim() > 1 else weight.shape):
@@ -109,6 +130,7 @@ def weight_grid(weight: Tensor, bits: int = 8, *, per_channel: bool = True) -> G
             "the weight is not finite everywhere; only finite numbers fit on a grid."
         )
     largest = (
+        # [units, inputs, ...] -> [units, 1, ...]
         magnitude.amax(dim=tuple(range(1, weight.dim())), keepdim=True)
         if per_channel
         else magnitude.amax()
@@ -122,11 +144,15 @@ def weight_grid(weight: Tensor, bits: int = 8, *, per_channel: bool = True) -> G
 
 def activation_grid(low: float, high: float, bits: int = 8) -> Grid:
     """The grid for activations seen between `low` and `high`: 0 .. 2**bits - 1, 0.0
-    exactly on it.
+    exactly on it. Built in lessons/08_quantization (`choose_grid`).
 
     Raises:
         ValueError: bits outside 2..8; low above high, not finite, or a scale too large
             for float32.
+
+    >>> grid = activation_grid(-1.0, 4.0, bits=4)
+    >>> round(grid.scale.item(), 4), grid.zero_point.item()
+    (0.3333, 3.0)
     """
     highest = 2 ** _check_bits(bits) - 1
     if not -float("inf") < low <= high < float("inf"):
@@ -153,7 +179,12 @@ def quantize_weights(
     model: nn.Module, bits: int = 8, *, per_channel: bool = True
 ) -> nn.Module:
     """A copy whose linear and convolutional weights lie on their grids; activations
-    stay as they are."""
+    stay as they are.
+
+    >>> layer = quantize_weights(nn.Linear(100, 1), bits=2)
+    >>> len(layer.weight.unique())  # minus one step, zero, one step
+    3
+    """
     result = copy.deepcopy(model)
     with torch.no_grad():
         for weight in prunable(result).values():
@@ -184,15 +215,19 @@ def quantized(
     Raises:
         ValueError: no batches, or an empty one; bits outside 2..8; a layer that is not
             a plain Linear or Conv2d, that never runs or is called with keyword
-            arguments; numbers that are not finite.
+            arguments; numbers that are not finite; a network that cannot be traced.
+
+    >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> batches = [(torch.rand(16, 4), torch.zeros(16))]
+    >>> quantized(network, batches, bits=4)(torch.rand(5, 4)).shape
+    torch.Size([5, 2])
     """
     batches = list(batches)
     if not batches:
         raise ValueError("batches is empty; calibration needs at least one.")
     _check_bits(bits)
     _check_bits(activation_bits, "activation_bits")
-    folded = fold_batchnorm(model, next(calibration_pictures(batches))[:1])
-    for name, layer in prunable_layers(folded).items():
+    for name, layer in prunable_layers(model).items():
         if type(layer) not in QUANTIZED or (
             isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros"
         ):
@@ -200,6 +235,7 @@ def quantized(
                 f"{name} is a {type(layer).__name__}; only plain Linear and Conv2d"
                 " layers are quantized."
             )
+    folded = fold_batchnorm(model)
     ranges = input_ranges(folded, batches)
     idle = [name for name in prunable_layers(folded) if name not in ranges]
     if idle:
@@ -230,7 +266,7 @@ def input_ranges(
     """
     ranges: dict[str, tuple[float, float]] = {}
 
-    def note(name: str, layer: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def note(name: str, _: nn.Module, inputs: tuple, __: Tensor) -> None:
         if not inputs:
             raise ValueError(
                 f"{name} is called with keyword arguments; give it its input by"
@@ -274,13 +310,16 @@ def calibration_pictures(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[T
         yield images.detach()
 
 
-class _Quantized:
+class _Quantized(nn.Module):
     """What a quantized layer adds to the plain one: the grid of what comes in, and the
     weight on its own grid."""
 
-    def _adopt(
-        self, layer: nn.Module, grid: Grid, bits: int, per_channel: bool
-    ) -> None:
+    weight: Tensor
+    bias: Tensor | None
+    input_scale: Tensor
+    input_zero_point: Tensor
+
+    def _adopt(self, layer: Plain, grid: Grid, bits: int, per_channel: bool) -> None:
         self.weight, self.bias = nn.Parameter(layer.weight.detach().clone()), None
         if layer.bias is not None:
             self.bias = nn.Parameter(layer.bias.detach().clone())
@@ -306,11 +345,10 @@ class QuantizedLinear(_Quantized, nn.Linear):
         super().__init__(layer.in_features, layer.out_features, device="meta")
         self._adopt(layer, grid, bits, per_channel)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """`[..., inputs]` -> `[..., outputs]`"""
-        return F.linear(
-            self.input_grid().snap(x), self.weight_grid().snap(self.weight), self.bias
-        )
+        weight = self.weight_grid().snap(self.weight)
+        return F.linear(self.input_grid().snap(input), weight, self.bias)
 
 
 class QuantizedConv2d(_Quantized, nn.Conv2d):
@@ -319,21 +357,27 @@ class QuantizedConv2d(_Quantized, nn.Conv2d):
     def __init__(
         self, layer: nn.Conv2d, grid: Grid, bits: int, per_channel: bool
     ) -> None:
-        shape = (
-            layer.kernel_size,
-            layer.stride,
-            layer.padding,
-            layer.dilation,
-            layer.groups,
+        super().__init__(
+            layer.in_channels, layer.out_channels, *_geometry(layer), device="meta"
         )
-        super().__init__(layer.in_channels, layer.out_channels, *shape, device="meta")
         self._adopt(layer, grid, bits, per_channel)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """`[n, inputs, height, width]` -> `[n, outputs, height, width]`"""
         weight = self.weight_grid().snap(self.weight)
-        rest = (self.stride, self.padding, self.dilation, self.groups)
-        return F.conv2d(self.input_grid().snap(x), weight, self.bias, *rest)
+        _, *how = _geometry(self)
+        return F.conv2d(self.input_grid().snap(input), weight, self.bias, *how)
+
+
+def _geometry(layer: nn.Conv2d) -> tuple[Any, ...]:
+    """Kernel size, stride, padding, dilation and groups, as convolutions take them."""
+    return (
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.groups,
+    )
 
 
 QUANTIZED: dict[type, Callable] = {
@@ -344,136 +388,103 @@ QUANTIZED: dict[type, Callable] = {
 
 def plain(model: nn.Module) -> nn.Module:
     """A copy with plain layers whose weights lie on their grids: for `deploy`, after
-    quantization-aware training."""
+    quantization-aware training.
+
+    >>> network = nn.Sequential(nn.Linear(4, 2))
+    >>> plain(quantized(network, [(torch.rand(16, 4), torch.zeros(16))]))
+    Sequential(
+      (0): Linear(in_features=4, out_features=2, bias=True)
+    )
+    """
     layers = {
         id(module): _plain_layer(module)
         for module in model.modules()
-        if isinstance(module, _Quantized)
+        if isinstance(module, QuantizedLinear | QuantizedConv2d)
     }
     return copy.deepcopy(model, layers)
 
 
-def _plain_layer(layer: nn.Module) -> nn.Module:
-    with_bias = layer.bias is not None
-    if isinstance(layer, nn.Linear):
-        twin = nn.Linear(
-            layer.in_features, layer.out_features, with_bias, dtype=layer.weight.dtype
-        )
+def _plain_layer(layer: QuantizedLinear | QuantizedConv2d) -> nn.Module:
+    with_bias, dtype = layer.bias is not None, layer.weight.dtype
+    if isinstance(layer, QuantizedLinear):
+        sizes = (layer.in_features, layer.out_features)
+        twin: Plain = nn.Linear(*sizes, with_bias, dtype=dtype)
     else:
-        rest = (
-            layer.kernel_size,
-            layer.stride,
-            layer.padding,
-            layer.dilation,
-            layer.groups,
-            with_bias,
-        )
-        twin = nn.Conv2d(
-            layer.in_channels, layer.out_channels, *rest, dtype=layer.weight.dtype
-        )
+        sizes = (layer.in_channels, layer.out_channels)
+        twin = nn.Conv2d(*sizes, *_geometry(layer), bias=with_bias, dtype=dtype)
     with torch.no_grad():
         twin.weight.copy_(layer.weight_grid().snap(layer.weight))
-        if with_bias:
+        if twin.bias is not None and layer.bias is not None:
             twin.bias.copy_(layer.bias)
     return twin.train(layer.training)
 
 
-FUSE = {nn.Conv2d: fuse_conv_bn_eval, nn.Linear: fuse_linear_bn_eval}
+FUSE: dict[type, Callable] = {
+    nn.Conv2d: fuse_conv_bn_eval,
+    nn.Linear: fuse_linear_bn_eval,
+}
 
 
-def fold_batchnorm(model: nn.Module, example: Tensor) -> nn.Module:
+def fold_batchnorm(model: nn.Module) -> nn.Module:
     """A copy, in eval mode, in which each BatchNorm is part of the layer before it, and
     does nothing itself.
 
     In eval mode BatchNorm multiplies and adds one number a channel; a layer before it
     can do that with its weights (Jacob et al. 2018, sec. 3.2). Same outputs, but for
     rounding. A BatchNorm after anything else stays, and so does one after a layer whose
-    output goes elsewhere too (a short cut, say, or out of the network), and where the
-    layer or the BatchNorm has forward hooks.
+    output or weight is used elsewhere too (a short cut, say), and where the layer or
+    the BatchNorm is used twice or has forward hooks.
 
-    What is seen is one run on `example`. So the outputs do change where the layer's
-    weight is used without the layer (`F.conv2d(x, self.conv.weight)`), or its output in
-    a way that this run does not show: by inputs of another shape or with other values
-        only, outside PyTorch (`.numpy()`, `.item()`), or in an object of your own that
-        is returned.
+    Raises:
+        ValueError: the network cannot be traced.
 
-    Args:
-        example: one input of the shape the network takes, `[1, ...]`.
+    >>> fold_batchnorm(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU()))
+    Sequential(
+      (0): Linear(in_features=4, out_features=3, bias=True)
+      (1): Identity()
+      (2): ReLU()
+    )
     """
     modules = dict(model.named_modules())
-    # id of an output -> its layer, and the output, so that ids stay unique
-    made_by: dict[int, tuple[str, Tensor]] = {}
-    pairs: dict[str, str] = {}  # BatchNorm: the layer before it
-    runs: Counter[str] = Counter()
-    uses = _Uses()
-
-    def note(name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        runs[name] += 1
-        if isinstance(module, _BatchNorm) and inputs and id(inputs[0]) in made_by:
-            pairs[name] = made_by[id(inputs[0])][0]
-        made_by[id(output)] = (name, output)
-        uses.count[id(output)] = 0  # a tensor that is gone may have had this id
-
-    watched = {
-        name: module
-        for name, module in modules.items()
-        if type(module) in FUSE or isinstance(module, _BatchNorm)
-    }
-    with eval_mode(model), torch.no_grad(), watching(watched, note), uses:
-        result = model(example)
-    uses.count.update(id(leaf) for leaf in tree_leaves(result))
-    alone = {name for name, output in made_by.values() if uses.count[id(output)] == 1}
+    with eval_mode(model):
+        nodes = trace(model).nodes
+    # how often each module runs, or has a tensor of its own used without it
+    uses = Counter(
+        str(node.target).rpartition(".")[0]
+        if node.op == "get_attr"
+        else str(node.target)
+        for node in nodes
+        if node.op in ("call_module", "get_attr")
+    )
     # id of a part of the network -> what takes its place in the copy
     folded: dict[int, nn.Module] = {}
-    for norm, layer in pairs.items():
-        once = runs[norm] == runs[layer] == 1 and layer in alone
-        hooked = any(
-            modules[n]._forward_hooks or modules[n]._forward_pre_hooks
-            for n in (layer, norm)
-        )
-        if (
-            once
-            and not hooked
-            and type(modules[layer]) in FUSE
-            and modules[norm].running_mean is not None
-        ):
-            before, after = (
-                copy.deepcopy(modules[name]).eval() for name in (layer, norm)
-            )
-            folded |= {
-                id(modules[layer]): FUSE[type(before)](before, after),
-                id(modules[norm]): nn.Identity(),
-            }
+    for node in nodes:
+        names = _layer_and_norm(node)
+        if names and all(uses[name] == 1 for name in names):
+            layer, norm = (modules[name] for name in names)
+            if _can_fuse(layer, norm):
+                twins = (copy.deepcopy(part).eval() for part in (layer, norm))
+                folded |= {
+                    id(layer): FUSE[type(layer)](*twins),
+                    id(norm): nn.Identity(),
+                }
     return copy.deepcopy(model, folded).eval()
 
 
-class _Uses(TorchFunctionMode):
-    """Counts into how many operations each tensor goes, by its id; also those in
-    place."""
+def _layer_and_norm(node: fx.Node) -> tuple[str, str] | None:
+    """Names of two modules that run one after the other, when only the second gets what
+    the first gives."""
+    before = node.args[0] if node.op == "call_module" and node.args else None
+    if not isinstance(before, fx.Node) or before.op != "call_module":
+        return None
+    return (str(before.target), str(node.target)) if len(before.users) == 1 else None
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.count: Counter[int] = Counter()
 
-    def __torch_function__(
-        self,
-        function: Callable,
-        types: tuple,
-        args: tuple = (),
-        kwargs: dict | None = None,
-    ):
-        result = function(*args, **(kwargs or {}))
-        # not the question for a shape
-        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
-            self.count.update(
-                id(leaf)
-                for leaf in tree_leaves((args, kwargs))
-                if isinstance(leaf, Tensor)
-            )
-        return result
+def _can_fuse(layer: nn.Module, norm: nn.Module) -> bool:
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in (layer, norm))
+    known = type(layer) in FUSE and isinstance(norm, _BatchNorm)
+    return known and not hooked and norm.running_mean is not None
 
 
 def _check_bits(bits: int, argument: str = "bits") -> int:
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 8:
-        raise ValueError(f"{argument}={bits!r} must be a whole number from 2 to 8.")
-    return bits
+    return whole(argument, bits, 2, 8)

@@ -3,7 +3,9 @@ lessons/06_dynamic_pruning.
 
 `fit(model, train, recipe, schedule=Cubic(0.95))` calls a schedule three ways: `start`
 once, `before_step` when the gradients are there, `after_step` when the weights have
-moved. A schedule of your own is one method:
+moved. What to prune (`score`) and how much of each layer (`scope`) are told apart from
+when: `Cubic(0.95, score="taylor", scope="erdos-renyi")`. A schedule of your own is one
+method:
 
     class Linear(Schedule):
         def update(self, progress):  # 0 < progress <= 1
@@ -11,22 +13,26 @@ moved. A schedule of your own is one method:
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from utils.arguments import one_of, whole
+from utils.data import Batches
 from utils.layers import prunable
 from utils.masks import (
+    SCOPES,
     Masks,
+    Pattern,
     check_sparsity,
-    erdos_renyi,
     hold,
     magnitude_masks,
     masks_from_scores,
     report,
 )
+from utils.scores import SCORES
 
 
 @dataclass
@@ -35,11 +41,21 @@ class Schedule:
     run, and holds them between.
 
     The first update is at `begin`, the last at `end`; update k of n has progress k/n.
-    Zeros that are there when the run
-    begins count: sparsity rises from what it is.
+    Zeros that are there when the run begins count: sparsity rises from what it is.
 
-    sparsity: at the end.  begin, end: fractions of the run.  seed: of what is drawn at
-        random.
+    sparsity: at the end, of the layers not excluded.  begin, end: fractions of the run.
+    seed: of what is drawn at random.
+    score: which weights matter, a name from `scores.SCORES`; one that needs pictures
+        gets those of the step.
+    scope: how much of each layer, a name from `masks.SCOPES`.
+    exclude: names of layers that keep everything.
+
+    Raises:
+        ValueError: a value that makes no sense, or an unknown name.
+
+    >>> Cubic(0.95, score="taylor", end=0.5)  # doctest: +NORMALIZE_WHITESPACE
+    Cubic(sparsity=0.95, begin=0.0, end=0.5, updates=50, seed=0, score='taylor',
+          scope='global', exclude=())
     """
 
     sparsity: float
@@ -47,6 +63,10 @@ class Schedule:
     end: float = 0.75
     updates: int = 50
     seed: int = 0
+    score: str = "magnitude"
+    scope: str = "global"
+    exclude: Iterable[str] = ()
+    pattern: Pattern | None = field(default=None, init=False, repr=False)
     # sparsity when the run begins
     initial: float = field(default=0.0, init=False, repr=False)
 
@@ -57,22 +77,48 @@ class Schedule:
                 f"begin={self.begin!r}, end={self.end!r} must be fractions, 0 <= begin"
                 " <= end <= 1."
             )
-        if (
-            isinstance(self.updates, bool)
-            or not isinstance(self.updates, int)
-            or self.updates < 1
-        ):
-            raise ValueError(
-                f"updates={self.updates!r} must be a whole number, 1 or more."
-            )
+        whole("updates", self.updates, low=1)
+        one_of("score", self.score, SCORES)
+        one_of("scope", self.scope, SCOPES)
+        names = [self.exclude] if isinstance(self.exclude, str) else self.exclude
+        self.exclude = tuple(names)  # in the repr, which identifies a run
 
     def update(self, progress: float) -> Masks:
         """The masks from now on. `progress` grows to 1 at the last update; the weights'
         `grad` is there.
 
-        Here: the largest weights of all layers together stay; how many, says `level`.
+        Here: the weights of highest score stay; how many, says `level`.
         """
-        return magnitude_masks(self.model, self.level(progress))
+        return self.prune(self.level(progress))
+
+    def prune(self, sparsity: float) -> Masks:
+        """The masks of this score, scope and pattern. What is pruned stays pruned."""
+        if self.score == "magnitude":  # without a copy of the weights; zeros are lowest
+            return magnitude_masks(
+                self.model,
+                sparsity,
+                scope=self.scope,
+                pattern=self.pattern,
+                exclude=self.exclude,
+            )
+        scores = SCORES[self.score](self.model, self.batches)
+        return self.keep_highest(
+            {
+                name: torch.where(self.masks[name], score, -torch.inf)
+                for name, score in scores.items()
+            },
+            sparsity,
+        )
+
+    def keep_highest(self, scores: Mapping[str, Tensor], sparsity: float) -> Masks:
+        """The masks of these scores by this schedule's scope and pattern."""
+        return masks_from_scores(
+            scores,
+            sparsity,
+            scope=self.scope,
+            pattern=self.pattern,
+            exclude=self.exclude,
+        )
 
     def level(self, progress: float) -> float:
         """The sparsity that is due."""
@@ -81,7 +127,8 @@ class Schedule:
     def first_masks(self) -> Masks:
         """The masks before the first update: what is zero stays zero."""
         masks = {name: weight.detach() != 0 for name, weight in self.weights.items()}
-        self.initial = report(masks)[-1].sparsity
+        pruned = {n: mask for n, mask in masks.items() if n not in self.exclude}
+        self.initial = report(pruned)[-1].sparsity
         if self.initial > self.sparsity + 1e-6:
             raise ValueError(
                 f"sparsity={self.sparsity} is below that of the model, which is"
@@ -95,28 +142,38 @@ class Schedule:
         """Begin a run of so many optimizer steps.
 
         Raises:
-            ValueError: the model has nothing to prune, or is sparser already.
+            ValueError: the model has nothing to prune, lacks an excluded layer, or is
+                sparser already.
         """
         self.model, self.weights = model, prunable(model)
+        for name in self.exclude:
+            one_of("exclude", name, self.weights)
+        self.batches: Batches = ()
         spacing = (self.end - self.begin) * steps / max(self.updates - 1, 1)
         moments = [
             max(1, round(self.begin * steps + number * spacing))
             for number in range(self.updates)
         ]
-        # step -> progress
+        # step -> progress; of updates that fall on one step the last counts
         self.due = {
             step: (number + 1) / self.updates for number, step in enumerate(moments)
         }
         self.set_masks(self.first_masks())
 
-    def before_step(self, step: int) -> None:
+    def before_step(self, step: int, batches: Batches = ()) -> None:
         """Update the masks when it is time; then hide the gradients of pruned weights
-        from the optimizer."""
+        from the optimizer.
+
+        Args:
+            batches: the pictures of this step, for a score that needs some.
+        """
+        self.batches = batches
         if step in self.due:
             self.set_masks(self.update(self.due[step]))
         for name, mask in self.masks.items():
-            if self.weights[name].grad is not None:  # a frozen layer has none
-                self.weights[name].grad.mul_(mask)
+            gradient = self.weights[name].grad
+            if gradient is not None:  # a frozen layer has none
+                gradient.mul_(mask)
 
     def after_step(self) -> None:
         """Set what momentum and weight decay have moved back to zero."""
@@ -148,40 +205,56 @@ def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 @dataclass
 class OneShot(Schedule):
-    """Everything at once, at `begin` of the run; the rest of it is fine-tuning."""
+    """Everything at once, at `begin` of the run; the rest of it is fine-tuning.
+
+    pattern: as in `masks.masks_from_scores`; `OneShot(0.5, pattern=NM(2, 4))`.
+    """
 
     begin: float = 0.5
     end: float = field(default=0.5, init=False, repr=False)
     updates: int = field(default=1, init=False, repr=False)
+    pattern: Pattern | None = None
 
     def __post_init__(self) -> None:
         self.end = self.begin
         super().__post_init__()
 
-    def level(self, progress: float) -> float:
+    def start(self, model: nn.Module, steps: int) -> None:
+        super().start(model, steps)
+        if self.pattern:  # refuse a layer that it does not fit now, not half-way
+            self.keep_highest(self.weights, self.sparsity)
+
+    def level(self, progress: float) -> float:  # noqa: ARG002 - the same at any time
         return self.sparsity
 
 
 @dataclass
 class Iterative(Schedule):
     """In rounds; each removes the same fraction of what is left, and training goes on
-    between (Han et al. 2015)."""
+    between (Han et al. 2015).
+
+    >>> schedule = Iterative(0.9, updates=2)
+    >>> [round(schedule.level(progress), 4) for progress in (0.5, 1.0)]
+    [0.6838, 0.9]
+    """
 
     begin: float = 0.25
     updates: int = 5
 
     def level(self, progress: float) -> float:
-        return (
-            1
-            - (1 - self.initial)
-            * ((1 - self.sparsity) / (1 - self.initial)) ** progress
-        )
+        dense = 1 - self.initial
+        return 1 - dense * ((1 - self.sparsity) / dense) ** progress
 
 
 @dataclass
 class Cubic(Schedule):
     """Fast at first, ever slower: `s + (s0 - s) * (1 - progress)**3` (Zhu & Gupta 2017,
-    eq. 1)."""
+    eq. 1). Built in lessons/06_dynamic_pruning (`cubic_sparsity`).
+
+    >>> schedule = Cubic(0.8)
+    >>> [round(schedule.level(progress), 4) for progress in (0.0, 0.5, 1.0)]
+    [0.0, 0.7, 0.8]
+    """
 
     def level(self, progress: float) -> float:
         return self.sparsity + (self.initial - self.sparsity) * (1 - progress) ** 3
@@ -197,6 +270,7 @@ class Movement(Cubic):
     """
 
     begin: float = 0.1
+    score: str = field(default="magnitude", init=False, repr=False)  # not asked
 
     def start(self, model: nn.Module, steps: int) -> None:
         super().start(model, steps)
@@ -207,13 +281,15 @@ class Movement(Cubic):
             name: torch.zeros_like(weight) for name, weight in self.values.items()
         }
 
-    def before_step(self, step: int) -> None:
+    def before_step(self, step: int, batches: Batches = ()) -> None:
         for name, score in self.scores.items():
-            score.addcmul_(self.values[name], self.weights[name].grad, value=-1)
-        super().before_step(step)
+            gradient = self.weights[name].grad
+            if gradient is not None:  # a frozen layer does not move
+                score.addcmul_(self.values[name], gradient, value=-1)
+        super().before_step(step, batches)
 
     def update(self, progress: float) -> Masks:
-        masks = masks_from_scores(self.scores, self.level(progress))
+        masks = self.keep_highest(self.scores, self.level(progress))
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(self.values[name])
@@ -222,12 +298,9 @@ class Movement(Cubic):
     def after_step(self) -> None:
         super().after_step()
         for name, mask in self.masks.items():
-            torch.where(
-                mask,
-                self.weights[name].detach(),
-                self.values[name],
-                out=self.values[name],
-            )
+            # aside stays what a pruned weight was; a kept one is what it is now
+            weight, aside = self.weights[name].detach(), self.values[name]
+            torch.where(mask, weight, aside, out=aside)
 
     def state(self) -> dict[str, Tensor]:
         aside = {f"values.{name}": tensor for name, tensor in self.values.items()}
@@ -259,11 +332,13 @@ class SparseFromStart(Schedule):
 
     begin: float = 0.05
     updates: int = 20
+    score: str = field(default="magnitude", init=False, repr=False)  # the smallest go
+    scope: str = "erdos-renyi"
     fraction: float = 0.3
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.fraction < 1:
+        if not 0 < self.fraction < 1:  # neither end: nothing, or everything, would go
             raise ValueError(f"fraction={self.fraction!r} must lie between 0 and 1.")
 
     def start(self, model: nn.Module, steps: int) -> None:
@@ -271,15 +346,14 @@ class SparseFromStart(Schedule):
         super().start(model, steps)
 
     def first_masks(self) -> Masks:
-        """Drawn at random in each layer; how many, says `erdos_renyi`."""
-        draw = {
-            name: self.random_like(weight)
-            for name, weight in prunable(self.model).items()
-        }
-        return masks_from_scores(draw, erdos_renyi(self.model, self.sparsity))
+        """Drawn at random in each layer; how many, says the scope."""
+        draw = {name: self.random_like(w) for name, w in self.weights.items()}
+        return self.keep_highest(draw, self.sparsity)
 
     def update(self, progress: float) -> Masks:
-        fraction = self.fraction * (1 + math.cos(math.pi * progress)) / 2
+        fraction = (
+            self.fraction * (1 + math.cos(math.pi * progress)) / 2
+        )  # half a cosine
         return {
             name: rewire(
                 weight.detach(), self.masks[name], fraction, self.desire(weight)
@@ -316,17 +390,24 @@ class RigL(SparseFromStart):
     algorithm 1)."""
 
     def desire(self, weight: nn.Parameter) -> Tensor:
-        return weight.grad.abs()
+        return torch.zeros_like(weight) if weight.grad is None else weight.grad.abs()
 
 
 def rewire(weight: Tensor, mask: Tensor, fraction: float, desire: Tensor) -> Tensor:
     """A new mask with exactly as many weights: the smallest `fraction` of those kept
-    go, as many come by `desire`."""
+    go, as many come by `desire`. Built in lessons/06_dynamic_pruning (`exchange`).
+
+    All tensors of one shape; `mask` boolean, True = kept.
+
+    >>> weight = torch.tensor([3.0, 1.0, 0.0, 0.0])
+    >>> rewire(weight, weight != 0, 0.5, desire=torch.tensor([0.0, 0.0, 1.0, 2.0]))
+    tensor([ True, False, False,  True])
+    """
     kept, total = int(mask.count_nonzero()), mask.numel()
     exchanged = round(fraction * kept)
     if exchanged == 0:
         return mask
-    size = torch.where(mask, weight.abs(), -1.0)
+    size = torch.where(mask, weight.abs(), -1.0)  # what is pruned cannot stay
     stay = _top(size, kept - exchanged, total)
     return stay | _top(torch.where(stay, -torch.inf, desire), exchanged, total)
 
@@ -334,6 +415,5 @@ def rewire(weight: Tensor, mask: Tensor, fraction: float, desire: Tensor) -> Ten
 def _top(values: Tensor, count: int, total: int) -> Tensor:
     if count == 0:
         return torch.zeros(values.shape, dtype=torch.bool)
-    return masks_from_scores({"all": values}, 1 - count / total, allow_empty=True)[
-        "all"
-    ]
+    scores = {"all": values}
+    return masks_from_scores(scores, 1 - count / total, allow_empty=True)["all"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils.data import Batches
-from utils.layers import eval_mode, prunable, prunable_layers, watching
+from utils.layers import Prunable, eval_mode, prunable, prunable_layers, watching
 
 
 class Scores(dict[str, Tensor]):
@@ -34,7 +34,7 @@ class Scores(dict[str, Tensor]):
         return f"Scores from {self.pictures:,} pictures: {shapes}"
 
 
-Score = Callable[[nn.Module, Batches], Scores]
+Score = Callable[[nn.Module, Batches], Scores]  # a parameter `_batches`: not needed
 
 
 def score(
@@ -46,6 +46,13 @@ def score(
     Raises:
         ValueError: unknown name (lists the known ones), or a score that needs pictures
             and got none.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    >>> batches = [(torch.rand(32, 1, 28, 28), torch.randint(10, (32,)))]
+    >>> score("taylor", model, batches)
+    Scores from 32 pictures: 1.weight [10, 784]
+    >>> score("l1", model, units=True)
+    Scores from 0 pictures: 1.weight [10]
     """
     known = UNIT_SCORES if units else SCORES
     if name not in known:
@@ -58,7 +65,7 @@ def score(
 # ------------------------------------------------------------- scores of single weights
 
 
-def random(model: nn.Module, batches: Batches = (), seed: int = 0) -> Scores:
+def random(model: nn.Module, _batches: Batches = (), seed: int = 0) -> Scores:
     """The control: a number drawn at random for each weight. Any score worth its name
     beats it."""
     generator = torch.Generator().manual_seed(seed)
@@ -70,7 +77,7 @@ def random(model: nn.Module, batches: Batches = (), seed: int = 0) -> Scores:
     )
 
 
-def magnitude(model: nn.Module, batches: Batches = ()) -> Scores:
+def magnitude(model: nn.Module, _batches: Batches = ()) -> Scores:
     """`|w|` (Han et al. 2015). Needs no data. Ranks single weights as `w**2` would."""
     return Scores({name: w.detach().abs() for name, w in prunable(model).items()})
 
@@ -78,12 +85,13 @@ def magnitude(model: nn.Module, batches: Batches = ()) -> Scores:
 def gradient(model: nn.Module, batches: Batches) -> Scores:
     """`|g|`, averaged over the batches: how steeply the loss depends on the weight
     where it is now."""
-    return _average_over_batches(model, batches, lambda w, g: g.abs())
+    return _average_over_batches(model, batches, lambda _, g: g.abs())
 
 
 def taylor(model: nn.Module, batches: Batches) -> Scores:
     """`|w*g|`, averaged over the batches: the first-order estimate of how the loss
-    changes when `w` becomes zero (Molchanov et al. 2017)."""
+    changes when `w` becomes zero (Molchanov et al. 2017). Built in lessons/02_scores
+    (`taylor_score`)."""
     return _average_over_batches(model, batches, lambda w, g: (w * g).abs())
 
 
@@ -111,16 +119,17 @@ def activation(model: nn.Module, batches: Batches) -> Scores:
     squares = _activations(
         model,
         batches,
-        lambda layer, inputs, output: _channels(layer, inputs).square().mean(1),
+        lambda layer, inputs, _: _channels(layer, inputs).square().mean(1),
     )
     result = {}
     for (name, square), layer in zip(
         squares.items(), prunable_layers(model).values(), strict=True
     ):
-        rms = square.sqrt().view(
-            getattr(layer, "groups", 1), 1, -1, *[1] * (layer.weight.dim() - 2)
-        )
-        grouped = layer.weight.detach().abs().unflatten(0, (rms.shape[0], -1))
+        groups = getattr(layer, "groups", 1)  # each sees its own part of the inputs
+        kernel = [1] * (layer.weight.dim() - 2)
+        # [groups, 1, inputs of a unit, 1, 1] beside [groups, units of a group, ...]
+        rms = square.sqrt().view(groups, 1, -1, *kernel)
+        grouped = layer.weight.detach().abs().unflatten(0, (groups, -1))
         result[name] = (grouped * rms).flatten(0, 1)
     return Scores(result, squares.pictures)
 
@@ -137,19 +146,19 @@ SCORES: dict[str, Score] = {
 # ---------------------------------------------------------------------- scores of units
 
 
-def unit_random(model: nn.Module, batches: Batches = (), seed: int = 0) -> Scores:
+def unit_random(model: nn.Module, _batches: Batches = (), seed: int = 0) -> Scores:
     """The control: a number drawn at random for each unit."""
-    return _per_unit(random(model, batches, seed), lambda rows: rows[:, 0])
+    return _per_unit(random(model, seed=seed), lambda rows: rows[:, 0])
 
 
-def unit_l1(model: nn.Module, batches: Batches = ()) -> Scores:
+def unit_l1(model: nn.Module, _batches: Batches = ()) -> Scores:
     """Sum of `|w|` over the unit's incoming weights (Li et al. 2017)."""
     return _per_unit(
         prunable(model), lambda rows: torch.linalg.vector_norm(rows, 1, dim=1)
     )
 
 
-def unit_l2(model: nn.Module, batches: Batches = ()) -> Scores:
+def unit_l2(model: nn.Module, _batches: Batches = ()) -> Scores:
     """Euclidean length of the unit's incoming weights."""
     return _per_unit(
         prunable(model), lambda rows: torch.linalg.vector_norm(rows, dim=1)
@@ -182,7 +191,7 @@ def unit_activation(model: nn.Module, batches: Batches) -> Scores:
     return _activations(
         model,
         batches,
-        lambda layer, inputs, output: _channels(layer, output).relu().mean(1),
+        lambda layer, _, output: _channels(layer, output).relu().mean(1),
     )
 
 
@@ -202,6 +211,7 @@ UNIT_SCORES: dict[str, Score] = {
 def _per_unit(
     tensors: Mapping[str, Tensor], summarise: Callable[[Tensor], Tensor]
 ) -> Scores:
+    # [units, inputs, ...] -> [units, all incoming weights]
     rows = {name: tensor.detach().flatten(1) for name, tensor in tensors.items()}
     return Scores(
         {name: summarise(each) for name, each in rows.items()},
@@ -240,21 +250,22 @@ def _average_over_batches(
 def _activations(
     model: nn.Module,
     batches: Batches,
-    of: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    of: Callable[[Prunable, Tensor, Tensor], Tensor],
 ) -> Scores:
     """Mean over the batches of `of(layer, input, output)` for each prunable layer, by
     parameter name."""
     pictures = _pictures(batches)
-    names = {weight: name for name, weight in prunable(model).items()}
+    layers = prunable_layers(model)
+    names: dict[Tensor, str] = {w: name for name, w in prunable(model).items()}
     total: dict[str, Tensor] = {}
 
-    def add(
-        _: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
-    ) -> None:
-        name, value = names[layer.weight], of(layer, inputs[0], output) / len(batches)
+    def add(layer: str, _: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        # layers that share a weight share its name, and so its score
+        name = names[layers[layer].weight]
+        value = of(layers[layer], inputs[0], out) / len(batches)
         total[name] = total[name] + value if name in total else value
 
-    with eval_mode(model), torch.no_grad(), watching(prunable_layers(model), add):
+    with eval_mode(model), torch.no_grad(), watching(layers, add):
         for images, _ in batches:
             model(images)
     return Scores({name: total[name] for name in names.values()}, pictures)

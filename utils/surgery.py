@@ -8,6 +8,8 @@ Every function takes a model and an example of its input and leaves the model as
 import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +17,41 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from utils.channels import FIXED, Channels, follow, is_grouped
+from utils.arguments import one_of, whole
+from utils.channels import CONVOLUTIONS, FIXED, Channels, follow, is_grouped
 from utils.layers import eval_mode, prunable_layers, watching
 from utils.masks import Masks, check_sparsity
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How units are chosen by their scores.
+
+    scope: "layerwise", the same fraction of each set of tied layers; or "global", one
+        ranking of all units, each score divided by its set's mean (sums over more
+        weights would otherwise always win).
+    exclude: layers (parameter names) that keep all their units.
+    multiple: round the number of units kept in each set up to a multiple of this.
+    least: units that each set keeps at least, however low they score.
+
+    Raises:
+        ValueError: a value that makes no sense.
+    """
+
+    scope: str = "layerwise"
+    exclude: Iterable[str] = ()
+    multiple: int = 1
+    least: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("scope", self.scope, ("global", "layerwise"))
+        whole("multiple", self.multiple, low=1)
+        whole("least", self.least)
+
+    def excluded(self) -> list[str]:
+        """The names; one name alone is a name too."""
+        exclude = self.exclude
+        return [exclude] if isinstance(exclude, str) else list(exclude)
 
 
 def unit_masks(
@@ -25,11 +59,7 @@ def unit_masks(
     example: Tensor,
     scores: Mapping[str, Tensor],
     ratio: float | Mapping[str, float],
-    *,
-    scope: str = "layerwise",
-    exclude: Iterable[str] = (),
-    multiple: int = 1,
-    least: int = 0,
+    **choice: Any,
 ) -> Masks:
     """Unit masks `[units]` by parameter name, True = kept, which agree wherever
     channels are tied.
@@ -41,26 +71,24 @@ def unit_masks(
         scores: `[units]` by parameter name, as from `scores.score(..., units=True)`.
         ratio: fraction of the units to remove, or one by parameter name (layers not
             named keep all).
-        scope: "layerwise", the same fraction of each set of tied layers; or "global",
-            one ranking of all units, each score divided by its set's mean (sums over
-            more weights would otherwise always win).
-        exclude: layers (parameter names) that keep all their units.
-        multiple: round the number of units kept in each set up to a multiple of this.
-        least: units that each set keeps at least, however low they score.
+        choice: `scope`, `exclude`, `multiple` and `least`, as in `Choice`.
     Raises:
         ValueError: a ratio outside [0, 1), an unknown scope or name, NaN among the
             scores, an emptied layer, or a network that cannot be followed.
+
+    >>> network = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
+    >>> scores = {"0.weight": torch.tensor([4.0, 1, 3, 2]), "2.weight": torch.ones(2)}
+    >>> unit_masks(network, torch.zeros(1, 6), scores, 0.5)["0.weight"]
+    tensor([ True, False,  True, False])
     """
-    return _choose(
-        follow(model, example), scores, ratio, scope, exclude, multiple, least
-    )
+    return _choose(follow(model, example), scores, ratio, Choice(**choice))
 
 
 def remove_units(
     model: nn.Module, example: Tensor, masks: Mapping[str, Tensor]
 ) -> nn.Module:
     """A smaller copy of the network without the units whose mask is False, nor anything
-    tied to them.
+    tied to them. Built in lessons/04_neurons_and_filters (`remove_neurons`).
 
     Layers that eval mode does not reach (the auxiliary heads of GoogLeNet) stay as they
     are, and no longer fit.
@@ -73,6 +101,15 @@ def remove_units(
         ValueError: an unknown name, a wrong shape, masks that disagree about tied
             units, a request that would touch the network's outputs or empty a layer, or
             a network that cannot be followed. Nothing is built then.
+
+    >>> network = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
+    >>> masks = {"0.weight": torch.tensor([True, False, True, True])}
+    >>> remove_units(network, torch.zeros(1, 6), masks)
+    Sequential(
+      (0): Linear(in_features=6, out_features=3, bias=True)
+      (1): ReLU()
+      (2): Linear(in_features=3, out_features=2, bias=True)
+    )
     """
     return _remove(follow(model, example), masks)
 
@@ -82,18 +119,19 @@ def shrink(
     example: Tensor,
     scores: Mapping[str, Tensor],
     ratio: float | Mapping[str, float],
-    *,
-    scope: str = "layerwise",
-    exclude: Iterable[str] = (),
-    multiple: int = 1,
-    least: int = 0,
+    **choice: Any,
 ) -> nn.Module:
     """`remove_units` with the `unit_masks` of these arguments: a smaller copy without
-    the units of lowest score."""
+    the units of lowest score. Built in lessons/04_neurons_and_filters.
+
+    >>> network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> scores = {"0.weight": torch.arange(8.0), "2.weight": torch.ones(4)}
+    >>> small = shrink(network, torch.zeros(1, 1, 9, 9), scores, 0.5)
+    >>> {name: list(p.shape) for name, p in small.named_parameters() if p.dim() > 1}
+    {'0.weight': [4, 1, 3, 3], '2.weight': [4, 4, 3, 3]}
+    """
     channels = follow(model, example)
-    return _remove(
-        channels, _choose(channels, scores, ratio, scope, exclude, multiple, least)
-    )
+    return _remove(channels, _choose(channels, scores, ratio, Choice(**choice)))
 
 
 def zero_units(
@@ -121,7 +159,7 @@ def zero_units(
     result = copy.deepcopy(model)
     with torch.no_grad():
         for name, layer in channels.layers.items():
-            gone = torch.from_numpy(~keep[channels.root(layer.outputs)])
+            gone = torch.from_numpy(~keep[layer.outputs])  # [units]
             for parameter in result.get_submodule(name).parameters(recurse=False):
                 parameter[gone.to(parameter.device)] = 0.0
     return result
@@ -143,17 +181,7 @@ def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn
                 f"names has {name!r}, which is no module of the network. It has:"
                 f" {', '.join(known)}."
             )
-    shapes: dict[str, tuple] = {}
-
-    def note(name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        shapes[name] = (_shape(inputs), _shape(output))
-
-    with (
-        eval_mode(model),
-        torch.no_grad(),
-        watching({name: known[name] for name in names}, note),
-    ):
-        model(example)
+    shapes = _shapes(model, example, {name: known[name] for name in names})
     for name in names:
         if name not in shapes:
             raise ValueError(
@@ -174,21 +202,14 @@ def removable_blocks(model: nn.Module, example: Tensor) -> list[str]:
     several layers (no `Sequential`); in a network without such blocks, single layers.
     All have weights and put out the shape that they get.
     """
-    shapes: dict[str, tuple] = {}
     parts = {
         name: module
         for name, module in model.named_modules()
         if name and _has_layers(module)
     }
-
-    def note(name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        shapes[name] = (_shape(inputs), _shape(output))
-
-    with eval_mode(model), torch.no_grad(), watching(parts, note):
-        model(example)
     fitting = [
         name
-        for name, (before, after) in shapes.items()
+        for name, (before, after) in _shapes(model, example, parts).items()
         if before == after and before is not None
     ]
     blocks = [
@@ -228,6 +249,20 @@ def _has_layers(module: nn.Module) -> bool:
     return bool(prunable_layers(module))
 
 
+def _shapes(
+    model: nn.Module, example: Tensor, parts: Mapping[str, nn.Module]
+) -> dict[str, tuple[list[int] | None, list[int] | None]]:
+    """The shapes of what each of these modules gets and gives, where it runs."""
+    shapes = {}
+
+    def note(name: str, _: nn.Module, inputs: tuple, output: Tensor) -> None:
+        shapes[name] = (_shape(inputs), _shape(output))
+
+    with eval_mode(model), torch.no_grad(), watching(parts, note):
+        model(example)
+    return shapes
+
+
 def _shape(values: Tensor | tuple) -> list[int] | None:
     """The shape of one tensor, without the batch; None where there is not exactly
     one."""
@@ -240,47 +275,34 @@ def _shape(values: Tensor | tuple) -> list[int] | None:
 
 def _choose(
     channels: Channels,
-    scores,
-    ratio,
-    scope: str,
-    exclude: Iterable[str],
-    multiple: int,
-    least: int,
+    scores: Mapping[str, Tensor],
+    ratio: float | Mapping[str, float],
+    choice: Choice,
 ) -> Masks:
     everything = channels.sets()
-    excluded = _homes(
-        channels,
-        everything,
-        [exclude] if isinstance(exclude, str) else exclude,
-        "exclude",
-    )
-    sets = {name: roots for name, roots in everything.items() if name not in excluded}
+    excluded = _homes(channels, everything, choice.excluded(), "exclude")
+    sets = {name: units for name, units in everything.items() if name not in excluded}
     if not sets:
         raise ValueError(
             "there is no unit to remove: every layer is excluded, or none is free to"
             " lose one."
         )
-    if scope not in ("global", "layerwise"):
-        raise ValueError(f"scope={scope!r} is not known. Known: global, layerwise.")
-    if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
-        raise ValueError(f"multiple={multiple!r} must be a whole number, 1 or more.")
-    if isinstance(least, bool) or not isinstance(least, int) or least < 0:
-        raise ValueError(f"least={least!r} must be a whole number, 0 or more.")
     value = _values(channels, scores, everything)
     if isinstance(ratio, Mapping):
         ratios = _ratios_by_name(channels, ratio, sets)
-    elif scope == "layerwise":
+    elif choice.scope == "layerwise":
         ratios = dict.fromkeys(sets, check_sparsity(ratio, "ratio"))
     else:
         ratios = _global_ratios(value, sets, check_sparsity(ratio, "ratio"))
-    keep = np.ones(len(channels.parent), dtype=bool)
-    for name, roots in sets.items():
-        kept = len(roots) - round(ratios.get(name, 0.0) * len(roots))
-        kept = min(len(roots), max(least, -(-kept // multiple) * multiple))
-        keep[roots[np.argsort(-value[roots], kind="stable")[kept:]]] = False
+    keep = np.ones(channels.count, dtype=bool)
+    for name, units in sets.items():
+        kept = len(units) - round(ratios.get(name, 0.0) * len(units))
+        kept = -(-kept // choice.multiple) * choice.multiple  # rounded up
+        kept = min(len(units), max(choice.least, kept))
+        keep[units[np.argsort(-value[units], kind="stable")[kept:]]] = False
     _refuse_empty(channels, keep, f"ratio={ratio!r}")
     return {
-        f"{name}.weight": torch.from_numpy(keep[channels.root(layer.outputs)])
+        f"{name}.weight": torch.from_numpy(keep[layer.outputs])
         for name, layer in channels.layers.items()
         if layer.inputs is not None
     }
@@ -293,19 +315,19 @@ def _homes(
     argument: str,
 ) -> set[str]:
     """Which of the sets these layers have units in."""
-    wanted = [channels.root(channels.layer(name, argument).outputs) for name in names]
+    wanted = [channels.layer(name, argument).outputs for name in names]
     return {
         home
-        for home, roots in sets.items()
-        if any(np.isin(roots, each).any() for each in wanted)
+        for home, units in sets.items()
+        if any(np.isin(units, each).any() for each in wanted)
     }
 
 
 def _values(
     channels: Channels, scores: Mapping[str, Tensor], sets: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Mean score of each root, `[numbers]`."""
-    total, count = np.zeros(len(channels.parent)), np.zeros(len(channels.parent))
+    """Mean score of each number of a channel, `[numbers]`."""
+    total, count = np.zeros(channels.count), np.zeros(channels.count)
     unreached = prunable_layers(channels.model).keys() - channels.layers.keys()
     for name, score in scores.items():
         if name.removesuffix(".weight") in unreached:
@@ -319,8 +341,9 @@ def _values(
             )
         if np.isnan(values).any():
             raise ValueError(f"the scores of {name} contain NaN; they must be numbers.")
-        np.add.at(total, channels.root(layer.outputs), values)
-        np.add.at(count, channels.root(layer.outputs), 1)
+        # not `total[outputs] += values`: a number that stands twice counts twice
+        np.add.at(total, layer.outputs, values)
+        np.add.at(count, layer.outputs, 1)
     free = np.concatenate(list(sets.values()))
     if not count[free].all():
         raise ValueError(
@@ -357,18 +380,15 @@ def _global_ratios(
     """The ratio of each set when all units are ranked together, each score divided by
     its set's mean."""
     relative = [
-        value[roots] / (np.abs(value[roots]).mean() or 1.0) for roots in sets.values()
+        value[units] / (np.abs(value[units]).mean() or 1.0) for units in sets.values()
     ]
-    sizes = [len(roots) for roots in sets.values()]
-    lowest = np.argsort(np.concatenate(relative), kind="stable")[
-        : round(ratio * sum(sizes))
-    ]
-    gone = np.bincount(
-        np.repeat(np.arange(len(sets)), sizes)[lowest], minlength=len(sets)
-    )
-    return {
-        name: count / size for name, count, size in zip(sets, gone, sizes, strict=True)
-    }
+    sizes = [len(units) for units in sets.values()]
+    order = np.argsort(np.concatenate(relative), kind="stable")
+    lowest = order[: round(ratio * sum(sizes))]
+    # to which set each unit belongs, and how many of each set are among the lowest
+    member = np.repeat(np.arange(len(sets)), sizes)
+    gone = np.bincount(member[lowest], minlength=len(sets))
+    return dict(zip(sets, gone / sizes, strict=True))
 
 
 # ------------------------------------------------------------------------------ cutting
@@ -379,10 +399,8 @@ def _remove(channels: Channels, masks: Mapping[str, Tensor]) -> nn.Module:
     # id of a part of the old network -> what takes its place in the copy
     smaller = _no_hooks(channels.model)
     for layer in channels.layers.values():
-        outputs = _places(keep[channels.root(layer.outputs)])
-        inputs = (
-            None if layer.inputs is None else _places(keep[channels.root(layer.inputs)])
-        )
+        outputs = _places(keep[layer.outputs])
+        inputs = None if layer.inputs is None else _places(keep[layer.inputs])
         if is_grouped(layer.module):
             inputs = None  # whole groups leave: each filter still sees as many inputs
         for tensor in _tensors(layer.module):
@@ -396,34 +414,33 @@ def _remove(channels: Channels, masks: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _decide(channels: Channels, masks: Mapping[str, Tensor]) -> np.ndarray:
-    """Which roots are kept, `[numbers]`; refuses what cannot be done."""
-    kept, removed = (np.zeros(len(channels.parent), dtype=bool) for _ in range(2))
+    """Which numbers are kept, `[numbers]`; refuses what cannot be done."""
+    kept, removed = (np.zeros(channels.count, dtype=bool) for _ in range(2))
     for name, mask in masks.items():
-        roots = channels.root(channels.layer(name, "masks").outputs)
-        if mask.dtype != torch.bool or mask.shape != roots.shape:
+        outputs = channels.layer(name, "masks").outputs
+        if mask.dtype != torch.bool or mask.shape != outputs.shape:
             raise ValueError(
                 f"the mask of {name} is {mask.dtype} {list(mask.shape)}; it must be"
-                f" torch.bool {list(roots.shape)}."
+                f" torch.bool {list(outputs.shape)}."
             )
         stays = mask.cpu().numpy()
-        kept[roots[stays]] = True
-        removed[roots[~stays]] = True
+        kept[outputs[stays]] = True
+        removed[outputs[~stays]] = True
         if removed[FIXED]:
             raise ValueError(
                 f"masks would remove a unit of {name} that cannot leave: it is tied to"
                 " the outputs of the network (or to its input)."
             )
         if (both := np.flatnonzero(kept & removed)).size:
-            raise ValueError(
-                _disagreement(channels, name, int(np.flatnonzero(roots == both[0])[0]))
-            )
+            unit = int(np.flatnonzero(outputs == both[0])[0])
+            raise ValueError(_disagreement(channels, name, unit))
     _refuse_empty(channels, ~removed, "masks")
     return ~removed
 
 
 def _refuse_empty(channels: Channels, keep: np.ndarray, argument: str) -> None:
     for name, layer in channels.layers.items():
-        if not keep[channels.root(layer.outputs)].any():
+        if not keep[layer.outputs].any():
             raise ValueError(
                 f"{argument} would remove every unit of {name}: no signal could pass."
                 " Keep at least one."
@@ -488,7 +505,7 @@ def _resize(module: nn.Module) -> None:
         )
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
-    else:
+    elif isinstance(module, CONVOLUTIONS):
         per_group = module.out_channels // module.groups
         module.out_channels = module.weight.shape[0]
         if is_grouped(module):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,10 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from utils.data import BLACK, Split
+from utils.arguments import one_of, whole
+from utils.data import BLACK, Batches, Split
 from utils.files import DamagedFileError, write_atomically
-from utils.layers import eval_mode
+from utils.layers import eval_mode, lay_out
 
 
 @dataclass(frozen=True)
@@ -47,34 +48,20 @@ class Recipe:
     bf16: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} must be greater than 0, and"
-                    " finite."
-                )
-        for name in ("epochs", "batch_size", "shift"):
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} must be a whole number."
-                )
+        whole("epochs", self.epochs, low=1)
+        whole("batch_size", self.batch_size, low=1)
+        whole("shift", self.shift, 0, 27)
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(
+                f"learning_rate={self.learning_rate!r} must be greater than 0, and"
+                " finite."
+            )
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError(
                 f"weight_decay={self.weight_decay!r} must be 0 or more, and finite."
             )
-        if not 0 <= self.shift < 28:
-            raise ValueError(
-                f"shift={self.shift!r} must be a number of pixels from 0 to 27."
-            )
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(
-                f"optimizer={self.optimizer!r} is not known. Known:"
-                f" {', '.join(OPTIMIZERS)}."
-            )
-        if self.schedule not in ("one-cycle", "constant"):
-            raise ValueError(
-                f"schedule={self.schedule!r} is not known. Known: one-cycle, constant."
-            )
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("schedule", self.schedule, ("one-cycle", "constant"))
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -104,13 +91,8 @@ def fit(
     train: Split,
     recipe: Recipe,
     *,
-    validation: Split | None = None,
-    seed: int = 0,
-    after_step: Callable[[], None] | None = None,
-    schedule: "PruningSchedule | None" = None,
-    loss: "Loss | None" = None,
-    checkpoint: Path | None = None,
     progress: bool = True,
+    **options: Any,
 ) -> History:
     """Train `model` in place and leave it in eval mode.
 
@@ -130,19 +112,14 @@ def fit(
     Raises:
         ValueError: an empty training set, a loss that is not finite, or a checkpoint of
             another run.
+
+    >>> train = Split(torch.randn(40, 1, 28, 28), torch.randint(10, (40,)))
+    >>> network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    >>> history = fit(network, train, Recipe(epochs=2), progress=False)
+    >>> len(history.train_loss), network.training
+    (2, False)
     """
-    steps = fit_in_steps(
-        model,
-        train,
-        recipe,
-        validation=validation,
-        seed=seed,
-        after_step=after_step,
-        schedule=schedule,
-        loss=loss,
-        checkpoint=checkpoint,
-        progress=progress,
-    )
+    steps = fit_in_steps(model, train, recipe, progress=progress, **options)
     while True:
         try:
             next(steps)
@@ -150,7 +127,7 @@ def fit(
             return end.value
 
 
-def fit_in_steps(
+def fit_in_steps(  # noqa: PLR0913 - all that `fit` takes, by keywords
     model: nn.Module,
     train: Split,
     recipe: Recipe,
@@ -160,7 +137,7 @@ def fit_in_steps(
     after_step: Callable[[], None] | None = None,
     schedule: "PruningSchedule | None" = None,
     loss: "Loss | None" = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     progress: bool = False,
 ) -> Generator[float, None, History]:
     """`fit`, a step at a time: gives the fraction done after each step, and returns the
@@ -171,37 +148,30 @@ def fit_in_steps(
     """
     if len(train) == 0:
         raise ValueError("train is empty; it must hold at least one picture.")
-    layout = _layout(model)
-    model.to(memory_format=layout)  # undone at the end
-    run = _Run(
-        model, train, recipe, seed, schedule, after_step, loss or CrossEntropy(), layout
-    )
-    if checkpoint is not None:
-        run.resume(Path(checkpoint))
+    run = _Run(model, train, recipe, seed, loss or CrossEntropy(), schedule, after_step)
+    file = None if checkpoint is None else Path(checkpoint)
+    if file is not None:
+        run.resume(file)
     bar = tqdm(
-        total=recipe.epochs * run.steps,
-        initial=run.step,
-        disable=not progress,
-        unit="step",
-        ncols=80,
+        total=run.total, initial=run.step, disable=not progress, unit="step", ncols=80
     )
-    started = time.perf_counter() - (
-        run.history.seconds[-1] if run.history.seconds else 0
-    )
+    seconds = run.history.seconds
+    started = time.perf_counter() - (seconds[-1] if seconds else 0)
     try:
-        for epoch in range(len(run.history.seconds), recipe.epochs):
+        for epoch in range(len(seconds), recipe.epochs):
             bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
             for _ in run.epoch():
                 bar.update()
-                yield run.step / (recipe.epochs * run.steps)
+                yield run.step / run.total
             if validation is not None:
                 run.history.validation_accuracy.append(evaluate(model, validation))
             run.history.seconds.append(time.perf_counter() - started)
-            if checkpoint is not None:
-                run.keep(Path(checkpoint))
+            if file is not None:
+                run.keep(file)
     finally:
         bar.close()
-        model.to(memory_format=torch.contiguous_format).eval()
+        lay_out(model, torch.contiguous_format)
+        model.eval()
     return run.history
 
 
@@ -212,13 +182,19 @@ class Loss(Protocol):
     def __call__(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         """The mean loss of a batch: outputs `[n, classes]`, labels `[n]`, and the
         pictures as the network saw them."""
+        ...
 
 
 @dataclass(frozen=True)
 class CrossEntropy:
     """The loss of the labels alone."""
 
-    def __call__(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+    def __call__(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        images: Tensor,  # noqa: ARG002 - a loss gets them; the labels are enough here
+    ) -> Tensor:
         """Mean cross-entropy of the batch."""
         return F.cross_entropy(logits, labels)
 
@@ -229,65 +205,67 @@ class PruningSchedule(Protocol):
     def start(self, model: nn.Module, steps: int) -> None:
         """Called once, before the first of `steps` steps."""
 
-    def before_step(self, step: int) -> None:
+    def before_step(self, step: int, batches: Batches) -> None:
         """Called before the optimizer's step number `step` (from 1), when the gradients
-        are there."""
+        are there; `batches` holds the pictures of the step and their labels."""
 
     def after_step(self) -> None:
         """Called after the optimizer's step."""
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
+        ...
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a kept state."""
 
 
+@dataclass
 class _Run:
     """What a run carries from step to step, and what its checkpoint holds."""
 
-    def __init__(
-        self, model, train, recipe, seed, schedule, after_step, loss, layout
-    ) -> None:
-        self.model, self.train, self.recipe, self.loss, self.layout = (
-            model,
-            train,
-            recipe,
-            loss,
-            layout,
-        )
-        self.schedule, self.after_step = schedule, after_step
-        self.generator = torch.Generator().manual_seed(seed)
-        # steps an epoch, and steps taken
-        self.steps, self.step = -(-len(train) // recipe.batch_size), 0
+    model: nn.Module
+    train: Split
+    recipe: Recipe
+    seed: int
+    loss: Loss
+    schedule: PruningSchedule | None = None
+    after_step: Callable[[], None] | None = None
+    step: int = 0  # taken so far
+    history: History = field(default_factory=History)
+
+    def __post_init__(self) -> None:
+        recipe = self.recipe
+        self.total = recipe.epochs * math.ceil(len(self.train) / recipe.batch_size)
+        self.layout = _layout(self.model)
+        lay_out(self.model, self.layout)
+        self.generator = torch.Generator().manual_seed(self.seed)
         self.optimizer = OPTIMIZERS[recipe.optimizer](
-            model.parameters(),
+            self.model.parameters(),
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
         )
-        self.scheduler = _scheduler(self.optimizer, recipe, recipe.epochs * self.steps)
-        self.history = History()
+        self.scheduler = _scheduler(self.optimizer, recipe, self.total)
         self.kind = {
             "recipe": asdict(recipe),
-            "seed": seed,
-            "pictures": len(train),
-            "schedule": repr(schedule),
+            "seed": self.seed,
+            "pictures": len(self.train),
+            "schedule": repr(self.schedule),
+            "loss": repr(self.loss),
         }
-        self.kind["loss"] = repr(loss)
-        if schedule is not None:
-            schedule.start(model, recipe.epochs * self.steps)
+        if self.schedule is not None:
+            self.schedule.start(self.model, self.total)
 
     def epoch(self) -> Iterator[None]:
         """Train for one epoch, a step at a time; note its mean loss."""
         self.model.train()
         total = torch.zeros(())
-        for index in torch.randperm(len(self.train), generator=self.generator).split(
-            self.recipe.batch_size
-        ):
+        order = torch.randperm(len(self.train), generator=self.generator)
+        for index in order.split(self.recipe.batch_size):
             total += self.one_step(index) * len(index)
             yield
         mean = float(total) / len(self.train)
-        if mean != mean or mean == float("inf"):
+        if math.isnan(mean) or mean == math.inf:
             raise ValueError(
                 f"the training loss is {mean}:"
                 f" learning_rate={self.recipe.learning_rate} is too large."
@@ -295,25 +273,17 @@ class _Run:
         self.history.train_loss.append(mean)
 
     def one_step(self, index: Tensor) -> Tensor:
-        """One step on these pictures; their loss."""
-        recipe = self.recipe
-        images = augment(
-            self.train.images[index],
-            self.generator,
-            flip=recipe.flip,
-            shift=recipe.shift,
-        )
-        images = images.contiguous(memory_format=self.layout)
-        with torch.autocast(
-            "cpu", torch.bfloat16, enabled=recipe.bf16 and bf16_is_native()
-        ):
+        """One step on these pictures; their loss, `[]`."""
+        images, labels = self.pictures(index), self.train.labels[index]
+        bf16 = self.recipe.bf16 and bf16_is_native()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = self.model(images)
-        loss = self.loss(logits.float(), self.train.labels[index], images)
+        loss = self.loss(logits.float(), labels, images)
         self.optimizer.zero_grad()
         loss.backward()
         self.step += 1
         if self.schedule is not None:
-            self.schedule.before_step(self.step)
+            self.schedule.before_step(self.step, [(images, labels)])
         self.optimizer.step()
         self.scheduler.step()
         if self.schedule is not None:
@@ -322,22 +292,25 @@ class _Run:
             self.after_step()
         return loss.detach()
 
+    def pictures(self, index: Tensor) -> Tensor:
+        """`[n]` places -> `[n, 1, 28, 28]` pictures, flipped and shifted."""
+        images, how = self.train.images[index], self.recipe
+        images = augment(images, self.generator, flip=how.flip, shift=how.shift)
+        return images.contiguous(memory_format=self.layout)
+
     def keep(self, path: Path) -> None:
         """Write everything to a file of tensors and numbers, which executes nothing
         when it is read."""
-        parts = {
-            "model": self.model,
-            "optimizer": self.optimizer,
-            "scheduler": self.scheduler,
-        }
-        content = {name: part.state_dict() for name, part in parts.items()}
-        content |= {
+        content = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
             "kind": self.kind,
             "step": self.step,
             "history": self.history.as_dict(),
+            "generator": self.generator.get_state(),
+            "pruning": {} if self.schedule is None else self.schedule.state(),
         }
-        content["generator"] = self.generator.get_state()
-        content["pruning"] = {} if self.schedule is None else self.schedule.state()
         buffer = BytesIO()
         torch.save(content, buffer)
         write_atomically(path, buffer.getvalue())
@@ -346,20 +319,11 @@ class _Run:
         """Go on from that file, if it is there."""
         if not path.is_file():
             return
-        try:
-            content = torch.load(path, weights_only=True)
-            kind = content["kind"]
-        except (
-            Exception
-        ):  # any damage; what torch says of it would advise to execute the file
-            raise DamagedFileError(
-                f"{path} is damaged, or no checkpoint. Repair: delete it; the run"
-                " starts anew."
-            ) from None
-        if kind != self.kind:
+        content = _read_checkpoint(path)
+        if content["kind"] != self.kind:
             raise ValueError(
-                f"checkpoint={path} belongs to another run ({kind}); this one is"
-                f" {self.kind}. Give another file."
+                f"checkpoint={path} belongs to another run ({content['kind']}); this"
+                f" one is {self.kind}. Give another file."
             )
         for name in ("model", "optimizer", "scheduler"):
             getattr(self, name).load_state_dict(content[name])
@@ -369,6 +333,19 @@ class _Run:
             self.schedule.load(content["pruning"])
 
 
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, weights_only=True)
+        content["kind"]  # a file without it is no checkpoint
+        return content
+    # any damage; what torch says of it would advise to execute the file
+    except Exception:  # noqa: BLE001
+        raise DamagedFileError(
+            f"{path} is damaged, or no checkpoint. Repair: delete it; the run starts"
+            " anew."
+        ) from None
+
+
 def reestimate_batchnorm(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
 ) -> None:
@@ -376,7 +353,13 @@ def reestimate_batchnorm(
     averaged over these batches.
 
     Pruning changes what BatchNorm gets, and its stored statistics no longer fit. No
-    weight is touched.
+    weight is touched. Built in lessons/07_recovery (`channel_statistics`).
+
+    >>> norm = nn.BatchNorm1d(2)
+    >>> pictures = torch.tensor([[0.0, 1.0], [4.0, 3.0]])
+    >>> reestimate_batchnorm(norm, [(pictures, torch.zeros(2))])
+    >>> norm.running_mean, norm.running_var
+    (tensor([2., 2.]), tensor([8., 2.]))
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -409,7 +392,7 @@ def _layout(model: nn.Module) -> torch.memory_format:
 
 
 def _scheduler(
-    optimizer, recipe: Recipe, steps: int
+    optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
     if recipe.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
@@ -430,13 +413,15 @@ def augment(
     count, _, height, width = images.shape
     images = images if flip or shift else images.clone()
     if flip:
-        mirrored = torch.rand(count, generator=generator) < 0.5
+        mirrored = torch.rand(count, generator=generator) < 0.5  # [n]
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
     if shift:
         padded = F.pad(images, (shift,) * 4, value=BLACK)
+        # where each picture's window begins in its padded one, [n, 1] each
         top, left = torch.randint(0, 2 * shift + 1, (2, count, 1), generator=generator)
         rows = (top + torch.arange(height)).view(count, 1, height, 1)
         columns = (left + torch.arange(width)).view(count, 1, 1, width)
+        # three indices that broadcast to [n, 1, height, width]
         images = padded[torch.arange(count).view(-1, 1, 1, 1), 0, rows, columns]
     return images
 
@@ -451,13 +436,17 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1000) -> 
 
 def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> float:
     """Accuracy, 0..1: the fraction of pictures whose largest output is the right
-    class."""
-    return (
-        (predict_logits(model, split.images, batch_size).argmax(1) == split.labels)
-        .float()
-        .mean()
-        .item()
-    )
+    class. Built in lessons/01_baseline (`accuracy`).
+
+    >>> always_seven = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    >>> _ = nn.init.zeros_(always_seven[1].weight)
+    >>> _ = always_seven[1].bias.data.copy_(torch.arange(10) == 7)
+    >>> split = Split(torch.randn(4, 1, 28, 28), torch.tensor([7, 7, 1, 7]))
+    >>> evaluate(always_seven, split)
+    0.75
+    """
+    predicted = predict_logits(model, split.images, batch_size).argmax(1)  # [n]
+    return (predicted == split.labels).float().mean().item()
 
 
 def bf16_is_native() -> bool:

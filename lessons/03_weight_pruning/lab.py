@@ -157,8 +157,7 @@ sparsities = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98]
 
 def accuracy_at(sparsity, **choice):
     """Validation accuracy after magnitude pruning, not retrained."""
-    pruned = copy.deepcopy(network)
-    masks.apply_masks(pruned, masks.magnitude_masks(pruned, sparsity, **choice))
+    pruned = masks.masked(network, masks.magnitude_masks(network, sparsity, **choice))
     return training.evaluate(pruned, pictures.validation)
 
 
@@ -424,8 +423,7 @@ guess_file = predict(
 # %%
 from torch.nn.utils import prune
 
-pruned = copy.deepcopy(network)
-masks.apply_masks(pruned, masks.magnitude_masks(pruned, 0.9))
+pruned = masks.masked(network, masks.magnitude_masks(network, 0.9))
 
 with_torch = copy.deepcopy(network)
 torch_layers = [
@@ -641,8 +639,7 @@ claim(
 # ## One look at the test set
 
 # %%
-twin = copy.deepcopy(network)
-masks.apply_masks(twin, masks.magnitude_masks(twin, 0.5))
+twin = masks.masked(network, masks.magnitude_masks(network, 0.5))
 drop = training.evaluate(network, pictures.test) - training.evaluate(
     twin, pictures.test
 )

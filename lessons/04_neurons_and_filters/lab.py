@@ -15,8 +15,6 @@
 # it a whole row of numbers can leave, and the tensor gets smaller.
 
 # %%
-import copy
-
 import torch
 
 from utils import baselines, data, masks, measure, plots, surgery, training
@@ -120,8 +118,7 @@ claim(
 # weight left: whatever they say, nobody listens.
 
 # %%
-sparse = copy.deepcopy(lenet)
-masks.apply_masks(sparse, masks.magnitude_masks(sparse, 0.95))
+sparse = masks.masked(lenet, masks.magnitude_masks(lenet, 0.95))
 heard = (sparse.fc2.weight != 0).any(0)
 smaller = surgery.remove_units(sparse, picture, {"fc1.weight": heard})
 with torch.no_grad():

@@ -387,10 +387,7 @@ halves = {
     "any half": masks.magnitude_masks(resnet, 0.5, scope="layerwise", **spared),
     "2:4 pattern": masks.nm_masks(resnet, 2, 4, **spared),
 }
-masked = {}
-for name, chosen in halves.items():
-    masked[name] = copy.deepcopy(resnet)
-    masks.apply_masks(masked[name], chosen)
+masked = {name: masks.masked(resnet, chosen) for name, chosen in halves.items()}
 half_accuracy = {
     name: training.evaluate(network, few) for name, network in masked.items()
 }
@@ -421,8 +418,7 @@ claim(
 
 # %%
 l1 = score("l1", resnet, units=True)
-half_zero = copy.deepcopy(resnet)
-masks.apply_masks(half_zero, masks.magnitude_masks(half_zero, 0.5))
+half_zero = masks.masked(resnet, masks.magnitude_masks(resnet, 0.5))
 variants = {
     "dense": resnet,
     "50% of the weights": half_zero,

@@ -135,8 +135,7 @@ recipe = training.Recipe(epochs=2, learning_rate=1e-3)
 ninety_five = masks.magnitude_masks(lenet, 0.95)
 tuned = {}
 for name in ("masks held", "masks forgotten"):
-    network = copy.deepcopy(lenet)
-    masks.apply_masks(network, ninety_five)
+    network = masks.masked(lenet, ninety_five)
     after_step = masks.hold(network, ninety_five) if name == "masks held" else None
     training.fit(network, pictures.train, recipe, after_step=after_step)
     tuned[name] = network
@@ -324,8 +323,7 @@ plots.show(
 )
 
 # %%
-cut = copy.deepcopy(lenet)
-masks.apply_masks(cut, ninety_five)
+cut = masks.masked(lenet, ninety_five)
 before = 100 * training.evaluate(cut, pictures.validation)
 rewound = [100 * each.mean for each in tunings["rewound"].values()]
 constant = [100 * each.mean for each in tunings["small and constant"].values()]

@@ -430,8 +430,7 @@ for bits in (3, 4):
 
 # %% tags=["nbval-ignore-output"]
 ninety = masks.magnitude_masks(lenet, 0.9)
-pruned = copy.deepcopy(lenet)
-masks.apply_masks(pruned, ninety)
+pruned = masks.masked(lenet, ninety)
 on_grid = {}
 for name in ("masks held", "masks forgotten"):
     network = quantization.quantized(pruned, calibration, bits=4)

@@ -659,10 +659,10 @@ plots.show(
 # %%
 from torch.nn.utils import prune
 
-theirs, ours = copy.deepcopy(lenet), copy.deepcopy(lenet)
+theirs = copy.deepcopy(lenet)
 layers = [(theirs.fc1, "weight"), (theirs.fc2, "weight"), (theirs.fc3, "weight")]
 prune.global_unstructured(layers, pruning_method=prune.L1Unstructured, amount=0.9)
-masks.apply_masks(ours, masks.magnitude_masks(ours, 0.9))
+ours = masks.masked(lenet, masks.magnitude_masks(lenet, 0.9))
 by_theirs, by_ours = (
     training.predict_logits(each, pictures.validation.images).argmax(1)[None]
     for each in (theirs, ours)
