@@ -28,11 +28,9 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def nothing_recorded():
     """Each test begins and leaves with no recorded problem and no unheld claim."""
-    for notes in (lab._problems, lab._claims):
-        notes.clear()
+    lab.forget()
     yield
-    for notes in (lab._problems, lab._claims):
-        notes.clear()
+    lab.forget()
 
 
 @pytest.fixture(scope="session")

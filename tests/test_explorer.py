@@ -29,8 +29,9 @@ from utils.data import Data, Split, sample_batches
 from utils.explorer import Controls, Explorer, State, recorded
 from utils.explorer import subject as subject_module
 from utils.explorer.kinds import KINDS, STOPS
+from utils.explorer.memory import Memory
 from utils.explorer.slider import StopSlider
-from utils.explorer.subject import OWN, Subject
+from utils.explorer.subject import OWN
 from utils.layers import prunable
 from utils.masks import apply_masks, masks_from_scores, nm_masks
 from utils.models import MODELS
@@ -92,14 +93,14 @@ def check_position(panel: Explorer, wanted: Controls) -> None:
     assert root.tag == "div" and len(root.findall(f"div/{SVG}")) == 6
 
 
-def positions(subject: Subject, *, every: bool) -> Iterator[Controls]:
-    for kind, stops in subject.kinds.items():
+def positions(memory: Memory, network: str, *, every: bool) -> Iterator[Controls]:
+    for kind, stops in memory.kinds(network).items():
         for place, name in enumerate(KINDS[kind].scores()):
             for scope in KINDS[kind].scopes:
                 for stop in (
                     stops if every or not place else stops[len(stops) // 2 :][:1]
                 ):
-                    yield Controls(stop, name, scope, kind, subject.name)
+                    yield Controls(stop, name, scope, kind, network)
 
 
 @pytest.mark.parametrize("network", MODELS)
@@ -107,7 +108,7 @@ def test_every_position_of_the_controls_has_its_picture(panels, network):
     panel = panels(network)
     panel.refresh()
     seen = set()
-    for wanted in positions(panel.subject(network), every=network == "lenet300"):
+    for wanted in positions(panel.memory, network, every=network == "lenet300"):
         check_position(panel, wanted)
         seen.add((wanted.kind, wanted.score, wanted.scope))
     assert (
@@ -121,7 +122,7 @@ def test_every_position_of_the_controls_has_its_picture(panels, network):
 
 def test_every_kind_that_there_is_no_way_to_do_is_explained(panels):
     offered = {
-        network: set(panels(network).subject(network).kinds) for network in MODELS
+        network: set(panels(network).memory.kinds(network)) for network in MODELS
     }
     assert (
         offered["vgg"]
@@ -130,12 +131,12 @@ def test_every_kind_that_there_is_no_way_to_do_is_explained(panels):
         == {"weights", "nm", "channels", "blocks"}
     )
     assert offered["lenet300"] == {"weights", "nm", "channels"}
-    refusals = panels("lenet300").subject("lenet300").refusals
+    refusals = panels("lenet300").memory.refusals("lenet300")
     assert list(refusals) == ["blocks"] and "shape" in refusals["blocks"]
 
 
 def test_the_stops_of_each_kind(panels):
-    stops = panels("resnet").subject("resnet").kinds
+    stops = panels("resnet").memory.kinds("resnet")
     assert stops["weights"] == STOPS
     assert stops["nm"] == (0.0, 0.25, 0.5, 0.75)
     assert stops["blocks"] == (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -196,7 +197,8 @@ def masked_states(model: nn.Module, scores: dict, scope: str):
 @pytest.mark.parametrize("scope", KINDS["weights"].scopes)
 @pytest.mark.parametrize("name", SCORES)
 def test_every_stop_shows_what_is_true_of_the_network(panels, course_data, name, scope):
-    subject, dense = panels("lenet300").subject("lenet300"), baseline("lenet300")
+    memory, dense = panels("lenet300").memory, baseline("lenet300")
+    subject = memory.subject("lenet300")
     pictures = course_data.validation[:40]
     twin = copy.deepcopy(dense)
     total = sum(weight.numel() for weight in prunable(dense).values())
@@ -204,7 +206,7 @@ def test_every_stop_shows_what_is_true_of_the_network(panels, course_data, name,
         dense, SCORES[name](dense, subject.batches), scope
     ):
         controls = Controls(stop, name, scope)
-        state = subject.first_look(controls, subject.prune(controls))
+        state = subject.first_look(controls, memory.prune(controls))
         twin.load_state_dict(masked)
         with torch.no_grad():
             right = int((twin(pictures.images).argmax(1) == pictures.labels).sum())
@@ -409,11 +411,10 @@ def test_the_first_look_at_a_large_network_rests_on_few_pictures_and_the_rest_fo
     course_data, monkeypatch
 ):
     monkeypatch.setattr(recorded, "predictions", lambda content: b"")
-    subject = Subject("vgg", pictures=100)
+    memory = Memory(pictures=100)
     controls = Controls(0.9, "magnitude", "layerwise", network="vgg")
-    model = subject.prune(controls)
-    states = [subject.first_look(controls, model)]
-    states += subject.refine(states[0], model)
+    state, model = memory.look(controls)
+    states = list(memory.refined(state, model))
     sizes = [state.pictures for state in states]
     assert 16 <= sizes[0] < 60 and sizes == sorted(set(sizes)) and sizes[-1] == 100
     for state in (states[0], states[-1]):
@@ -423,11 +424,10 @@ def test_the_first_look_at_a_large_network_rests_on_few_pictures_and_the_rest_fo
 
 
 def test_a_small_network_answers_all_pictures_up_to_2000_at_once(course_data):
-    subject = Subject("lenet300")
-    model = subject.prune(Controls(0.5))
-    state = subject.first_look(Controls(0.5), model)
+    memory = Memory()
+    state, model = memory.look(Controls(0.5))
     assert state.pictures == 2000
-    *_, state = subject.refine(state, model)
+    *_, state = memory.refined(state, model)
     assert state.pictures == 5000
     assert state.accuracy == pytest.approx(
         evaluate(model, course_data.validation), abs=1e-6
@@ -522,7 +522,7 @@ def test_the_race_is_run_by_the_network_of_these_controls(quick, kind, monkeypat
             super().__init__(models, inputs, **options)
 
     monkeypatch.setattr(measure, "Race", Look)
-    stops = quick.subject(OWN).kinds[kind]
+    stops = quick.memory.kinds(OWN)[kind]
     wanted = Controls(
         stops[1], KINDS[kind].scores()[0], KINDS[kind].scopes[0], kind, OWN
     )
@@ -646,7 +646,9 @@ def test_a_panel_that_is_closed_works_no_more(quick):
     quick.tune.click()
     quick.close()
     quick.settle()
-    assert quick.shown.time is None and quick._tuned == {} and quick.problems == []
+    assert (
+        quick.shown.time is None and quick.memory.tuned == {} and quick.problems == []
+    )
 
 
 # ----------------------------------------------------------------- errors in a callback
@@ -707,7 +709,7 @@ def test_an_error_while_drawing_is_shown_too(quick, monkeypatch):
 def test_an_error_where_there_is_no_kernel_is_said_in_place_of_the_picture(
     quick, monkeypatch
 ):
-    monkeypatch.setattr(Subject, "race", lambda *_: 1 / 0)
+    monkeypatch.setattr(Memory, "race", lambda *_: 1 / 0)
     bundle, _ = quick._repr_mimebundle_()
     assert "ZeroDivisionError" in bundle["text/plain"] and "image/png" not in bundle
 
@@ -744,7 +746,7 @@ def test_a_score_added_before_is_offered(small, noise, monkeypatch):
     largest = panel.picture.value
     panel.score.value = "mine"
     assert panel.picture.value != largest and panel.shown.controls.score == "mine"
-    kept = panel.subject(OWN).prune(panel.controls)[7].weight
+    kept = panel.memory.prune(panel.controls)[7].weight
     dense = panel.subject(OWN).dense[7].weight
     assert kept[kept != 0].abs().max() < dense.abs().median()
     assert panel.problems == []
@@ -780,6 +782,25 @@ def test_a_score_that_is_written_anew_under_its_old_name_counts_as_new(
     assert again.layers == known.layers and again.predicted == known.predicted
 
 
+def test_after_a_score_was_written_anew_what_is_found_out_is_remembered_again(
+    quick, monkeypatch
+):
+    chosen = Controls(0.9, "mine", network=OWN)
+    for rule in (SCORES["random"], SCORES["magnitude"]):
+        monkeypatch.setitem(SCORES, "mine", rule)
+        states = quick.curve(chosen)
+    others = [each for each in quick.memory.states if each.score == "mine"]
+    assert len(others) == len(states) == len(STOPS)
+    assert all(quick.memory.look(each.controls)[0] is each for each in states)
+
+
+def test_a_state_that_is_known_needs_no_pruned_network(quick, monkeypatch):
+    chosen = Controls(0.9, network=OWN)
+    known = quick.state(chosen)
+    monkeypatch.setattr(Memory, "prune", lambda *_: 1 / 0)
+    assert quick.state(chosen) is known
+
+
 # ----------------------------------------------------- a learner's own network and data
 
 
@@ -811,10 +832,10 @@ def test_own_pictures_of_another_shape_work_in_every_kind(small, noise, unchange
     panel = Explorer(model=small, data=noise)
     panel.refresh()
     assert (
-        list(panel.subject(OWN).kinds) == list(KINDS)
-        and panel.subject(OWN).refusals == {}
+        list(panel.memory.kinds(OWN)) == list(KINDS)
+        and panel.memory.refusals(OWN) == {}
     )
-    for wanted in positions(panel.subject(OWN), every=False):
+    for wanted in positions(panel.memory, OWN, every=False):
         check_position(panel, wanted)
     for kind in KINDS:
         panel.kind.value = kind
@@ -849,9 +870,9 @@ class Forking(nn.Module):
 
 def test_a_network_whose_channels_cannot_be_followed_is_not_offered_them(noise):
     panel = Explorer(model=Forking(), data=noise)
-    assert list(panel.subject(OWN).kinds) == ["weights", "nm"]
+    assert list(panel.memory.kinds(OWN)) == ["weights", "nm"]
     assert [value for _, value in panel.kind.options] == ["weights", "nm"]
-    assert "control flow" in panel.subject(OWN).refusals["channels"]
+    assert "control flow" in panel.memory.refusals(OWN)["channels"]
     panel.sparsity.value = 0.9
     panel.settle()
     assert panel.problems == []
@@ -984,7 +1005,7 @@ class Attention(nn.Module):
             dict(kind="nm", sparsity=0.9),
             r"sparsity=0\.9 is no stop of kind='nm' .*Stops: 0, 0\.25, 0\.5, 0\.75\.",
         ),
-        (dict(pictures=0), r"pictures=0 must be between 1 and 5,000"),
+        (dict(pictures=0), r"pictures=0 must be a whole number, from 1 to 5000"),
         (dict(pictures=-1), r"pictures=-1 must be"),
         (dict(pictures=5001), r"pictures=5001 must be"),
         (dict(pictures=True), r"pictures=True must be"),

@@ -22,7 +22,8 @@ from utils.explorer import Controls, Explorer, State
 from utils.explorer import panel as panel_module
 from utils.explorer import subject as subject_module
 from utils.explorer.kinds import STOPS
-from utils.explorer.subject import OWN, Subject
+from utils.explorer.memory import Memory
+from utils.explorer.subject import OWN
 from utils.layers import prunable
 from utils.training import evaluate
 
@@ -53,7 +54,7 @@ def check_red(panel: Explorer, message: str) -> None:
 async def rest(*panels: Explorer) -> None:
     """Wait until the panels have nothing left to do, and a moment more for what was
     overtaken."""
-    while any(panel._settling.busy or panel._running.busy for panel in panels):
+    while any(panel.slow_work.busy or panel.fine_tuning.busy for panel in panels):
         await asyncio.sleep(0.005)
     await asyncio.sleep(panel_module.REST + 0.05)
 
@@ -72,9 +73,9 @@ def run(work) -> None:
 @pytest.fixture
 def races(monkeypatch) -> list[Controls]:
     """The controls whose times were measured, in order."""
-    seen, race = [], Subject.race
+    seen, race = [], Memory.race
     monkeypatch.setattr(
-        Subject,
+        Memory,
         "race",
         lambda self, controls, model: (
             seen.append(controls) or race(self, controls, model)
@@ -101,7 +102,7 @@ def test_a_flood_of_changes_ends_at_the_last_one_and_only_that_is_measured(
         assert counted(panel.shown) == Explorer(model=small, data=noise).state(
             Controls(0.7, network=OWN)
         )
-        assert len(panel._states) == len(STOPS) and panel.problems == []
+        assert len(panel.memory.states) == len(STOPS) and panel.problems == []
 
     run(work)
 
@@ -143,7 +144,7 @@ def test_the_slow_work_leaves_the_loop_free_in_between(quick, small, noise):
         panel = Explorer(model=small, data=noise)
         panel.refresh()
         turns = 0
-        while panel._settling.busy:
+        while panel.slow_work.busy:
             turns += 1
             await asyncio.sleep(0.001)
         await rest(panel)
@@ -166,7 +167,7 @@ def test_a_thousand_moves_leave_no_memory_behind(noise):
 
     blocks, memory = move(100)
     blocks_after, memory_after = move(1000)
-    assert len(panel._states) == 4 and panel._tuned == {}
+    assert len(panel.memory.states) == 4 and panel.memory.tuned == {}
     assert blocks_after - blocks < 1000  # less than one small object a move
     assert memory_after - memory < 4e6  # 1,000 pictures would be 30 MB
 
@@ -179,7 +180,7 @@ def test_while_a_slice_runs_a_callback_waits(quick):
         quick.sparsity.index = 3
         order.append("moved")
 
-    with quick._lock:
+    with quick.lock:
         thread = threading.Thread(target=move)
         thread.start()
         thread.join(0.05)
@@ -194,7 +195,7 @@ def test_while_a_callback_draws_no_slice_runs(quick, monkeypatch):
     taken, parts = [], quick.parts
 
     def take() -> None:
-        taken.append(quick._lock.acquire(blocking=False))
+        taken.append(quick.lock.acquire(blocking=False))
 
     def look(*arguments):
         thread = threading.Thread(target=take)
@@ -213,7 +214,7 @@ def test_an_error_in_the_slow_work_is_shown_too(small, noise, monkeypatch):
     def cannot(*_):
         raise ValueError("no <race> today")
 
-    monkeypatch.setattr(Subject, "race", cannot)
+    monkeypatch.setattr(Memory, "race", cannot)
 
     async def work():
         panel = Explorer(model=small, data=noise)
@@ -221,7 +222,7 @@ def test_an_error_in_the_slow_work_is_shown_too(small, noise, monkeypatch):
         assert panel.problems == []
         await rest(panel)
         check_red(panel, "ValueError: no <race> today")
-        assert len(panel.problems) == 1 and not panel._settling.busy
+        assert len(panel.problems) == 1 and not panel.slow_work.busy
         assert panel.shown.zipped is not None and "measuring ..." in panel.picture.value
 
     run(work)
@@ -246,11 +247,11 @@ def lenet(course_data, tiny):
 def drive(panel: Explorer, slices: int) -> None:
     """Some slices of the fine-tuning, as the event loop would run them."""
     for _ in range(slices):
-        panel._running._slice(panel._running._work)
+        panel.fine_tuning.step()
 
 
 def network_of(panel: Explorer, controls: Controls | None = None) -> nn.Module:
-    return panel._look(controls or panel.controls)[1]
+    return panel.memory.look(controls or panel.controls)[1]
 
 
 def test_buttons_before_and_during_fine_tuning(lenet):
@@ -376,10 +377,10 @@ def test_cancelling_after_any_number_of_slices_leaves_everything_as_before(
         panel.refresh()
         panel.tune.click()
         drive(panel, slices)
-        assert panel._running.busy
+        assert panel.fine_tuning.busy
         panel.cancel.click()
         assert (
-            not panel._running.busy
+            not panel.fine_tuning.busy
             and not panel.tune.disabled
             and panel.cancel.disabled
         )
@@ -451,12 +452,12 @@ def test_an_older_result_does_not_take_the_place_of_a_newer_one(lenet, monkeypat
     monkeypatch.setattr(subject_module, "FIRST_PICTURES", 25)
     panel = lenet(sparsity=0.95)
     panel.tune.click()
-    panel._running.finish()
+    panel.fine_tuning.finish()
     panel.tune.click()
-    while panel._running.busy and panel._look(panel.controls)[0].tuned != 1200:
+    while panel.fine_tuning.busy and panel.memory.look(panel.controls)[0].tuned != 1200:
         drive(panel, 1)
-    panel._settling.finish()
-    panel._running.finish()
+    panel.slow_work.finish()
+    panel.fine_tuning.finish()
     assert panel.state(panel.controls).tuned == 1200
 
 
@@ -469,7 +470,9 @@ def test_reset_stops_a_run_and_forgets_what_was_fine_tuned(lenet):
     panel.tune.click()
     drive(panel, 2)
     panel.reset.click()
-    assert not panel._running.busy and not panel.tune.disabled and panel.cancel.disabled
+    assert (
+        not panel.fine_tuning.busy and not panel.tune.disabled and panel.cancel.disabled
+    )
     assert panel.controls == untouched.controls == panel.shown.controls
     panel.settle()
     assert counted(panel.shown) == untouched and stars(panel) == 0
@@ -496,7 +499,9 @@ def test_an_error_while_fine_tuning_is_shown_and_the_button_comes_back(noise):
     panel.tune.click()
     panel.settle()
     check_red(panel, "RuntimeError: no <training>")
-    assert not panel.tune.disabled and panel.cancel.disabled and not panel._running.busy
+    assert (
+        not panel.tune.disabled and panel.cancel.disabled and not panel.fine_tuning.busy
+    )
     assert counted(panel.shown) == before
     with pytest.raises(RuntimeError, match="no <training>"):
         lab.finish()

@@ -23,6 +23,7 @@ from utils.explorer import panel as explorer_panel
 from utils.explorer import subject as subject_module
 from utils.explorer.drawing import HEIGHT, WIDTH, Part
 from utils.explorer.kinds import KINDS, STOPS
+from utils.explorer.state import Curve
 from utils.explorer.subject import OWN
 from utils.layers import prunable
 from utils.models import MODELS
@@ -74,8 +75,7 @@ def texts_of(part: Part) -> list[str]:
 
 
 def positions(panel: Explorer, network: str, stops: slice = slice(None)):
-    subject = panel.subject(network)
-    for kind, every in subject.kinds.items():
+    for kind, every in panel.memory.kinds(network).items():
         for stop in every[stops]:
             yield Controls(
                 stop, KINDS[kind].scores()[0], KINDS[kind].scopes[0], kind, network
@@ -211,7 +211,7 @@ def check_readable(part: Part) -> None:
 def test_nothing_leaves_its_part_or_runs_over_another_text(panels, network):
     panel = panels(network)
     for controls in positions(panel, network, slice(None, None, 3)):
-        state, model = panel._look(controls)
+        state, model = panel.memory.look(controls)
         slow = dict(
             time=1.234,
             time_quartiles=(0.8, 7),
@@ -370,7 +370,8 @@ def test_what_was_fine_tuned_is_a_star_above_its_dot(quick):
     states = quick.curve(chosen)
     tuned = replace(states[10], accuracy=0.9, tuned=512)
     curve = {state.controls.sparsity: state for state in states}
-    part = drawing.draw_curve(quick.subject(OWN), tuned, curve, {0.9: tuned})
+    known = Curve(STOPS, curve, {0.9: tuned})
+    part = drawing.draw_curve(quick.subject(OWN), tuned, known)
     (star,) = [
         mark for mark in marks_of(part).iter("polygon") if mark.get("class") == "tuned"
     ]
@@ -462,7 +463,7 @@ def test_measured_bars_look_different_from_counted_ones(quick):
 def test_each_layer_says_what_is_left_of_it(panels, network):
     panel = panels(network)
     for controls in positions(panel, network, slice(2, 3)):
-        state, model = panel._look(controls)
+        state, model = panel.memory.look(controls)
         part = panel.parts(state, model)[2]
         for layer in state.layers[:-1]:
             name = layer.name.removesuffix(".weight")
@@ -489,7 +490,7 @@ def test_each_pixel_is_as_dark_as_many_of_its_weights_are_left(panels):
         ("weights", "activation", "global", 0.95),
         ("channels", "l1", "layerwise", 0.5),
     ):
-        state, model = panel._look(Controls(stop, score, scope, kind))
+        state, model = panel.memory.look(Controls(stop, score, scope, kind))
         part = panel.parts(state, model)[3]
         left = (model.fc1.weight != 0).sum(0)  # [784]
         (image,) = marks_of(part).iter("image")
@@ -512,7 +513,7 @@ def test_pruned_weights_of_the_first_convolution_are_blue_and_removed_filters_go
     panels, network, kind, scope, stop
 ):
     panel = panels(network)
-    state, model = panel._look(
+    state, model = panel.memory.look(
         Controls(stop, KINDS[kind].scores()[0], scope, kind, network)
     )
     part = panel.parts(state, model)[3]
@@ -542,7 +543,7 @@ def test_each_class_has_its_own_accuracy(panels, course_data):
     panel = panels("lenet300")
     dense, state = panel.state(Controls(0.0)), panel.state(Controls(0.95))
     part = part_of(panel, state, 4)
-    model = panel.subject("lenet300").prune(state.controls)
+    model = panel.memory.prune(state.controls)
     pictures = course_data.validation[:100]
     with torch.no_grad():
         answers, before = (
@@ -639,7 +640,7 @@ def test_the_marks_of_the_first_layer_are_those_of_this_network(quick):
     """Each kind: what the picture says is left is what is left in the pruned
     network."""
     for controls in positions(quick, OWN, slice(1, 3)):
-        state, model = quick._look(controls)
+        state, model = quick.memory.look(controls)
         weight = prunable(model).get("0.weight")
         words = quick.parts(state, model)[3].words
         zeros = float((weight[:, 0] == 0).float().mean())

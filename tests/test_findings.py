@@ -57,7 +57,7 @@ def row(accuracy: float = 80, time: float | str = 100, **more: str) -> dict[str,
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_has_the_numbers_of_the_state(quick, kind):
     panel = quick(kind=kind)
-    stop = panel.subject(OWN).kinds[kind][1]
+    stop = panel.memory.kinds(OWN)[kind][1]
     state = panel.timed(replace(panel.controls, sparsity=stop), rounds=1)
     got = findings.row_of(panel.subject(OWN), state)
     assert tuple(got) == COLUMNS and all(isinstance(each, str) for each in got.values())
@@ -128,7 +128,7 @@ def test_the_button_lets_a_fine_tuning_go_on(quick):
     panel.refresh()
     panel.tune.click()
     panel.find.click()
-    assert panel._running.busy and panel.findings[0]["fine-tuned on"] == "0"
+    assert panel.fine_tuning.busy and panel.findings[0]["fine-tuned on"] == "0"
     panel.settle()
     panel.find.click()
     assert [each["fine-tuned on"] for each in panel.findings] == [

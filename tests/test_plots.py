@@ -3,8 +3,11 @@ colour."""
 
 import base64
 import io
+import subprocess
+import sys
 from itertools import combinations
 
+import matplotlib
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from utils import plots
+from utils.exercises.lab12 import pareto
 from utils.lab import Guess
 
 LABELS = dict(title="Title", x_label="x", y_label="y")
@@ -104,7 +108,8 @@ def shown(monkeypatch) -> list:
     """What `show` hands to the notebook: `(bundle, options)`."""
     calls = []
     monkeypatch.setattr(
-        plots, "display", lambda bundle, **options: calls.append((bundle, options))
+        "IPython.display.display",
+        lambda bundle, **options: calls.append((bundle, options)),
     )
     return calls
 
@@ -144,13 +149,23 @@ def test_show_refuses_a_figure_without_a_description(alt, shown):
     assert shown == []
 
 
-def test_the_style_stays_in_the_figure():
-    import matplotlib
+def test_a_figure_sets_the_courses_style_and_nothing_else():
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        before = dict(matplotlib.rcParams)
+        for make in FIGURES.values():
+            make()
+        assert dict(matplotlib.rcParams) == before | plots.STYLE
 
-    before = dict(matplotlib.rcParams)
-    for make in FIGURES.values():
-        make()
-    assert dict(matplotlib.rcParams) == before
+
+def test_importing_plots_sets_no_style_and_imports_no_jupyter():
+    """In a process of its own: here all of it has long been imported."""
+    code = (
+        "import sys, matplotlib; before = dict(matplotlib.rcParams);"
+        "import utils.plots; assert dict(matplotlib.rcParams) == before;"
+        "assert not {'IPython', 'ipywidgets'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # -------------------------------------------------------------------- colour is not all
@@ -276,6 +291,19 @@ def test_a_waterfall_goes_on_where_the_step_before_ended_and_marks_a_loss():
         text.get_text() for text in speed.texts
     ] == ["1x", "4x", "3x"]
     assert list(right.lines[0].get_xdata()) == [94, 93, 92]
+
+
+NUMBERS = st.integers(-2, 2)
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=3), st.tuples(NUMBERS, NUMBERS, NUMBERS), max_size=8
+    )
+)
+def test_the_front_is_the_one_that_the_exercise_finds(points):
+    candidates = {name: (-a, b, c) for name, (a, b, c) in points.items()}
+    assert plots.unbeaten(points) == pareto(candidates)
 
 
 def test_what_is_on_the_front_differs_by_shape_and_filling():

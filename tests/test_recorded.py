@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from utils.baselines import baseline, to_bytes
 from utils.data import Data
 from utils.explorer import Controls, Explorer, recorded
-from utils.explorer.subject import OWN, Subject
+from utils.explorer.memory import Memory
+from utils.explorer.subject import OWN
 from utils.files import data_folder
 
 # an even number
@@ -28,9 +29,9 @@ ENTRIES = st.dictionaries(
 @pytest.fixture(autouse=True)
 def forget():
     """The explorer reads the file once a process."""
-    recorded._remembered.cache_clear()
+    recorded.remembered.cache_clear()
     yield
-    recorded._remembered.cache_clear()
+    recorded.remembered.cache_clear()
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_missing_files_give_nothing(tmp_path, missing):
 
 def sevens(controls: Controls, folder) -> None:
     """Record that the network of these controls answers 7 to every picture."""
-    content = to_bytes(Subject(controls.network, pictures=1).prune(controls))
+    content = to_bytes(Memory(pictures=1).prune(controls))
     recorded.write({recorded.key(content): bytes([7]) * 5000}, folder)
 
 
@@ -181,8 +182,8 @@ SHIPPED = [
 @pytest.mark.parametrize("controls", SHIPPED, ids=lambda c: f"{c.network}-{c.kind}")
 def test_the_recorded_answers_are_those_of_the_networks(controls):
     """On 64 pictures; another processor may round one picture to the other side."""
-    subject = Subject(controls.network, pictures=64)
-    model = subject.prune(controls)
+    memory = Memory(pictures=64)
+    subject, model = memory.subject(controls.network), memory.prune(controls)
     known = recorded.predictions(to_bytes(model))
     if not known:
         pytest.skip("not recorded (yet): make predictions")

@@ -2,8 +2,8 @@
 predictions`; an hour on one core.
 
 Only for scores that need no pictures: these give the same weights, bit for bit, on
-    every machine. An interrupted run
-goes on: what data/explorer/ holds already is not computed again.
+every machine. An interrupted run goes on: what data/explorer/ holds already is not
+computed again.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import torch
 from utils.baselines import to_bytes
 from utils.explorer import Controls, recorded
 from utils.explorer.kinds import KINDS
-from utils.explorer.subject import Subject
+from utils.explorer.memory import Memory
 from utils.files import data_folder
 
 # LeNet-300-100 answers 5,000 pictures in a thirtieth of a second
@@ -25,16 +25,16 @@ WITHOUT_PICTURES = {"magnitude", "l1", "l2", "random", "loss without it"}
 KEEP_EVERY = 60  # seconds
 
 
-def places(subject: Subject) -> Iterator[Controls]:
+def places(memory: Memory, network: str) -> Iterator[Controls]:
     """The controls to record, the kinds' first scores first; the dense network comes
     first of all."""
-    for kind, stops in subject.kinds.items():
+    for kind, stops in memory.kinds(network).items():
         for score in [
             name for name in KINDS[kind].scores() if name in WITHOUT_PICTURES
         ]:
             for scope in KINDS[kind].scopes:
                 for stop in stops:
-                    yield Controls(stop, score, scope, kind, subject.name)
+                    yield Controls(stop, score, scope, kind, network)
 
 
 def record(names: list[str]) -> None:
@@ -42,11 +42,11 @@ def record(names: list[str]) -> None:
     go."""
     folder = data_folder() / "explorer"
     old, entries = recorded.entries(folder), {}
-    kept = time.perf_counter()
+    kept, memory = time.perf_counter(), Memory()
     for name in names:
-        subject = Subject(name)
-        for controls in places(subject):
-            model = subject.prune(controls)
+        subject = memory.subject(name)
+        for controls in places(memory, name):
+            model = memory.prune(controls)
             key = recorded.key(to_bytes(model))
             if key in entries:
                 continue

@@ -18,7 +18,10 @@ from playwright.sync_api import Browser
 
 from tools import browser, course
 
-EXPLORER = "from utils.explorer import Explorer\nExplorer({network!r}, score={score!r})"
+EXPLORER = """
+from utils.explorer import Explorer
+Explorer({network!r}, score={score!r})
+"""
 INTERACT = """
 import ipywidgets
 from matplotlib import pyplot as plt
@@ -26,19 +29,24 @@ from utils.explorer import Controls, Explorer
 
 panel = Explorer()
 states = panel.curve(Controls())
-subject, stops = panel.subject("lenet300"), [state.controls.sparsity for state in states]
+memory, subject = panel.memory, panel.subject("lenet300")
+stops = [state.controls.sparsity for state in states]
 
 def show(stop):
     controls = Controls(stop)
-    state = subject.first_look(controls, subject.prune(controls))
+    # anew each time, as the panel does for a stop that it has not seen
+    state = subject.first_look(controls, memory.prune(controls))
     _, (curve, bars) = plt.subplots(1, 2, figsize=(8.8, 3.3))
     curve.plot(range(len(stops)), [each.accuracy for each in states], "o--")
     curve.plot(stops.index(stop), state.accuracy, "o", markersize=12)
-    curve.set(xticks=range(len(stops)), xticklabels=stops, title=f"{state.accuracy:.1%}", ylim=(0, 1))
-    bars.barh(["weights", "MACs", "saved"], [state.weights, state.macs, state.saved])
+    curve.set(xticks=range(len(stops)), xticklabels=stops, ylim=(0, 1))
+    curve.set_title(f"{state.accuracy:.1%}")
+    fractions = [state.weights, state.macs, state.saved]
+    bars.barh(["weights", "MACs", "saved"], fractions)
     plt.show()
 
-ipywidgets.interact(show, stop=ipywidgets.SelectionSlider(options=stops, description="Sparsity"));
+slider = ipywidgets.SelectionSlider(options=stops, description="Sparsity")
+ipywidgets.interact(show, stop=slider);
 """
 PID = "import os; from pathlib import Path; Path('pid').write_text(str(os.getpid()));"
 NEW_IMAGE = """() => { window.shown = watched => {
@@ -127,9 +135,10 @@ def explorer(
             full += [lab.time_until_full(slider, "ArrowRight")]
         if lab.error_badge():
             raise AssertionError(f"a callback failed: {lab.error_badge()}")
-        return Response(
-            *([value / 1000 for value in values] for values in (repaint, settled, full))
+        repaint, settled, full = (
+            [value / 1000 for value in values] for values in (repaint, settled, full)
         )
+        return Response(repaint, settled, full)
 
 
 def interact(chromium: Browser, folder: Path, presses: int = 60) -> Response:
@@ -159,7 +168,8 @@ def growth(chromium: Browser, folder: Path, moves: int = 1000) -> Response:
         repaint = lab.time_presses(slider, to_and_fro(moves), [0.0] * moves)
         lab.settle()
         after = resident(pid), lab.heap()
-        kernel = None if before[0] is None else after[0] - before[0]
+        known = None not in (before[0], after[0])
+        kernel = (after[0] or 0) - (before[0] or 0) if known else None
         return Response(
             [value / 1000 for value in repaint],
             kernel_bytes=kernel,

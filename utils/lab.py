@@ -78,14 +78,21 @@ class Guess:
         )
 
     def _repr_mimebundle_(self, **_: object) -> dict:
-        return {**self.panel._repr_mimebundle_(), "text/plain": repr(self)}
+        live = self.panel._repr_mimebundle_() or {}
+        return {**live, "text/plain": repr(self)}
 
 
 def predict(
     question: str, low: float, high: float, *, unit: str = "", step: float = 1
 ) -> Guess:
     """Ask for a guess before a result appears, and show the slider. Never stops a run:
-    an open guess is no guess."""
+    an open guess is no guess. Hand it to `plots.lines(..., guess=guess)`.
+
+    >>> guess = Guess("How many weights can go?", 0, 100, unit="%")  # shows nothing
+    >>> guess.lock(90)
+    >>> guess.value
+    90.0
+    """
     guess = Guess(question, low, high, unit=unit, step=step)
     display(guess)
     return guess
@@ -180,6 +187,9 @@ def claim(
 
     Raises:
         ValueError: not exactly one of `between`, `at_least`, `at_most` is given.
+
+    >>> claim("Half of the weights are zero", 0.5, between=(0.49, 0.51))
+    Holds: Half of the weights are zero.
     """
     if sum(bound is not None for bound in (between, at_least, at_most)) != 1:
         raise ValueError(
@@ -219,7 +229,8 @@ class Quiz:
         parts = []
         for number, question in enumerate(self.questions, 1):
             answers = "".join(
-                f"<details><summary>{html.escape(a['answer'])}</summary><p><b>{'Yes.' if a['right'] else 'No.'}</b>"
+                f"<details><summary>{html.escape(a['answer'])}</summary><p>"
+                f"<b>{'Yes.' if a['right'] else 'No.'}</b>"
                 f" {html.escape(a['feedback'])}</p></details>"
                 for a in question["answers"]
             )
@@ -247,6 +258,9 @@ def quiz(lesson: str) -> Quiz:
 
     Raises:
         ValueError: no such lesson; lists the known ones.
+
+    >>> len(quiz("00_start_here").questions) > 0
+    True
     """
     path = LESSONS / lesson / "quiz.json"
     if not path.is_file():
@@ -264,6 +278,12 @@ def record_problem(message: str) -> None:
     _problems.append(message)
 
 
+def forget() -> None:
+    """Forget all problems and claims noted so far, as in a new kernel."""
+    _problems.clear()
+    _claims.clear()
+
+
 def finish() -> None:
     """The last cell of every lab: say which claims did not hold, and fail if a panel
     had an error.
@@ -272,8 +292,7 @@ def finish() -> None:
         RuntimeError: an error was recorded in a panel.
     """
     problems, unheld = list(_problems), list(_claims)
-    _problems.clear()
-    _claims.clear()
+    forget()
     if problems:
         raise RuntimeError("A panel of this lab had an error: " + "; ".join(problems))
     if unheld:

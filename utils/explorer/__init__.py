@@ -1,7 +1,9 @@
 """The pruning explorer: slide the sparsity, and see what changes and what does not.
 
+    state     what the learner has chosen, and what is known of it
     subject   a network with its data, and what can be counted and evaluated of it
     kinds     what "prune it" means: weights, N:M, channels, blocks
+    memory    what has been found out so far, and what a new score makes worthless
     drawing   the picture, as SVG
     findings  the table of what the learner kept, and its Pareto front
     slider    the slider, a native one with an accessible name
@@ -12,6 +14,6 @@ marked as such.
 """
 
 from utils.explorer.panel import Explorer
-from utils.explorer.subject import Controls, State
+from utils.explorer.state import Controls, State
 
 __all__ = ["Controls", "Explorer", "State"]

@@ -14,10 +14,11 @@ slice: whoever touches the panel holds its `lock`.
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 # seconds between slices, in which the lock is free and a message is noticed
 PAUSE = 0.001
+Work = Generator[None, None, None]
 
 
 class Background:
@@ -31,7 +32,7 @@ class Background:
         self, lock: threading.RLock, failed: Callable[[Exception], None]
     ) -> None:
         self.lock, self.failed = lock, failed
-        self._work: Iterator[None] | None = None
+        self._work: Work | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         with contextlib.suppress(RuntimeError):
             self._loop = asyncio.get_running_loop()  # of the cell that makes the panel
@@ -41,7 +42,7 @@ class Background:
         """Whether there is work that has not come to its end."""
         return self._work is not None
 
-    def start(self, work: Iterator[None], rest: float = 0.0) -> None:
+    def start(self, work: Work, rest: float = 0.0) -> None:
         """Begin after `rest` seconds without another `start`."""
         with self.lock:
             self.stop()
@@ -56,13 +57,19 @@ class Background:
             if work is not None:
                 work.close()
 
+    def step(self) -> None:
+        """Do the next slice of the work now, if there is one."""
+        with self.lock:
+            if self._work is not None:
+                self._slice(self._work)
+
     def finish(self) -> None:
         """Do what is left of the work now."""
         with self.lock:
-            while self._work is not None:
-                self._slice(self._work)
+            while self.busy:
+                self.step()
 
-    async def _drive(self, work: Iterator[None], rest: float) -> None:
+    async def _drive(self, work: Work, rest: float) -> None:
         await asyncio.sleep(rest)
         while True:
             with self.lock:
@@ -71,15 +78,15 @@ class Background:
                 self._slice(work)
             await asyncio.sleep(PAUSE)
 
-    def _slice(self, work: Iterator[None]) -> None:
+    def _slice(self, work: Work) -> None:
         try:
             next(work)
         except StopIteration:
             self._done(work)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - handed on, to be shown
             self._done(work)
             self.failed(error)
 
-    def _done(self, work: Iterator[None]) -> None:
+    def _done(self, work: Work) -> None:
         if self._work is work:
             self._work = None

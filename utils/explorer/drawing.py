@@ -8,7 +8,7 @@ there is no kernel.
 import base64
 import functools
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from utils.data import MEAN, STD
-from utils.explorer.kinds import KINDS
-from utils.explorer.subject import State, Subject
+from utils.explorer.kinds import KINDS, Kind
+from utils.explorer.state import Curve, State
+from utils.explorer.subject import Subject
 from utils.layers import prunable
 from utils.plots import PALETTE
 
@@ -51,28 +52,47 @@ class Part:
     marks: tuple[str, ...]
 
 
-def parts(
-    subject: Subject,
-    state: State,
-    curve: Mapping[float, State],
-    tuned: Mapping[float, State],
-    model: nn.Module,
-) -> list[Part]:
+def parts(subject: Subject, state: State, curve: Curve, model: nn.Module) -> list[Part]:
     """All parts for a state.
 
     Args:
-        curve: states by stop, as far as they are known, of the same controls otherwise.
-             tuned: fine-tuned ones.
+        curve: what is known of the same controls at the other stops.
         model: the pruned network of this state.
     """
+    dense = curve.states.get(0.0)
     return [
-        draw_curve(subject, state, curve, tuned),
+        draw_curve(subject, state, curve),
         draw_bars(state),
         draw_layers(state),
-        draw_left(subject, state, model),
-        draw_classes(subject, state, curve.get(0.0)),
-        draw_flips(subject, state, curve.get(0.0)),
+        draw_left(subject, model),
+        draw_classes(subject, state, dense),
+        draw_flips(subject, state, dense),
     ]
+
+
+def describe(subject: Subject, state: State) -> str:
+    """A state in words, for a screen reader and where there is no picture."""
+    chosen, kind = state.controls, KINDS[state.controls.kind]
+    tuned = f", fine-tuned on {state.tuned:,} pictures" if state.tuned else ""
+    return (
+        f"{subject.name}, {kind.label}, {chosen.score} score, {chosen.scope},"
+        f" sparsity {kind.say(subject, chosen.sparsity)}{tuned}: accuracy"
+        f" {state.accuracy:.1%} on {state.pictures:,} validation pictures, weights"
+        f" left {state.weights:.0%}, MACs {state.macs:.0%}, file as saved"
+        f" {state.saved:.0%}, {_slow_in_words(state)}."
+    )
+
+
+def _slow_in_words(state: State) -> str:
+    """What is not known at once: the zipped file and the time."""
+    zipped = "not counted yet" if state.zipped is None else f"{state.zipped:.0%}"
+    time = (
+        "not measured yet"
+        if state.time is None
+        else f"{state.time:.0%} of the dense network's"
+    )
+    csr = f", with the CSR kernel {state.csr:.0%}" if state.csr is not None else ""
+    return f"zipped {zipped}, time for one picture {time}{csr}"
 
 
 def svg_of(pieces: Sequence[Part], words: str) -> str:
@@ -114,199 +134,205 @@ def html_of(pieces: Sequence[Part]) -> str:
 # ----------------------------------------------------------------------------- accuracy
 
 
-def draw_curve(
-    subject: Subject,
-    now: State,
-    curve: Mapping[float, State],
-    tuned: Mapping[float, State],
-) -> Part:
+class _Axes:
+    """The frame of the curve: where a stop and an accuracy lie."""
+
+    left, right, top, bottom = 50, WIDTH - 12, 84, 268
+    middle = (left + right) / 2
+
+    def __init__(self, stops: Sequence[float]) -> None:
+        self.stops = stops
+
+    def at(self, stop: float, accuracy: float) -> tuple[float, float]:
+        place = self.stops.index(stop) / (len(self.stops) - 1)
+        return (
+            self.left + (self.right - self.left) * place,
+            self.bottom - (self.bottom - self.top) * accuracy,
+        )
+
+    def of(self, state: State) -> tuple[float, float]:
+        return self.at(state.controls.sparsity, state.accuracy)
+
+
+def draw_curve(subject: Subject, now: State, curve: Curve) -> Part:
     """Accuracy at each stop: a full dot rests on all pictures, a hollow one on the
     first few; thin dashes between the
     dots, where nothing was measured. Stars: fine-tuned."""
-    kind, stops = KINDS[now.controls.kind], subject.kinds[now.controls.kind]
-    left, right, top, bottom = 50, WIDTH - 12, 84, 268
+    frame = _Axes(curve.stops)
+    known = [state for _, state in sorted(curve.states.items())]
+    title = f"Accuracy of {subject.name}, " + (
+        f"fine-tuned on {now.tuned:,}" if now.tuned else "not retrained"
+    )
+    marks = [
+        *_curve_grid(frame),
+        *_curve_labels(frame, subject, KINDS[now.controls.kind]),
+        *_dense_level(frame, curve.states.get(0.0)),
+        *_dots(frame, known, len(subject.validation)),
+        *(
+            star(*frame.at(stop, each.accuracy))
+            for stop, each in sorted(curve.tuned.items())
+        ),
+        *_ring(frame, now),
+        heading(title),
+        *_now_in_numbers(subject, now),
+    ]
+    return Part(title, _curve_in_words(title, subject, now, known), tuple(marks))
 
-    def at(stop: float, accuracy: float) -> tuple[float, float]:
-        return (
-            left + (right - left) * stops.index(stop) / (len(stops) - 1),
-            bottom - (bottom - top) * accuracy,
-        )
 
-    marks = []
+def _curve_grid(frame: _Axes) -> Iterator[str]:
     for percent in (0, 20, 40, 60, 80, 100):
-        y = at(0.0, percent / 100)[1]
-        marks += [
-            line(left, y, right, y),
-            text(left - 7, y + 5, f"{percent}%", text_anchor="end", fill=GREY),
-        ]
+        y = frame.at(0.0, percent / 100)[1]
+        yield line(frame.left, y, frame.right, y)
+        yield text(frame.left - 7, y + 5, f"{percent}%", text_anchor="end", fill=GREY)
+
+
+def _curve_labels(frame: _Axes, subject: Subject, kind: Kind) -> Iterator[str]:
     # so many labels have room
-    size, every = (12 if len(stops) > 9 else 14), -(-len(stops) // 14)
-    for stop in stops[::every]:
-        marks.append(
-            text(
-                at(stop, 0)[0],
-                bottom + 19,
-                kind.tick(subject, stop),
-                text_anchor="middle",
-                font_size=size,
-            )
-        )
-    marks.append(text((left + right) / 2, bottom + 39, kind.axis, text_anchor="middle"))
+    size, every = (12 if len(frame.stops) > 9 else 14), -(-len(frame.stops) // 14)
+    middle = dict(text_anchor="middle")
+    for stop in frame.stops[::every]:
+        x, label = frame.at(stop, 0)[0], kind.tick(subject, stop)
+        yield text(x, frame.bottom + 19, label, **middle, font_size=size)
+    yield text(frame.middle, frame.bottom + 39, kind.axis, **middle)
     signs = "● all pictures   ○ first estimate   ★ fine-tuned"
-    marks.append(
-        text(
-            (left + right) / 2,
-            bottom + 58,
-            signs,
-            text_anchor="middle",
-            font_size=12,
-            fill=GREY,
-        )
+    yield text(
+        frame.middle, frame.bottom + 58, signs, **middle, font_size=12, fill=GREY
     )
-    if 0.0 in curve:
-        y = at(0.0, curve[0.0].accuracy)[1]
-        marks.append(line(left, y, right, y, GREY, stroke_dasharray="6 4"))
-        marks.append(
-            text(
-                left + 6,
-                y - 6,
-                f"dense {curve[0.0].accuracy:.1%}",
-                fill=GREY,
-                font_size=12.5,
-            )
-        )
-    known = [state for stop, state in sorted(curve.items())]
-    path = " ".join(
-        "{:.1f},{:.1f}".format(*at(s.controls.sparsity, s.accuracy)) for s in known
-    )
-    marks.append(
+
+
+def _dense_level(frame: _Axes, dense: State | None) -> Iterator[str]:
+    if dense is None:
+        return
+    y, label = frame.at(0.0, dense.accuracy)[1], f"dense {dense.accuracy:.1%}"
+    yield line(frame.left, y, frame.right, y, GREY, stroke_dasharray="6 4")
+    yield text(frame.left + 6, y - 6, label, fill=GREY, font_size=12.5)
+
+
+def _dots(frame: _Axes, known: Sequence[State], whole: int) -> Iterator[str]:
+    """The dots, and the dashes between them; full ones rest on the `whole` set."""
+    path = " ".join("{:.1f},{:.1f}".format(*frame.of(state)) for state in known)
+    yield (
         f'<polyline points="{path}" fill="none" stroke="{BLUE}" stroke-dasharray="3'
         ' 3"/>'
     )
     for state in known:
-        x, y = at(state.controls.sparsity, state.accuracy)
-        fill = BLUE if state.pictures == len(subject.validation) else "white"
-        marks.append(
+        x, y = frame.of(state)
+        fill = BLUE if state.pictures == whole else "white"
+        yield (
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{fill}" stroke="{BLUE}"'
             ' stroke-width="1.5"/>'
         )
-    for stop, state in sorted(tuned.items()):
-        marks.append(star(*at(stop, state.accuracy)))
-    x, y = at(now.controls.sparsity, now.accuracy)
-    marks += [
-        line(x, top, x, bottom, ORANGE, stroke_width=1.5),
-        (
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8.5" fill="none" stroke="{ORANGE}"'
-            ' stroke-width="3"/>'
-        ),
-    ]
-    title = f"Accuracy of {subject.name}, " + (
-        f"fine-tuned on {now.tuned:,}" if now.tuned else "not retrained"
+
+
+def _ring(frame: _Axes, now: State) -> Iterator[str]:
+    x, y = frame.of(now)
+    yield line(x, frame.top, x, frame.bottom, ORANGE, stroke_width=1.5)
+    yield (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8.5" fill="none" stroke="{ORANGE}"'
+        ' stroke-width="3"/>'
     )
+
+
+def _now_in_numbers(subject: Subject, now: State) -> Iterator[str]:
+    kind, large = KINDS[now.controls.kind], dict(font_size=34, font_weight="bold")
+    where = f"at {kind.say(subject, now.controls.sparsity)} ({kind.label})"
     whole = "" if now.pictures == len(subject.validation) else "first estimate, "
-    marks += [
-        heading(title),
-        text(
-            0,
-            62,
-            f"{now.accuracy:.1%}",
-            font_size=34,
-            font_weight="bold",
-            fill="#A84300",
-        ),
-        text(
-            126,
-            44,
-            f"at {kind.say(subject, now.controls.sparsity)} ({kind.label})",
-            font_size=13,
-        ),
-        text(
-            126,
-            62,
-            f"± {100 * now.margin:.1f} points: {whole}{now.pictures:,} pictures",
-            font_size=13,
-            fill=GREY,
-        ),
-    ]
-    words = (
-        f"{title}: {now.accuracy:.1%} at {kind.say(subject, now.controls.sparsity)}. "
-        + ", ".join(
-            f"{kind.say(subject, s.controls.sparsity)}: {s.accuracy:.1%}" for s in known
-        )
-    )
-    return Part(title, words, tuple(marks))
+    rests = f"± {100 * now.margin:.1f} points: {whole}{now.pictures:,} pictures"
+    yield text(0, 62, f"{now.accuracy:.1%}", **large, fill="#A84300")
+    yield text(126, 44, where, font_size=13)
+    yield text(126, 62, rests, font_size=13, fill=GREY)
+
+
+def _curve_in_words(
+    title: str, subject: Subject, now: State, known: Sequence[State]
+) -> str:
+    def say(state: State) -> str:
+        return KINDS[now.controls.kind].say(subject, state.controls.sparsity)
+
+    others = ", ".join(f"{say(state)}: {state.accuracy:.1%}" for state in known)
+    return f"{title}: {now.accuracy:.1%} at {say(now)}. {others}"
 
 
 # --------------------------------------------------------------------------------- bars
 
 
+@dataclass(frozen=True)
+class _Bar:
+    """A row: a fraction of the dense network, None until it is known."""
+
+    label: str
+    measured: bool
+    value: float | None
+    quartiles: tuple[float, float] | None = None
+
+    @property
+    def tag(self) -> str:
+        return "measured" if self.measured else "counted"
+
+
+# where a bar begins, how long 100% is, and where it is cut
+BARS_LEFT, BARS_FULL, BARS_MOST = 168, 180, 216.0
+
+
 def draw_bars(state: State) -> Part:
     """Fractions of the dense network as bars against a dashed 100% line, counted ones
     plain, measured ones hatched."""
-    rows = [
-        ("weights not zero", "counted", state.weights, None),
-        ("MACs not by zero", "counted", state.macs, None),
-        ("file, zipped", "counted", state.zipped, None),
-        ("file, as saved", "counted", state.saved, None),
-        ("time, dense kernel", "measured", state.time, state.time_quartiles),
-    ]
-    if KINDS[state.controls.kind].zeros:
-        rows.append(("time, CSR kernel", "measured", state.csr, state.csr_quartiles))
-    title, left, full, top, step = "Compared with the dense network", 168, 180, 34, 42
-    most = full * 1.2
-    marks = [heading(title)]
-    for index, (label, tag, value, quartiles) in enumerate(rows):
-        y = top + 10 + step * index
-        marks += [text(0, y + 14, label), text(0, y + 29, tag, fill=GREY, font_size=12)]
-        if value is None:
-            marks.append(
-                text(
-                    left + 4,
-                    y + 18,
-                    "measuring ..." if tag == "measured" else "counting ...",
-                    fill=GREY,
-                )
-            )
-            continue
-        fill = BLUE if tag == "counted" else "url(#measured)"
-        marks.append(box(left, y + 3, min(value * full, most), 20, fill))
-        if value * full > most:  # the bar is cut: say so
-            marks += [
-                line(
-                    left + most - 12 + d,
-                    y,
-                    left + most - 18 + d,
-                    y + 26,
-                    "white",
-                    stroke_width=2,
-                )
-                for d in (0, 6)
-            ]
-        if quartiles:
-            low, high = (left + min(full * q, most) for q in quartiles)
-            marks.append(line(low, y + 13, high, y + 13, "#000000", stroke_width=2.5))
-        marks.append(text(left + most + 8, y + 18, f"{value:.0%}"))
+    rows, title, top, step = _bars_of(state), "Compared with the dense network", 34, 42
     bottom = top + step * len(rows)
-    marks.append(
-        line(
-            left + full, top, left + full, bottom + 4, "#333333", stroke_dasharray="5 4"
-        )
-    )
-    marks.append(
-        text(
-            left + full,
-            bottom + 20,
-            "100%: dense",
-            text_anchor="middle",
-            font_size=12,
-            fill=GREY,
-        )
-    )
+    marks = [heading(title)]
+    for index, row in enumerate(rows):
+        marks += _bar(row, top + 10 + step * index)
+    marks += _bars_scale(top, bottom)
     said = ", ".join(
-        f"{label} {'not yet' if v is None else format(v, '.0%')} ({tag})"
-        for label, tag, v, _ in rows
+        f"{row.label} {'not yet' if row.value is None else format(row.value, '.0%')}"
+        f" ({row.tag})"
+        for row in rows
     )
     return Part(title, f"{title}: {said}.", tuple(marks))
+
+
+def _bars_of(state: State) -> list[_Bar]:
+    rows = [
+        _Bar("weights not zero", False, state.weights),
+        _Bar("MACs not by zero", False, state.macs),
+        _Bar("file, zipped", False, state.zipped),
+        _Bar("file, as saved", False, state.saved),
+        _Bar("time, dense kernel", True, state.time, state.time_quartiles),
+    ]
+    if KINDS[state.controls.kind].zeros:
+        rows.append(_Bar("time, CSR kernel", True, state.csr, state.csr_quartiles))
+    return rows
+
+
+def _bar(row: _Bar, y: float) -> Iterator[str]:
+    yield text(0, y + 14, row.label)
+    yield text(0, y + 29, row.tag, fill=GREY, font_size=12)
+    if row.value is None:
+        waiting = "measuring ..." if row.measured else "counting ..."
+        yield text(BARS_LEFT + 4, y + 18, waiting, fill=GREY)
+        return
+    fill, length = "url(#measured)" if row.measured else BLUE, row.value * BARS_FULL
+    yield box(BARS_LEFT, y + 3, min(length, BARS_MOST), 20, fill)
+    if length > BARS_MOST:
+        yield from _cut(BARS_LEFT + BARS_MOST, y)
+    if row.quartiles:
+        low, high = (
+            BARS_LEFT + min(BARS_FULL * each, BARS_MOST) for each in row.quartiles
+        )
+        yield line(low, y + 13, high, y + 13, "#000000", stroke_width=2.5)
+    yield text(BARS_LEFT + BARS_MOST + 8, y + 18, f"{row.value:.0%}")
+
+
+def _cut(end: float, y: float) -> Iterator[str]:
+    """Two white strokes through the end of a bar that is longer than drawn."""
+    for x in (end - 12, end - 6):
+        yield line(x, y, x - 6, y + 26, "white", stroke_width=2)
+
+
+def _bars_scale(top: float, bottom: float) -> Iterator[str]:
+    x, small = BARS_LEFT + BARS_FULL, dict(text_anchor="middle", font_size=12)
+    yield line(x, top, x, bottom + 4, "#333333", stroke_dasharray="5 4")
+    yield text(x, bottom + 20, "100%: dense", **small, fill=GREY)
 
 
 def draw_layers(state: State) -> Part:
@@ -355,7 +381,7 @@ def draw_layers(state: State) -> Part:
 # ------------------------------------------------------------------------- what is left
 
 
-def draw_left(subject: Subject, state: State, model: nn.Module) -> Part:
+def draw_left(subject: Subject, model: nn.Module) -> Part:
     """The first layer: how many weights are left at each pixel, or its filters."""
     name, dense = next(iter(prunable(subject.dense).items()))
     weight, title = (
@@ -440,43 +466,44 @@ def _filters(name: str, dense: Tensor, weight: Tensor) -> Part:
 
 def draw_classes(subject: Subject, state: State, dense: State | None) -> Part:
     """Accuracy of each class; a black tick where the dense network is."""
-    title = "Accuracy by class"
-    names = subject.classes[:12]
-    now, before = (
-        _by_class(subject, state),
-        None if dense is None else _by_class(subject, dense),
-    )
-    left, full, step = 112, 220, min(28, 260 / len(names))
-    marks, said = (
-        [
-            heading(title),
-            line(250, 12, 250, 26, "#000000", stroke_width=3),
-            text(258, 24, "dense", font_size=12.5),
-        ],
-        [],
-    )
-    for index, name in enumerate(names):
-        y, value = 38 + step * index, now[index]
-        marks.append(text(0, y + 14, name, font_size=13))
-        if value is None:
-            marks.append(
-                text(left + 4, y + 14, "no picture of it yet", font_size=12, fill=GREY)
-            )
-            continue
-        marks += [
-            box(left, y + 2, full, 15, "#E3E3E3"),
-            box(left, y + 2, full * value, 15, BLUE),
-        ]
-        change = ""
-        if before is not None and before[index] is not None:
-            x = left + full * before[index]
-            marks.append(line(x, y - 1, x, y + 20, "#000000", stroke_width=3))
-            change = f" ({100 * (value - before[index]):+.0f})"
-        marks.append(
-            text(left + full + 8, y + 15, f"{value:.0%}{change}", font_size=13)
-        )
-        said.append(f"{name} {value:.0%}{change}")
+    title, names = "Accuracy by class", subject.classes[:12]
+    now = _by_class(subject, state)
+    before = [None] * len(now) if dense is None else _by_class(subject, dense)
+    marks, said = [*_classes_heading(title)], []
+    for index, (name, value, old) in enumerate(zip(names, now, before, strict=False)):
+        y = 38 + min(28, 260 / len(names)) * index
+        change = "" if value is None or old is None else _change(value - old)
+        marks += _class_row(name, value, old, change, y)
+        if value is not None:
+            said.append(f"{name} {value:.0%}{change}")
     return Part(title, f"{title} (change in points): {', '.join(said)}.", tuple(marks))
+
+
+def _classes_heading(title: str) -> Iterator[str]:
+    yield heading(title)
+    yield line(250, 12, 250, 26, "#000000", stroke_width=3)
+    yield text(258, 24, "dense", font_size=12.5)
+
+
+def _class_row(
+    name: str, value: float | None, old: float | None, change: str, y: float
+) -> Iterator[str]:
+    left, full = 112, 220
+    yield text(0, y + 14, name, font_size=13)
+    if value is None:
+        note = "no picture of it yet"
+        yield text(left + 4, y + 14, note, font_size=12, fill=GREY)
+        return
+    yield box(left, y + 2, full, 15, "#E3E3E3")
+    yield box(left, y + 2, full * value, 15, BLUE)
+    if old is not None:
+        x = left + full * old
+        yield line(x, y - 1, x, y + 20, "#000000", stroke_width=3)
+    yield text(left + full + 8, y + 15, f"{value:.0%}{change}", font_size=13)
+
+
+def _change(points: float) -> str:
+    return f" ({100 * points:+.0f})"
 
 
 def _by_class(subject: Subject, state: State) -> list[float | None]:
@@ -493,34 +520,35 @@ def draw_flips(subject: Subject, state: State, dense: State | None) -> Part:
     title = "Pictures with another answer than before"
     if dense is None or (dense.controls == state.controls and not state.tuned):
         none = "None: this is the dense network. Slide, and see which change."
-        return Part(
-            title, f"{title}: {none}", (heading(title), text(0, 44, none, font_size=13))
-        )
+        marks = heading(title), text(0, 44, none, font_size=13)
+        return Part(title, f"{title}: {none}", marks)
     count = min(state.pictures, dense.pictures)
     then, now = (np.frombuffer(s.predicted, np.uint8)[:count] for s in (dense, state))
     labels = subject.labels[:count]
     places = np.flatnonzero(then != now)
-    lost, won = (
-        int(((then == labels) & (now != labels)).sum()),
-        int(((then != labels) & (now == labels)).sum()),
-    )
+    lost = int(((then == labels) & (now != labels)).sum())
+    won = int(((then != labels) & (now == labels)).sum())
     summary = f"{len(places):,} of {count:,}: {lost:,} right before, {won:,} right now"
     marks = [heading(title), text(0, 40, summary, font_size=13)]
     for index, place in enumerate(places[:FLIPS_SHOWN]):
         x, y = 110 * (index % 4), 52 + 138 * (index // 4)
+        answers = int(labels[place]), int(then[place]), int(now[place])
         marks.append(_picture(subject, int(place), x, y))
-        rows = (("is", labels[place]), ("was", then[place]), ("now", now[place]))
-        for row, (word, label) in enumerate(rows):
-            tick = " ✓" if word != "is" and label == labels[place] else ""
-            name = (
-                _short(subject.classes[label])
-                if label < len(subject.classes)
-                else str(label)
-            )
-            marks.append(
-                text(x, y + 90 + 15 * row, f"{word} {name}{tick}", font_size=11.5)
-            )
+        marks += _answers(subject, answers, x, y + 90)
     return Part(title, f"{title}: {summary}.", tuple(marks))
+
+
+def _answers(
+    subject: Subject, answers: tuple[int, int, int], x: float, y: float
+) -> Iterator[str]:
+    """What the picture is, was called before, and is called now; a tick where right."""
+    names, right = subject.classes, answers[0]
+    for row, (word, label) in enumerate(
+        zip(("is", "was", "now"), answers, strict=True)
+    ):
+        tick = " ✓" if word != "is" and label == right else ""
+        name = _short(names[label]) if label < len(names) else str(label)
+        yield text(x, y + 15 * row, f"{word} {name}{tick}", font_size=11.5)
 
 
 def _short(name: str) -> str:

@@ -5,14 +5,14 @@ import csv
 import html
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from utils.explorer.drawing import Part, heading, line, text
 from utils.explorer.kinds import KINDS
 from utils.explorer.subject import State, Subject
 from utils.files import write_atomically
-from utils.plots import PALETTE
+from utils.plots import PALETTE, unbeaten
 
 FILE = "my_findings.csv"  # beside the learner's notebook
 COLUMNS = (
@@ -127,19 +127,16 @@ def front(rows: Sequence[Row], cost: str = "time") -> list[int]:
     Args:
         cost: a key of COSTS; rows without that number are left out.
     """
-    points = [
-        (i, float(r[COSTS[cost]]), -float(r["accuracy %"]))
-        for i, r in enumerate(rows)
-        if r[COSTS[cost]]
-    ]
+    return unbeaten({i: (-x, y) for i, (x, y) in _points(rows, cost).items()})
 
-    def beaten(own: tuple[int, float, float]) -> bool:
-        return any(
-            other[1:] != own[1:] and other[1] <= own[1] and other[2] <= own[2]
-            for other in points
-        )
 
-    return [point[0] for point in points if not beaten(point)]
+def _points(rows: Sequence[Row], cost: str) -> dict[int, tuple[float, float]]:
+    """Cost and accuracy in percent by place, of the rows that have both."""
+    return {
+        i: (float(row[COSTS[cost]]), float(row["accuracy %"]))
+        for i, row in enumerate(rows)
+        if row[COSTS[cost]]
+    }
 
 
 def table(rows: Sequence[Row], cost: str = "time") -> str:
@@ -166,75 +163,77 @@ def table(rows: Sequence[Row], cost: str = "time") -> str:
     )
 
 
+class _Axes:
+    """The frame of the findings: where a cost and an accuracy in percent lie."""
+
+    left, right, top, bottom = 50, 424, 40, 272
+    middle = (left + right) / 2
+
+    def __init__(self, points: Collection[tuple[float, float]]) -> None:
+        self.widest = 1.08 * max(100.0, *(x for x, _ in points))
+        self.floor = min(90.0, 10 * (min(y for _, y in points) // 10))
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        part = (y - self.floor) / (100 - self.floor)
+        return (
+            self.left + (self.right - self.left) * x / self.widest,
+            self.bottom - (self.bottom - self.top) * part,
+        )
+
+
 def draw_front(rows: Sequence[Row], cost: str = "time") -> Part:
     """Accuracy over cost, numbered as in the table; the front as stars on a stepped
     line."""
-    title = f"My findings: accuracy against {cost}"
-    points = {
-        i: (float(r[COSTS[cost]]), float(r["accuracy %"]))
-        for i, r in enumerate(rows)
-        if r[COSTS[cost]]
-    }
+    title, points = f"My findings: accuracy against {cost}", _points(rows, cost)
     if not points:
-        return Part(
-            title,
-            f"{title}: none with this number yet.",
-            (heading(title), text(0, 44, "None yet.")),
-        )
+        none = heading(title), text(0, 44, "None yet.")
+        return Part(title, f"{title}: none with this number yet.", none)
     best = sorted(front(rows, cost), key=lambda i: points[i])
-    left, right, top, bottom = 50, 424, 40, 272
-    widest = 1.08 * max(100.0, *(x for x, _ in points.values()))
-    floor = min(90.0, 10 * (min(y for _, y in points.values()) // 10))
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        return left + (right - left) * x / widest, bottom - (bottom - top) * (
-            y - floor
-        ) / (100 - floor)
-
-    marks = [heading(title)]
-    for percent in range(int(floor), 101, 10 if floor > 40 else 20):
-        y = at(0, percent)[1]
-        marks += [
-            line(left, y, right, y),
-            text(left - 7, y + 5, f"{percent}%", text_anchor="end"),
-        ]
-    for percent in range(
-        0, int(widest) + 1, 25 if widest < 200 else 50 if widest < 400 else 100
-    ):
-        marks.append(
-            text(
-                at(percent, floor)[0], bottom + 20, f"{percent}%", text_anchor="middle"
-            )
-        )
-    marks.append(
-        text(
-            (left + right) / 2,
-            bottom + 44,
-            f"{cost}, % of the dense network",
-            text_anchor="middle",
-        )
-    )
-    corners = []
-    for index in best:
-        x, y = at(*points[index])
-        corners += [
-            f"{x:.1f},{corners[-1].split(',')[1]}" if corners else f"{x:.1f},{y:.1f}",
-            f"{x:.1f},{y:.1f}",
-        ]
-    marks.append(
-        f'<polyline points="{" ".join(corners)}" fill="none" stroke="{PALETTE[2]}"'
-        ' stroke-width="2"/>'
-    )
+    frame = _Axes(points.values())
+    marks = [
+        heading(title),
+        *_grid(frame, cost),
+        _steps([frame.at(*points[index]) for index in best]),
+    ]
     for index, point in points.items():
-        x, y = at(*point)
-        sign = "★" if index in best else "●"
-        colour = "#00674B" if index in best else PALETTE[0]
-        marks.append(
-            text(x, y + 6, sign, text_anchor="middle", fill=colour, font_size=17)
-        )
-        marks.append(text(x + 9, y - 4, str(index + 1), font_size=12))
+        marks += _finding(index, frame.at(*point), on_front=index in best)
     said = "; ".join(
         f"{i + 1}: {y:.1f}% at {x:.0f}%{', on the front' if i in best else ''}"
         for i, (x, y) in points.items()
     )
     return Part(title, f"{title}. {said}.", tuple(marks))
+
+
+def _grid(frame: _Axes, cost: str) -> Iterator[str]:
+    """Lines at round accuracies, and what stands below at round costs."""
+    for percent in range(int(frame.floor), 101, 10 if frame.floor > 40 else 20):
+        y = frame.at(0, percent)[1]
+        yield line(frame.left, y, frame.right, y)
+        yield text(frame.left - 7, y + 5, f"{percent}%", text_anchor="end")
+    below, widest = frame.bottom + 20, frame.widest
+    step = 25 if widest < 200 else 50 if widest < 400 else 100
+    for percent in range(0, int(widest) + 1, step):
+        x = frame.at(percent, frame.floor)[0]
+        yield text(x, below, f"{percent}%", text_anchor="middle")
+    label = f"{cost}, % of the dense network"
+    yield text(frame.middle, below + 24, label, text_anchor="middle")
+
+
+def _steps(at: Sequence[tuple[float, float]]) -> str:
+    """The line through the front: from each point to the right, then up."""
+    corners, level = [], at[0][1]
+    for x, y in at:
+        corners += [(x, level), (x, y)]
+        level = y
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    return (
+        f'<polyline points="{path}" fill="none" stroke="{PALETTE[2]}"'
+        ' stroke-width="2"/>'
+    )
+
+
+def _finding(index: int, at: tuple[float, float], *, on_front: bool) -> Iterator[str]:
+    (x, y), sign = at, "★" if on_front else "●"
+    colour = "#00674B" if on_front else PALETTE[0]
+    yield text(x, y + 6, sign, text_anchor="middle", fill=colour, font_size=17)
+    yield text(x + 9, y - 4, str(index + 1), font_size=12)

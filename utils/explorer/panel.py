@@ -1,4 +1,4 @@
-"""The explorer's widgets: a thin shell around `subject`, `drawing` and `findings`.
+"""The explorer's widgets: a thin shell around `memory`, `drawing` and `findings`.
 
 A key press computes a first estimate and draws it, at once. What takes longer (the
 other dots of the curve, the rest of the pictures, the zipped file, the time) is done
@@ -11,7 +11,7 @@ import html
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,19 +21,21 @@ import resvg_py
 from IPython.display import display
 from torch import nn
 
-from utils import data, measure
+from utils import data
+from utils.arguments import whole
 from utils.explorer import drawing, findings
-from utils.explorer.background import Background
+from utils.explorer.background import Background, Work
 from utils.explorer.kinds import KINDS
+from utils.explorer.memory import ROUNDS, Memory
 from utils.explorer.slider import StopSlider
-from utils.explorer.subject import OWN, Controls, State, Subject, networks
+from utils.explorer.state import Controls, State
+from utils.explorer.subject import OWN, Subject
 from utils.lab import record_problem
 from utils.plots import in_words
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 REST = 0.2  # seconds without a key press after which the slow work begins
 REDRAW = 0.25  # seconds between two drawings of work that goes on
-ROUNDS = 15  # of timing
 
 
 class Explorer:
@@ -55,7 +57,7 @@ class Explorer:
             do not fit. The message says what would be right.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - given by keyword, most of them left out
         self,
         network: str = "lenet300",
         kind: str = "weights",
@@ -67,177 +69,64 @@ class Explorer:
         data: data.Data | None = None,
         pictures: int = 5000,
     ) -> None:
-        if (
-            isinstance(pictures, bool)
-            or not isinstance(pictures, int)
-            or not 1 <= pictures <= 5000
-        ):
-            raise ValueError(f"pictures={pictures!r} must be between 1 and 5,000.")
+        whole("pictures", pictures, 1, 5000)
         if data is not None and model is None:
             raise ValueError(
                 "data needs a model of your own: the course's networks know"
                 " Fashion-MNIST only."
             )
-        self.own = model is not None
-        self._pictures = pictures
-        self._subjects = (
-            {OWN: Subject(OWN, model, data, pictures)} if model is not None else {}
-        )
-        self._states: dict[Controls, State] = {}
-        self._tuned: dict[Controls, tuple[State, nn.Module]] = {}
-        # the score that the states of a network and kind rest on
-        self._rules: dict[tuple[str, str, str], object] = {}
-        self._tuning: Controls | None = None
+        own = None if model is None else Subject(OWN, model, data, pictures)
+        self.memory = Memory(own, pictures)
         self.problems: list[str] = []
         self.path = Path(findings.FILE)
         self.findings: list[findings.Row] = []
         self._unsaved: list[findings.Row] = []
-        self.shown: State | None = None
-        self._lock = threading.RLock()
-        self._settling, self._running = (
-            Background(self._lock, self._fail),
-            Background(self._lock, self._fail_tuning),
+        self._shown: State | None = None
+        self._drawn = 0.0  # when
+        # held by whoever touches the panel
+        self.lock = threading.RLock()
+        self.slow_work = Background(self.lock, self._fail)
+        self.fine_tuning = Background(self.lock, self._fail_tuning)
+        name = network if own is None else OWN
+        self._start = self._complete(
+            Controls(sparsity, score or "", scope or "", kind, name)
         )
-        name = OWN if self.own else network
-        start = Controls(sparsity, score or "", scope or "", kind, name)
-        self._start = self._complete(start)
-        self.subject(name).check(self._start)
-        if sparsity not in self.subject(name).kinds[kind]:
-            known = ", ".join(f"{stop:g}" for stop in self.subject(name).kinds[kind])
-            raise ValueError(
-                f"sparsity={sparsity!r} is no stop of kind={kind!r} for {name}. Stops:"
-                f" {known}."
-            )
         self._make_widgets()
 
-    # ------------------------------------------------------------------------ computing
+    # -------------------------------------------------------------- what it can answer
 
     def subject(self, network: str) -> Subject:
-        """The network of that name with all that is known of it; loaded when it is
-        first asked for."""
-        if network not in self._subjects:
-            known = [OWN] if self.own else networks()
-            if network not in known:
-                raise ValueError(
-                    f"network={network!r} is not offered here. Known:"
-                    f" {', '.join(known)}."
-                )
-            self._subjects[network] = Subject(network, pictures=self._pictures)
-        return self._subjects[network]
+        """The network of that name with its data; loaded when it is first asked
+        for."""
+        return self.memory.subject(network)
 
     def state(self, controls: Controls) -> State:
         """Everything counted and evaluated for these controls, on all pictures; the
         time is not measured."""
-        with self._lock:
-            state, model = self._look(controls)
-            *_, state = self._refined(state, model)
-            return self._zipped(state, model)
+        with self.lock:
+            return self.memory.state(controls)
 
     def curve(self, controls: Controls) -> list[State]:
         """The states at every stop of the slider, other controls as they are."""
-        stops = self.subject(controls.network).kinds[controls.kind]
-        return [self.state(replace(controls, sparsity=stop)) for stop in stops]
+        with self.lock:
+            return self.memory.curve(controls)
 
     def timed(self, controls: Controls, rounds: int = ROUNDS) -> State:
         """The state with its time: one picture, one thread, pruned and dense network in
         turn."""
-        with self._lock:
-            state, subject = self.state(controls), self.subject(controls.network)
-            race = subject.race(controls, self._look(controls)[1])
-            for _ in range(rounds):
-                race.round()
-            return subject.with_times(state, race)
-
-    def _look(self, controls: Controls) -> tuple[State, nn.Module]:
-        """What is known of these controls (a first estimate if nothing was), and the
-        network; fine-tuned if it was."""
-        subject = self.subject(controls.network)
-        self._forget_outdated(controls, subject.rule(controls))
-        if controls in self._tuned:
-            return self._tuned[controls]
-        model = subject.prune(controls)
-        if controls not in self._states:
-            self._states[controls] = subject.first_look(controls, model)
-        return self._states[controls], model
-
-    def _forget_outdated(self, controls: Controls, rule: object) -> None:
-        """A score that was written anew under its old name makes what was computed with
-        the old one worthless."""
-        place = (controls.network, controls.kind, controls.score)
-        if self._rules.setdefault(place, rule) is not rule:
-            self._rules[place] = rule
-            for known in (self._states, self._tuned):
-                for old in [
-                    each
-                    for each in known
-                    if (each.network, each.kind, each.score) == place
-                ]:
-                    del known[old]
-
-    def _keep(self, state: State, model: nn.Module) -> State:
-        """Remember what was found out; the time is measured anew whenever the slider
-        rests."""
-        if state.tuned:
-            self._tuned[state.controls] = state, model
-        else:
-            self._states[state.controls] = state
-        return state
-
-    def _refined(self, state: State, model: nn.Module) -> Iterator[State]:
-        yield state
-        for better in self.subject(state.controls.network).refine(state, model):
-            yield self._keep(better, model)
-
-    def _zipped(self, state: State, model: nn.Module) -> State:
-        if state.zipped is None:
-            saved = self.subject(state.controls.network).saved
-            state = self._keep(
-                replace(state, zipped=measure.zipped_bytes(model, level=1) / saved),
-                model,
-            )
-        return state
-
-    # -------------------------------------------------------------------------- drawing
+        with self.lock:
+            return self.memory.timed(controls, rounds)
 
     def describe(self, state: State) -> str:
         """A state in words, for a screen reader and where there is no picture."""
-        chosen, subject = state.controls, self.subject(state.controls.network)
-        kind = KINDS[chosen.kind]
-        time_said = (
-            "not measured yet"
-            if state.time is None
-            else f"{state.time:.0%} of the dense network's"
-        )
-        zipped = "not counted yet" if state.zipped is None else f"{state.zipped:.0%}"
-        csr = f", with the CSR kernel {state.csr:.0%}" if state.csr is not None else ""
-        tuned = f", fine-tuned on {state.tuned:,} pictures" if state.tuned else ""
-        return (
-            f"{subject.name}, {kind.label}, {chosen.score} score, {chosen.scope},"
-            f" sparsity {kind.say(subject, chosen.sparsity)}{tuned}: accuracy"
-            f" {state.accuracy:.1%} on {state.pictures:,} validation pictures, weights"
-            f" left {state.weights:.0%}, MACs {state.macs:.0%}, file as saved"
-            f" {state.saved:.0%}, zipped {zipped}, time for one picture"
-            f" {time_said}{csr}."
-        )
+        return drawing.describe(self.subject(state.controls.network), state)
 
     def parts(self, state: State, model: nn.Module | None = None) -> list[drawing.Part]:
         """The parts of the picture of a state."""
-        chosen, subject = state.controls, self.subject(state.controls.network)
-        model = self._look(chosen)[1] if model is None else model
-        places = {
-            stop: replace(chosen, sparsity=stop) for stop in subject.kinds[chosen.kind]
-        }
-        curve = {
-            stop: self._states[place]
-            for stop, place in places.items()
-            if place in self._states
-        }
-        tuned = {
-            stop: self._tuned[place][0]
-            for stop, place in places.items()
-            if place in self._tuned
-        }
-        return drawing.parts(subject, state, curve, tuned, model)
+        chosen = state.controls
+        model = self.memory.look(chosen)[1] if model is None else model
+        curve = self.memory.known(chosen)
+        return drawing.parts(self.subject(chosen.network), state, curve, model)
 
     def svg(self, state: State) -> str:
         """The panel's picture as one SVG."""
@@ -246,18 +135,44 @@ class Explorer:
     # -------------------------------------------------------------------------- widgets
 
     def _make_widgets(self) -> None:
-        names = [OWN] if self.own else networks()
-        self.network = _dropdown("Network", names)
+        self._make_controls()
+        self._make_buttons()
+        self.status, self.picture = ipywidgets.HTML(), ipywidgets.HTML()
+        self.trouble, self.found = ipywidgets.HTML(), ipywidgets.HTML()
+        self.cost = _dropdown("Cost", list(findings.COSTS))
+        self.cost.layout.align_self = "flex-start"
+        self.cost.observe(self._guarded(lambda _: self._show_findings()), names="value")
+        self.finds = ipywidgets.VBox(
+            [self.cost, self.found], layout={"display": "none"}
+        )
+        rows = [
+            _row(self.network, self.kind, self.score, self.scope),
+            self.sparsity,
+            _row(self.tune, self.cancel, self.reset, self.find),
+        ]
+        self.panel = ipywidgets.VBox(
+            [*rows, self.status, self.trouble, self.picture, self.finds]
+        )
+
+    def _make_controls(self) -> None:
+        self.network = _dropdown("Network", self.memory.networks)
         self.kind, self.score, self.scope = (
             _dropdown(name, []) for name in ("Kind", "Score", "Scope")
         )
         self.sparsity = StopSlider(
             "Sparsity", ["0%"], [0.0], layout={"width": "100%", "max_width": "560px"}
         )
+        self._set_controls(self._start)
+        for control in (self.network, self.kind, self.score, self.scope):
+            control.observe(self._on_change, names="value")
+        self.sparsity.observe(self._on_change, names="index")
+
+    def _make_buttons(self) -> None:
         self.tune = self._button(
             "Fine-tune", "Train this pruned network for a short while", self._on_tune
         )
         self.cancel = self._button("Cancel", "Stop fine-tuning", self._on_cancel)
+        self.cancel.disabled = True
         self.reset = self._button(
             "Reset", "Back to the start; forget what was fine-tuned", self._on_reset
         )
@@ -265,43 +180,6 @@ class Explorer:
             "What did I find?",
             "Keep this setting as a row of the table below",
             self._on_find,
-        )
-        self.cost = _dropdown("Cost", list(findings.COSTS))
-        self.cost.layout.align_self = "flex-start"
-        self.cancel.disabled = True
-        self.status = ipywidgets.HTML()
-        self.picture, self.trouble, self.found = (
-            ipywidgets.HTML(),
-            ipywidgets.HTML(),
-            ipywidgets.HTML(),
-        )
-        self.finds = ipywidgets.VBox(
-            [self.cost, self.found], layout={"display": "none"}
-        )
-        self._observed = (
-            self.network,
-            self.kind,
-            self.score,
-            self.scope,
-            self.sparsity,
-        )
-        self._set_controls(self._start)
-        for control in self._observed[:-1]:
-            control.observe(self._on_change, names="value")
-        self.sparsity.observe(self._on_change, names="index")
-        self.cost.observe(self._guarded(lambda _: self._show_findings()), names="value")
-        wrap = {"flex_flow": "row wrap", "width": "100%"}
-        rows = [
-            ipywidgets.HBox(
-                [self.network, self.kind, self.score, self.scope], layout=wrap
-            ),
-            self.sparsity,
-            ipywidgets.HBox(
-                [self.tune, self.cancel, self.reset, self.find], layout=wrap
-            ),
-        ]
-        self.panel = ipywidgets.VBox(
-            [*rows, self.status, self.trouble, self.picture, self.finds]
         )
 
     def _button(
@@ -318,39 +196,48 @@ class Explorer:
         """What the widgets are set to."""
         return Controls(
             self.sparsity.value,
-            self.score.value,
-            self.scope.value,
-            self.kind.value,
-            self.network.value,
+            str(self.score.value),
+            str(self.scope.value),
+            str(self.kind.value),
+            str(self.network.value),
         )
 
+    @property
+    def shown(self) -> State:
+        """What the picture shows; drawn now if nothing was."""
+        return self._shown or self._refreshed()
+
     def _complete(self, wanted: Controls) -> Controls:
-        """The controls with the first of what the kind offers wherever something is not
-        offered."""
-        subject = self.subject(wanted.network)
-        if wanted.kind in subject.refusals or wanted.kind not in KINDS:
-            subject.check(wanted)  # says why
-        kind = KINDS[wanted.kind]
+        """The controls with the first of what the kind offers wherever nothing is
+        said; raises ValueError for what is not offered."""
+        kind = self.memory.kind(wanted.network, wanted.kind)
         scores, scopes = kind.scores(), kind.scopes
-        return replace(
+        whole = replace(
             wanted, score=wanted.score or scores[0], scope=wanted.scope or scopes[0]
         )
+        self.memory.check(whole)
+        stops = self.memory.kinds(whole.network)[whole.kind]
+        if whole.sparsity not in stops:
+            raise ValueError(
+                f"sparsity={whole.sparsity!r} is no stop of kind={whole.kind!r} for"
+                f" {whole.network}. Stops: {', '.join(f'{stop:g}' for stop in stops)}."
+            )
+        return whole
 
     def _set_controls(self, wanted: Controls) -> None:
         """Let the widgets offer what goes with this network and kind, and set them,
         without a callback in between."""
         subject, kind = self.subject(wanted.network), KINDS[wanted.kind]
+        kinds = self.memory.kinds(wanted.network)
         self._setting = True
         try:
             self.network.value = wanted.network
             _offer(
-                self.kind,
-                [(KINDS[name].label, name) for name in subject.kinds],
-                wanted.kind,
+                self.kind, [(KINDS[name].label, name) for name in kinds], wanted.kind
             )
             _offer(self.score, [(name, name) for name in kind.scores()], wanted.score)
             _offer(self.scope, [(name, name) for name in kind.scopes], wanted.scope)
-            stops = subject.kinds[wanted.kind]
+            stops = kinds[wanted.kind]
             self.sparsity.set_stops(
                 [kind.say(subject, stop) for stop in stops], stops, wanted.sparsity
             )
@@ -362,76 +249,79 @@ class Explorer:
         else the first."""
         if changed not in (self.network, self.kind):
             return
-        subject = self.subject(self.network.value)
-        name = (
-            self.kind.value
-            if self.kind.value in subject.kinds
-            else next(iter(subject.kinds))
-        )
+        now = self.controls
+        name = _same_or_first(now.kind, list(self.memory.kinds(now.network)))
         kind = KINDS[name]
-        score = (
-            self.score.value if self.score.value in kind.scores() else kind.scores()[0]
-        )
-        scope = self.scope.value if self.scope.value in kind.scopes else kind.scopes[0]
-        self._set_controls(
-            Controls(self.sparsity.value, score, scope, name, self.network.value)
-        )
+        score = _same_or_first(now.score, kind.scores())
+        scope = _same_or_first(now.scope, kind.scopes)
+        self._set_controls(replace(now, kind=name, score=score, scope=scope))
 
     def refresh(self) -> None:
         """Compute a first estimate of what the controls say, draw it, and begin the
         slow work."""
-        if not self.subject(self.network.value).has_score(self.controls):
+        self._refreshed()
+
+    def _refreshed(self) -> State:
+        if not self.memory.has_score(self.controls):
             self._say(f"Computing the {self.score.value} score ...")
-        self.shown, model = self._look(self.controls)
-        self._draw(model)
-        self._settling.start(self._settle(self.shown, model), REST)
+        state, model = self.memory.look(self.controls)
+        self._draw(state, model)
+        self.slow_work.start(self._settle(state, model), REST)
+        return state
 
     def settle(self) -> None:
         """Do the slow work now, and wait for it; the fine-tuning too."""
-        self._running.finish()
-        self._settling.finish()
+        self.fine_tuning.finish()
+        self.slow_work.finish()
 
     def close(self) -> None:
         """Stop all work and take the widgets away."""
-        self._running.stop()
-        self._settling.stop()
+        self.fine_tuning.stop()
+        self.slow_work.stop()
         for widget in _all_in(self.panel):
             widget.close()
 
-    def _settle(self, state: State, model: nn.Module) -> Iterator[None]:
+    def _settle(self, state: State, model: nn.Module) -> Work:
         """The slow work of one setting: the curve, all pictures, the zipped file, the
         time."""
-        chosen, subject = state.controls, self.subject(state.controls.network)
-        drawn = time.perf_counter()
-        for stop in subject.kinds[chosen.kind]:
-            if replace(chosen, sparsity=stop) not in self._states:
-                self._look(replace(chosen, sparsity=stop))
+        memory, chosen = self.memory, state.controls
+        for place in memory.places(chosen):
+            if place not in memory.states:
+                memory.look(place)
                 yield
-        for state in self._refined(state, model):  # noqa: B020
-            if time.perf_counter() - drawn > REDRAW:
-                self._draw(model, state)
-                drawn = time.perf_counter()
-            yield
-        if state.zipped is None or state is not self.shown:
-            state = self._zipped(state, model)
-            self._draw(model, state)
-            yield
-        race = subject.race(chosen, model)
+        state = yield from self._complete_shown(state, model)
+        race = memory.race(chosen, model)
         while race.rounds < ROUNDS:
             yield
             race.round()
+        subject = memory.subject(chosen.network)
         if not subject.heavy:  # all pictures for the other dots, too
-            for stop in subject.kinds[chosen.kind]:
+            for place in memory.places(chosen):
                 yield
-                *_, _ = self._refined(*self._look(replace(chosen, sparsity=stop)))
-        self._draw(model, subject.with_times(state, race))
-        if self._tuning is None:
+                memory.refine(place)
+        self._draw(subject.with_times(state, race), model)
+        if not self.fine_tuning.busy:
             # at rest only: a screen reader reads it out
             self._say(self.describe(self.shown))
 
-    def _draw(self, model: nn.Module, state: State | None = None) -> None:
-        self.shown = state or self.shown
-        self.picture.value = drawing.html_of(self.parts(self.shown, model))
+    def _complete_shown(
+        self, state: State, model: nn.Module
+    ) -> Generator[None, None, State]:
+        """All pictures and the zipped file, drawn now and then."""
+        for better in self.memory.refined(state, model):
+            state = better
+            if time.perf_counter() - self._drawn > REDRAW:
+                self._draw(state, model)
+            yield
+        if state.zipped is None or state is not self._shown:
+            state = self.memory.zipped(state, model)
+            self._draw(state, model)
+            yield
+        return state
+
+    def _draw(self, state: State, model: nn.Module) -> None:
+        self._shown, self._drawn = state, time.perf_counter()
+        self.picture.value = drawing.html_of(self.parts(state, model))
 
     def _say(self, words: str, done: float | None = None) -> None:
         bar = (
@@ -454,7 +344,7 @@ class Explorer:
             self._guarded(self._changed)(change.get("owner"))
 
     def _changed(self, owner: object) -> None:
-        self._settling.stop()
+        self.slow_work.stop()
         self._follow(owner)
         self.refresh()
         self.trouble.value = ""
@@ -466,9 +356,9 @@ class Explorer:
         @functools.wraps(work)
         def guarded(*arguments: object) -> None:
             try:
-                with self._lock:
+                with self.lock:
                     work(*arguments)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - shown in red, and kept
                 self._fail(error)
 
         return guarded
@@ -487,57 +377,59 @@ class Explorer:
         self._fail(error)
 
     def _on_tune(self) -> None:
-        if self._running.busy:
+        if self.fine_tuning.busy:
             return
-        chosen = self.controls
-        state, model = self._look(chosen)
-        self._tuning = chosen
+        state, model = self.memory.look(self.controls)
         self.tune.disabled, self.cancel.disabled = True, False
-        self._running.start(self._tune(state, model))
+        self.fine_tuning.start(self._tune(state, model))
 
-    def _tune(self, state: State, model: nn.Module) -> Iterator[None]:
+    def _tune(self, state: State, model: nn.Module) -> Work:
         """Fine-tune a copy of what these controls gave, in slices; at its end, a star
         on the curve."""
         subject, copied = self.subject(state.controls.network), copy.deepcopy(model)
-        count, started, said = subject.tune_pictures, time.perf_counter(), 0.0
         try:
-            for done in subject.tune(state.controls, copied, run=state.tuned):
-                passed = time.perf_counter() - started
-                if passed - said > REDRAW or not said:
-                    said = passed
-                    self._say(
-                        f"Fine-tuning on {count:,} pictures: about"
-                        f" {passed / done - passed:.0f} s left.",
-                        done,
-                    )
-                yield
+            yield from self._train(state, copied)
             tuned = subject.first_look(
-                state.controls, copied, tuned=state.tuned + count
+                state.controls, copied, tuned=state.tuned + subject.tune_pictures
             )
             for better in subject.refine(tuned, copied):
                 tuned = better
                 yield
-            self._keep(tuned, copied)
+            self.memory.keep(tuned, copied)
         finally:
             self._end_tuning()
         self.refresh()
 
+    def _train(self, state: State, model: nn.Module) -> Work:
+        """The steps of a fine-tuning; says now and then how far it is."""
+        count = self.subject(state.controls.network).tune_pictures
+        started, said = time.perf_counter(), 0.0
+        for done in self.memory.tune(state, model):
+            passed = time.perf_counter() - started
+            if passed - said > REDRAW or not said:
+                said = passed
+                self._say(
+                    f"Fine-tuning on {count:,} pictures: about"
+                    f" {passed / done - passed:.0f} s left.",
+                    done,
+                )
+            yield
+
     def _end_tuning(self) -> None:
-        self._tuning = None
         self.tune.disabled, self.cancel.disabled = False, True
-        if self.shown is not None:
-            self._say(self.describe(self.shown))
+        if self._shown is not None:
+            self._say(self.describe(self._shown))
 
     def _on_cancel(self) -> None:
-        self._running.stop()
+        self.fine_tuning.stop()
         self._end_tuning()
         self._say("Fine-tuning was cancelled; the network is as it was before.")
 
     def _on_reset(self) -> None:
-        self._running.stop()
+        self.fine_tuning.stop()
         self._end_tuning()
-        self._settling.stop()
-        self._tuned.clear()
+        self.slow_work.stop()
+        self.memory.forget_tuned()
         self._set_controls(self._start)
         self.refresh()
         self.trouble.value = ""
@@ -555,17 +447,15 @@ class Explorer:
 
     def _finish_shown(self) -> None:
         """Complete what is shown; a fine-tuning goes on."""
-        if self.shown is None:
+        if self._shown is None:
             self.refresh()
-        self._settling.finish()
+        self.slow_work.finish()
 
     def _show_findings(self) -> None:
         self.finds.layout.display = "" if self.findings else "none"
-        table = findings.table(self.findings, self.cost.value)
-        self.found.value = (
-            drawing.html_of([findings.draw_front(self.findings, self.cost.value)])
-            + table
-        )
+        cost = str(self.cost.value)
+        picture = drawing.html_of([findings.draw_front(self.findings, cost)])
+        self.found.value = picture + findings.table(self.findings, cost)
 
     # -------------------------------------------------------------------------- display
 
@@ -574,22 +464,19 @@ class Explorer:
         self._finish_shown()
         words = f"The pruning explorer. {self.describe(self.shown)}"
         bundle, metadata = self._picture(words)
-        display(bundle, metadata=metadata, raw=True)
-        display(in_words(words), raw=True)
+        _put_out(bundle, metadata)
 
     def _ipython_display_(self) -> None:
         """The panel, and below it, for where there is no kernel, what it shows in
         words."""
-        bundle, metadata = self._repr_mimebundle_()
-        display(bundle, metadata=metadata, raw=True)
-        display(in_words(bundle["text/plain"]), raw=True)
+        _put_out(*self._repr_mimebundle_())
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:
         """The live panel; beside it a picture and a description for where there is no
         kernel."""
         self._guarded(self.refresh)()
         self.settle()
-        live = self.panel._repr_mimebundle_()
+        live = self.panel._repr_mimebundle_() or {}
         if self.trouble.value:
             return {**live, "text/plain": f"Pruning explorer. {self.problems[-1]}"}, {}
         words = (
@@ -603,15 +490,23 @@ class Explorer:
         png = resvg_py.svg_to_bytes(
             svg_string=self.svg(self.shown), width=920, font_dirs=[str(FONTS)]
         )
-        return {"image/png": bytes(png), "text/plain": words}, {
-            "image/png": {"alt": words}
-        }
+        bundle = {"image/png": bytes(png), "text/plain": words}
+        return bundle, {"image/png": {"alt": words}}
+
+
+def _put_out(bundle: dict, metadata: dict) -> None:
+    display(bundle, metadata=metadata, raw=True)
+    display(in_words(bundle["text/plain"]), raw=True)
 
 
 def _all_in(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
     for child in getattr(widget, "children", ()):
         yield from _all_in(child)
     yield widget
+
+
+def _row(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:
+    return ipywidgets.HBox(widgets, layout={"flex_flow": "row wrap", "width": "100%"})
 
 
 def _dropdown(name: str, options: list[str]) -> ipywidgets.Dropdown:
@@ -628,3 +523,7 @@ def _offer(
         control.options = options
     control.value = value
     control.disabled = len(options) < 2
+
+
+def _same_or_first(name: str, offered: Sequence[str]) -> str:
+    return name if name in offered else offered[0]

@@ -29,7 +29,7 @@ def key(content: bytes) -> str:
 def predictions(content: bytes) -> bytes:
     """The class that the network with these bytes gives each validation picture; empty
     if not recorded."""
-    return _remembered(data_folder() / "explorer").get(key(content), b"")
+    return remembered(data_folder() / "explorer").get(key(content), b"")
 
 
 def entries(folder: Path) -> dict[str, bytes]:
@@ -65,4 +65,4 @@ def write(found: dict[str, bytes], folder: Path) -> None:
     )
 
 
-_remembered = functools.lru_cache(maxsize=1)(entries)
+remembered = functools.lru_cache(maxsize=1)(entries)

@@ -11,7 +11,8 @@ let made = 0;
 export default {
   render({ model, el }) {
     const id = `stops-${Date.now()}-${made++}`;
-    const label = document.createElement("label"), range = document.createElement("input");
+    const label = document.createElement("label");
+    const range = document.createElement("input");
     const shown = document.createElement("output");
     label.htmlFor = range.id = id;
     shown.htmlFor = id;
@@ -19,7 +20,8 @@ export default {
     range.min = 0;
     range.step = 1;
     el.classList.add("stop-slider");
-    range.dataset.lmSuppressShortcuts = "true";  // else JupyterLab takes the arrow keys: they fold and unfold headings
+    // else JupyterLab takes the arrow keys: they fold and unfold headings
+    range.dataset.lmSuppressShortcuts = "true";
     el.append(label, range, shown);
     const draw = () => {
       const names = model.get("names"), index = model.get("index");
@@ -41,8 +43,12 @@ export default {
 };
 """
 STYLE = """
-.stop-slider { display: flex; align-items: center; gap: 8px; flex-wrap: wrap; padding: 2px; }
-.stop-slider input { flex: 1 1 160px; min-width: 120px; height: 28px; accent-color: #0072B2; }
+.stop-slider {
+  display: flex; align-items: center; gap: 8px; flex-wrap: wrap; padding: 2px;
+}
+.stop-slider input {
+  flex: 1 1 160px; min-width: 120px; height: 28px; accent-color: #0072B2;
+}
 .stop-slider input:focus-visible { outline: 3px solid #D55E00; outline-offset: 2px; }
 .stop-slider output { min-width: 4.5em; font-weight: bold; }
 """

@@ -4,7 +4,7 @@ evaluated of the result."""
 import copy
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,10 +14,9 @@ from utils import data, measure, surgery
 from utils.baselines import baseline, to_bytes
 from utils.data import sample_batches
 from utils.explorer import recorded
-from utils.explorer.kinds import KINDS, Kind
+from utils.explorer.state import Controls, State
 from utils.layers import prunable
 from utils.masks import LayerSparsity, hold
-from utils.models import MODELS
 from utils.scores import SCORES, UNIT_SCORES, Scores, score
 from utils.training import Recipe, fit_in_steps, predict_logits
 
@@ -29,56 +28,6 @@ FIRST_WORK = 3e9  # MACs that it may take: 40 to 80 ms on two cores
 TUNE_WORK = 2e11
 # MACs of one picture from which a network counts as heavy: fewer pictures for scores
 HEAVY = 5e6
-
-
-@dataclass(frozen=True)
-class Controls:
-    """What the learner has chosen."""
-
-    sparsity: float = 0.0
-    score: str = "magnitude"
-    scope: str = "global"
-    kind: str = "weights"
-    network: str = "lenet300"
-
-
-@dataclass(frozen=True)
-class State:
-    """What the panel shows for some controls. Fractions are of the dense network, which
-    is 1.
-
-    predicted: the class that the network gives each of the first pictures of the
-        validation set, one byte a picture.
-    zipped, time, time_csr: None until counted or measured.
-    tuned: training pictures that the pruned network has been fine-tuned on.
-    """
-
-    controls: Controls
-    predicted: bytes
-    accuracy: float
-    weights: float
-    macs: float
-    saved: float
-    layers: tuple[LayerSparsity, ...]
-    zipped: float | None = None
-    time: float | None = None  # median time of the pruned network over the dense one's
-    time_quartiles: tuple[float, float] = (0.0, 0.0)
-    # the same for its sparse product; None too where there are no zeros to skip
-    csr: float | None = None
-    csr_quartiles: tuple[float, float] = (0.0, 0.0)
-    tuned: int = 0
-
-    @property
-    def pictures(self) -> int:
-        """How many pictures the accuracy rests on."""
-        return len(self.predicted)
-
-    @property
-    def margin(self) -> float:
-        """Half of the accuracy's 95% interval for a sample of so many pictures (Wilson
-        1927)."""
-        n, p, z = self.pictures, self.accuracy, 1.96
-        return z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5 / (1 + z * z / n)
 
 
 class Subject:
@@ -108,7 +57,7 @@ class Subject:
         self.recorded = model is None  # only of the course's networks
         self.dense = baseline(name) if model is None else copy.deepcopy(model).eval()
         prunable(self.dense)
-        self.dense.to(memory_format=torch.channels_last)  # faster convolutions
+        laid_out(self.dense, torch.channels_last)  # faster convolutions
         self.train, self.validation = splits.train, splits.validation[:pictures]
         self.images = self.validation.images.contiguous(
             memory_format=torch.channels_last
@@ -122,36 +71,7 @@ class Subject:
         size = 64 if self.heavy else 256
         count = max(1, min(4, len(self.train) // size))
         self.batches = sample_batches(self.train, count, min(size, len(self.train)))
-        self._scores: dict[tuple[str, bool], Scores] = {}
-
-    # ----------------------------------------------------------------- what can be done
-
-    @functools.cached_property
-    def kinds(self) -> dict[str, tuple[float, ...]]:
-        """The kinds of pruning that this network allows, with the stops of the
-        slider."""
-        return {
-            name: stops
-            for name, stops in self._stops.items()
-            if isinstance(stops, tuple)
-        }
-
-    @functools.cached_property
-    def refusals(self) -> dict[str, str]:
-        """Why the other kinds cannot be offered."""
-        return {
-            name: stops for name, stops in self._stops.items() if isinstance(stops, str)
-        }
-
-    @functools.cached_property
-    def _stops(self) -> dict[str, tuple[float, ...] | str]:
-        found: dict[str, tuple[float, ...] | str] = {}
-        for name, kind in KINDS.items():
-            try:
-                found[name] = kind.stops(self)
-            except ValueError as error:
-                found[name] = str(error)
-        return found
+        self._scores: dict[tuple[str, bool], tuple[object, Scores]] = {}
 
     @functools.cached_property
     def blocks(self) -> list[str]:
@@ -164,67 +84,20 @@ class Subject:
         return surgery.block_losses(self.dense, self.blocks, self.batches)
 
     def scores(self, name: str, *, units: bool) -> Scores:
-        """A score of the dense network, computed once."""
-        rule = _rule(name, units)
-        if (name, units) not in self._scores or self._scores[name, units][
-            0
-        ] is not rule:
-            self._scores[name, units] = (
-                rule,
-                score(name, self.dense, self.batches, units=units),
-            )
-        return self._scores[name, units][1]
+        """A score of the dense network, computed once; anew where another function has
+        taken its name."""
+        rule = (UNIT_SCORES if units else SCORES).get(name)
+        known = self._scores.get((name, units))
+        if known is None or known[0] is not rule:
+            known = rule, score(name, self.dense, self.batches, units=units)
+            self._scores[name, units] = known
+        return known[1]
 
-    def rule(self, controls: Controls) -> object:
-        """The function behind the score of these controls; None for a kind that has no
-        function."""
-        return (
-            _rule(controls.score, controls.kind == "channels")
-            if controls.kind in ("weights", "channels")
-            else None
-        )
-
-    def has_score(self, controls: Controls) -> bool:
-        """Whether no score has to be computed for these controls."""
-        return (
-            controls.kind not in ("weights", "channels")
-            or (controls.score, controls.kind == "channels") in self._scores
-        )
-
-    def check(self, controls: Controls) -> Kind:
-        """The kind of these controls.
-
-        Raises:
-            ValueError: something that is not offered; says what is.
-        """
-        if controls.kind not in KINDS:
-            raise ValueError(
-                f"kind={controls.kind!r} is not known. Known: {', '.join(KINDS)}."
-            )
-        if controls.kind in self.refusals:
-            raise ValueError(
-                f"kind={controls.kind!r} is not possible with {self.name}:"
-                f" {self.refusals[controls.kind]} Possible: {', '.join(self.kinds)}."
-            )
-        kind = KINDS[controls.kind]
-        for argument, known in (("score", kind.scores()), ("scope", kind.scopes)):
-            if getattr(controls, argument) not in known:
-                raise ValueError(
-                    f"{argument}={getattr(controls, argument)!r} does not go with"
-                    f" kind={controls.kind!r}. Known: {', '.join(known)}."
-                )
-        return kind
+    def has_score(self, name: str, *, units: bool) -> bool:
+        """Whether that score has been computed before."""
+        return (name, units) in self._scores
 
     # ------------------------------------------------------------------------ computing
-
-    def prune(self, controls: Controls) -> nn.Module:
-        """A pruned copy of the network; raises ValueError for controls that are not
-        offered."""
-        return (
-            self.check(controls)
-            .prune(self, controls)
-            .to(memory_format=torch.channels_last)
-        )
 
     def first_look(self, controls: Controls, model: nn.Module, tuned: int = 0) -> State:
         """What can be said at once: everything counted, and an accuracy that rests on
@@ -257,8 +130,9 @@ class Subject:
 
     def refine(self, state: State, model: nn.Module) -> Iterator[State]:
         """The state with more and more pictures, until all are in."""
-        step = self.first(model)
-        while state.pictures < len(self.validation):
+        whole = len(self.validation)
+        step = whole if state.pictures == whole else self.first(model)
+        while state.pictures < whole:
             more = self.predict(model, state.pictures, state.pictures + step)
             state = self.with_predictions(state, state.predicted + more)
             yield state
@@ -275,15 +149,15 @@ class Subject:
         right = np.frombuffer(predicted, np.uint8) == self.labels[: len(predicted)]
         return replace(state, predicted=predicted, accuracy=float(right.mean()))
 
-    def race(self, controls: Controls, model: nn.Module) -> measure.Race:
+    def race(self, model: nn.Module, *, zeros: bool) -> measure.Race:
         """Dense and pruned network on one picture, one thread; where there are zeros,
         also the product without."""
         plain = {"dense": self.dense, "pruned": model}
         models = {
-            name: copy.deepcopy(each).to(memory_format=torch.contiguous_format)
+            name: laid_out(copy.deepcopy(each), torch.contiguous_format)
             for name, each in plain.items()
         }
-        if KINDS[controls.kind].zeros:
+        if zeros:
             models["csr"] = measure.with_sparse_layers(models["pruned"])
         return measure.Race(models, self.example, shortest=5e-4)
 
@@ -302,26 +176,27 @@ class Subject:
             csr_quartiles=timings["csr"].relative_quartiles,
         )
 
-    def tune(self, controls: Controls, model: nn.Module, run: int) -> Iterator[float]:
+    def tune(self, model: nn.Module, *, run: int, zeros: bool) -> Iterator[float]:
         """A short real fine-tuning of `model`, in place, a step at a time: gives the
         fraction done.
 
         Args:
             run: another number draws other pictures.
+            zeros: whether the weights that are zero stay it.
         """
         count = self.tune_pictures
         order = torch.randperm(
             len(self.train), generator=torch.Generator().manual_seed(run)
         )[:count]
         keep = None
-        if KINDS[controls.kind].zeros:
+        if zeros:
             keep = hold(
                 model, {name: weight != 0 for name, weight in prunable(model).items()}
             )
         yield from fit_in_steps(
             model, self.train[order], self._recipe(), seed=run, after_step=keep
         )
-        model.to(memory_format=torch.channels_last)
+        laid_out(model, torch.channels_last)
 
     @property
     def tune_pictures(self) -> int:
@@ -359,13 +234,10 @@ class Subject:
         )
 
 
-def _rule(name: str, units: bool) -> object:
-    return (UNIT_SCORES if units else SCORES).get(name)
-
-
-def networks() -> list[str]:
-    """The names of the course's networks."""
-    return list(MODELS)
+def laid_out(model: nn.Module, order: torch.memory_format) -> nn.Module:
+    """The network, its weights in this order in memory, in place."""
+    # torch's own types leave out this form of `to`
+    return model.to(memory_format=order)  # pyright: ignore[reportCallIssue]
 
 
 def _checked(own: data.Data) -> data.Data:
