@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
+from utils.exercises.lab12 import pareto
 
 from utils import plots
-from utils.exercises.lab12 import pareto
 from utils.lab import Guess
 
 LABELS = dict(title="Title", x_label="x", y_label="y")

@@ -14,7 +14,7 @@ import copy
 
 import torch
 
-from utils import baselines, data, masks, measure, plots, results, surgery, training
+from utils import baselines, data, masks, measure, plots, studies, surgery, training
 from utils.lab import check, claim, finish, predict, quiz
 from utils.scores import score
 
@@ -434,7 +434,7 @@ fast_many = measure.latency(variants, pictures.validation.images[:32], rounds=5)
 # the others have the same name here and there
 recorded = {"dense": "dense, trained on"}
 accuracy = {
-    name: results.spread("structured", kind=recorded.get(name, name)).mean
+    name: studies.spread("structured", kind=recorded.get(name, name)).mean
     for name in variants
 }
 

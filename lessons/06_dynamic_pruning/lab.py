@@ -17,7 +17,7 @@
 # %%
 import torch
 
-from utils import baselines, data, masks, measure, plots, results, schedules, training
+from utils import baselines, data, masks, measure, plots, schedules, studies, training
 from utils.lab import check, claim, finish, predict, quiz
 
 pictures = data.load()
@@ -381,7 +381,7 @@ methods = [
     "SET",
     "RigL",
 ]
-study = {method: results.spread("dynamic", method=method) for method in methods}
+study = {method: studies.spread("dynamic", method=method) for method in methods}
 
 # %% tags=["figure:study"]
 plots.show(

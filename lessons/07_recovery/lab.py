@@ -23,8 +23,8 @@ from utils import (
     masks,
     measure,
     plots,
-    results,
     schedules,
+    studies,
     surgery,
     training,
 )
@@ -208,7 +208,7 @@ guess_gradual = predict(
 sparsities = [0.9, 0.95, 0.98]
 methods = ["one-shot", "iterative", "gradual", "gradual, twice as long"]
 study = {
-    m: {s: results.spread("recovery", method=m, sparsity=s) for s in sparsities}
+    m: {s: studies.spread("recovery", method=m, sparsity=s) for s in sparsities}
     for m in methods
 }
 
@@ -229,7 +229,7 @@ plots.show(
         percent=True,
         stops=True,
         level=("dense", dense),
-        spread={method: results.bands(spreads) for method, spreads in study.items()},
+        spread={method: studies.bands(spreads) for method, spreads in study.items()},
     ),
     alt=(
         "Accuracy at 90, 95 and 98 percent: gradual pruning stays closest to dense,"
@@ -299,7 +299,7 @@ claim(
 epochs = [1, 2, 4, 8, 16]
 rates = ("small and constant", "rewound")
 tunings = {
-    rate: {e: results.spread("tuning", method=rate, epochs=e) for e in epochs}
+    rate: {e: studies.spread("tuning", method=rate, epochs=e) for e in epochs}
     for rate in rates
 }
 plots.show(
@@ -314,7 +314,7 @@ plots.show(
         y_label="validation accuracy, %",
         percent=True,
         level=("dense", dense),
-        spread={name: results.bands(spreads) for name, spreads in tunings.items()},
+        spread={name: studies.bands(spreads) for name, spreads in tunings.items()},
     ),
     alt=(
         "Accuracy over epochs of fine-tuning: rewound, it is high after one epoch; with"
@@ -405,9 +405,9 @@ claim(
 # trained for twelve epochs before.
 
 # %% tags=["figure:tickets"]
-starts = [run["method"] for run in results.runs("tickets", seed=0, sparsity=0.95)]
+starts = [run["method"] for run in studies.runs("tickets", seed=0, sparsity=0.95)]
 tickets = {
-    s: {start: results.spread("tickets", method=start, sparsity=s) for start in starts}
+    s: {start: studies.spread("tickets", method=start, sparsity=s) for start in starts}
     for s in (0.95, 0.98)
 }
 plots.show(
@@ -441,7 +441,7 @@ plots.show(
 # %%
 mean = {start: 100 * each.mean for start, each in tickets[0.95].items()}
 ticket_, redrawn, shuffled, small, kept = (mean[start] for start in starts)
-sizes = [run["kept"] for run in results.runs("tickets", sparsity=0.95)]
+sizes = [run["kept"] for run in studies.runs("tickets", sparsity=0.95)]
 claim(
     "All have the same number of weights, within one in a hundred",
     max(sizes) / min(sizes),

@@ -29,8 +29,8 @@ from utils import (
     measure,
     plots,
     quantization,
-    results,
     schedules,
+    studies,
     training,
 )
 from utils.data import sample_batches
@@ -407,8 +407,8 @@ claim("and less than 3 points are still lost", 100 * (dense - learned), at_most=
 # %%
 baseline = baselines.baseline_facts("lenet300")
 for bits in (3, 4):
-    after = results.spread("quantization", method="quantized", bits=bits)
-    just_rounded = results.spread(
+    after = studies.spread("quantization", method="quantized", bits=bits)
+    just_rounded = studies.spread(
         "quantization", "rounded_accuracy", method="quantized", bits=bits
     )
     below = 100 * (baseline["validation_accuracy"] - after.mean)
@@ -513,7 +513,7 @@ settings = {
     "quantize, then prune": {"method": "quantize, then prune"},
 }
 study = {
-    name: results.spread("quantization", **where) for name, where in settings.items()
+    name: studies.spread("quantization", **where) for name, where in settings.items()
 }
 plots.show(
     plots.dots(
@@ -857,7 +857,7 @@ claim(
 # made on validation data; the test set was opened once for each seed.
 
 # %%
-files = results.runs("quantization", method="Deep Compression")
+files = studies.runs("quantization", method="Deep Compression")
 times = [1_066_440 / run["file_bytes"] for run in files]
 points = [
     100 * (baseline["validation_accuracy"] - run["file_accuracy"]) for run in files

@@ -19,7 +19,7 @@ import copy
 import torch
 from torch.nn import functional as F
 
-from utils import baselines, data, measure, plots, results, schedules, training
+from utils import baselines, data, measure, plots, schedules, studies, training
 from utils.lab import check, claim, finish, predict, quiz
 
 pictures = data.load()
@@ -327,12 +327,12 @@ claim(
 
 # %% tags=["figure:warmth"]
 warmth = {
-    t: results.spread(
+    t: studies.spread(
         "distillation", method="LeNet teaches", sparsity=0.98, temperature=t
     )
     for t in (1, 2, 4, 8)
 }
-alone = results.spread("distillation", method="labels alone", sparsity=0.98)
+alone = studies.spread("distillation", method="labels alone", sparsity=0.98)
 plots.show(
     plots.lines(
         list(warmth),
@@ -342,7 +342,7 @@ plots.show(
         y_label="validation accuracy, %",
         percent=True,
         level=("labels alone", alone.mean),
-        spread={"LeNet teaches": results.bands(warmth)},
+        spread={"LeNet teaches": studies.bands(warmth)},
     ),
     alt=(
         "Accuracy over temperature: above labels alone at 1, lower with each step,"
@@ -416,7 +416,7 @@ rows = [
 ]
 rows += [("ResNet teaches", 1), ("LeNet teaches", 4), ("ResNet teaches", 4)]
 study = {"labels alone": alone} | {
-    f"{method}, T = {t}": results.spread(
+    f"{method}, T = {t}": studies.spread(
         "distillation", method=method, sparsity=0.98, temperature=t
     )
     for method, t in rows

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from utils import baselines, data, deploy, measure, plots, results, training
+from utils import baselines, data, deploy, measure, plots, studies, training
 from utils.data import sample_batches
 from utils.lab import check, claim, finish, predict, quiz
 
@@ -300,7 +300,7 @@ for batch, each in timings.items():
 # %%
 dense_right = baselines.baseline_facts("vgg")["validation_accuracy"]
 trained_on = after_stage([f"vgg_thin{seed}" for seed in SEEDS], 1)
-seeds = results.runs("deployment", loss="labels alone")
+seeds = studies.runs("deployment", loss="labels alone")
 in_int8 = [100 * run["validation_accuracy"] for run in seeds]
 accuracy = [
     100 * dense_right,

@@ -19,7 +19,7 @@ import itertools
 
 import torch
 
-from utils import baselines, data, masks, plots, results, schedules, training
+from utils import baselines, data, masks, plots, schedules, studies, training
 from utils.lab import check, claim, finish, predict, quiz
 
 pictures = data.load()
@@ -156,7 +156,7 @@ CLEAN, WRONG = "2,000 pictures", "2,000 pictures, 30% wrong labels"
 def along(setting, entry):
     """Mean, lowest and highest of an entry at each sparsity."""
     return {
-        s: results.spread(
+        s: studies.spread(
             "generalization", entry, setting=setting, method="pruned", sparsity=s
         )
         for s in levels
@@ -169,7 +169,7 @@ def draw(curves, **labels):
         name: [each.mean for each in spreads.values()]
         for name, spreads in curves.items()
     }
-    bands = {name: results.bands(spreads) for name, spreads in curves.items()}
+    bands = {name: studies.bands(spreads) for name, spreads in curves.items()}
     return plots.lines(
         levels,
         means,
@@ -287,14 +287,14 @@ print(f"Best at {best:.0%}. Your guess: {guess_level.value or 'not locked'}")
 # %%
 def remedies(setting):
     """For each remedy the validation accuracy of three seeds, in percent."""
-    dense = results.runs(
+    dense = studies.runs(
         "generalization", setting=setting, method="pruned", sparsity=0.0
     )
     best = max(levels[1:], key=lambda s: along(setting, "validation_accuracy")[s].mean)
-    pruned = results.runs(
+    pruned = studies.runs(
         "generalization", setting=setting, method="pruned", sparsity=best
     )
-    decayed = results.runs("generalization", setting=setting, method="weight decay")
+    decayed = studies.runs("generalization", setting=setting, method="weight decay")
     found = {
         name: [run["validation_accuracy"] for run in runs]
         for name, runs in {
@@ -363,7 +363,7 @@ labels = pictures.validation.labels
 def answers(sparsity, seeds=(0, 1, 2)):
     """The answers of the networks of these seeds: [networks, pictures]."""
     runs = [
-        results.runs(
+        studies.runs(
             "generalization", setting="all pictures", sparsity=sparsity, seed=seed
         )[0]["predictions"]
         for seed in seeds

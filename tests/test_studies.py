@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from utils.results import Spread
 
 from tools import results as studies
 from utils import baselines, results
 from utils.data import Data
 from utils.files import DamagedFileError
-from utils.results import Spread
 from utils.schedules import Cubic
 from utils.training import Recipe
 
