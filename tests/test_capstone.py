@@ -16,10 +16,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from utils import baselines, capstone, measure, models
+from utils import baselines, capstone, data, measure, models
 from utils.capstone import Cost, Refused
 from utils.data import Split
-from utils.exercises import lab12
+from utils.exercises import find
 
 # ------------------------------------------------------------------- files made by hand
 
@@ -938,7 +938,9 @@ def solved(tmp_path_factory):
     much was exchanged."""
     folder = tmp_path_factory.mktemp("learner")
     path = folder / "network.onnx"
-    assert lab12.reference(path) == path
+    pictures = data.load()
+    solve = find("my_pipeline").right
+    assert solve(pictures.train, pictures.validation, path) == path
     for trap in ("json.py", "torch.py", "utils/__init__.py", "utils/capstone.py"):
         (folder / trap).parent.mkdir(exist_ok=True)
         (folder / trap).write_text("raise SystemExit('the learner\\'s own')")

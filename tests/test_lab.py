@@ -7,12 +7,11 @@ import re
 import pytest
 
 from utils import lab
+from utils.exercises import LESSONS, is_untouched
 from utils.lab import (
-    LESSONS,
     Guess,
     claim,
     finish,
-    is_untouched,
     predict,
     quiz,
     record_problem,

@@ -32,9 +32,8 @@ from utils import (
     surgery,
     training,
 )
-from utils.data import sample_batches
+from utils.data import noisy_labels, sample_batches
 from utils.distillation import Teacher, soft_targets
-from utils.exercises.lab11 import noisy_labels
 from utils.quantization import plain, quantized
 from utils.schedules import SET, Cubic, Iterative, Movement, OneShot, RigL, Schedule
 from utils.scores import score

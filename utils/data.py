@@ -164,3 +164,15 @@ def sample_batches(
     return [
         (train.images[index], train.labels[index]) for index in order.split(batch_size)
     ]
+
+
+def noisy_labels(labels: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+    """New labels `[n]`: exactly `round(fraction * n)` of them, drawn at random, are
+    another class, each other one as likely."""
+    count = round(fraction * len(labels))
+    chosen = torch.randperm(len(labels), generator=generator)[:count]
+    result = labels.clone()
+    result[chosen] = (
+        labels[chosen] + torch.randint(1, len(CLASSES), (count,), generator=generator)
+    ) % len(CLASSES)
+    return result

@@ -4,17 +4,16 @@ All of them work in JupyterLab, under nbval and as plain text without a kernel: 
 they print is the same on every machine as long as everything is right.
 """
 
-import dis
 import html
 import json
 import math
-from collections.abc import Callable
-from pathlib import Path
 
 import ipywidgets
 from IPython.display import display
 
-LESSONS = Path(__file__).parents[1] / "lessons"
+from utils.exercises import LESSONS, WrongAnswer, check
+
+__all__ = ["WrongAnswer", "check", "claim", "finish", "predict", "quiz"]
 
 # what went wrong where no cell could fail: in the callbacks of panels
 _problems: list[str] = []
@@ -89,77 +88,6 @@ def predict(
     guess = Guess(question, low, high, unit=unit, step=step)
     display(guess)
     return guess
-
-
-# -------------------------------------------------------------------------------- check
-
-
-class WrongAnswer(Exception):
-    """An exercise's answer is not right; the message says what it did and what would be
-    right."""
-
-    # IPython shows this instead of a traceback
-    def _render_traceback_(self) -> list[str]:
-        return [f"Not yet: {self}"]
-
-
-def check(answer: Callable) -> Callable:
-    """Check an exercise by the name of its function; return the function that the rest
-    of the lab uses.
-
-    The learner's own when it is right; the course's when the exercise is untouched.
-
-    Raises:
-        WrongAnswer: says what is wrong, by an example.
-        ValueError: no exercise of that name.
-    """
-    # here: the exercises' checks import this module
-    from utils.exercises import EXERCISES
-
-    name = getattr(answer, "__name__", repr(answer))
-    if name not in EXERCISES:
-        raise ValueError(
-            f"{name} is no exercise of the course. Exercises: {', '.join(EXERCISES)}."
-        )
-    exercise = EXERCISES[name]
-    # the former when the cell is run once more
-    if answer is exercise.reference or is_untouched(answer):
-        print(
-            f"{name}: not written yet. The lab goes on with the course's own, from"
-            f" {exercise.source}."
-        )
-        return exercise.reference
-    try:
-        exercise.test(answer)
-    except WrongAnswer as wrong:
-        raise WrongAnswer(f"{name}: {wrong}") from None
-    except Exception as error:
-        raise WrongAnswer(
-            f"{name}: it stopped with {type(error).__name__}: {error}"
-        ) from error
-    print(f"{name}: right. The lab goes on with yours.")
-    return answer
-
-
-def is_untouched(function: Callable) -> bool:
-    """Whether a function's body is still only a docstring and `...`: its code loads
-    nothing but the constant None."""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return False
-    harmless = (
-        "RESUME",
-        "LOAD_CONST",
-        "RETURN_VALUE",
-        "RETURN_CONST",
-        "NOP",
-        "COPY_FREE_VARS",
-    )
-    steps = list(dis.get_instructions(code))
-    constants = [
-        step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")
-    ]
-    return all(step.opname in harmless for step in steps) and constants == [None]
 
 
 # -------------------------------------------------------------------------------- claim

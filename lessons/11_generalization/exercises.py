@@ -1,26 +1,12 @@
-"""Exercises of lab 11."""
+"""The exercises of lab 11, their checks and the mistakes that are told apart."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
-
-CLASSES = 10
-
-
-def noisy_labels(labels: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
-    """New labels `[n]`: exactly `round(fraction * n)` of them, drawn at random, are
-    another class, each other one as likely."""
-    count = round(fraction * len(labels))
-    chosen = torch.randperm(len(labels), generator=generator)[:count]
-    result = labels.clone()
-    result[chosen] = (
-        labels[chosen] + torch.randint(1, CLASSES, (count,), generator=generator)
-    ) % CLASSES
-    return result
+from utils.data import CLASSES, noisy_labels
+from utils.exercises import Exercise, WrongAnswer
 
 
 def changed(dense_predictions: Tensor, pruned_predictions: Tensor) -> Tensor:
@@ -36,7 +22,7 @@ def changed(dense_predictions: Tensor, pruned_predictions: Tensor) -> Tensor:
 def check_noisy_labels(answer: Callable) -> None:
     """Typical mistakes: all ten classes drawn, in place, a probability, drawn with
     replacement, always one class on."""
-    labels = torch.arange(9000) % CLASSES
+    labels = torch.arange(9000) % len(CLASSES)
     results = [
         _noisy(answer, labels.clone(), 0.3, seed) for seed in (0, 1, 2, 3, 4, 5, 6, 7)
     ]
@@ -84,10 +70,10 @@ def _noisy(answer: Callable, labels: Tensor, fraction: float, seed: int) -> Tens
             "it changes the labels it was given: the right ones are lost. Work on"
             " `labels.clone()`."
         )
-    if len(got) and not 0 <= int(got.min()) <= int(got.max()) < CLASSES:
+    if len(got) and not 0 <= int(got.min()) <= int(got.max()) < len(CLASSES):
         raise WrongAnswer(
             f"its labels go from {int(got.min())} to {int(got.max())}; classes are 0 to"
-            f" 9. Beyond 9 begin again at 0: `% {CLASSES}`."
+            f" 9. Beyond 9 begin again at 0: `% {len(CLASSES)}`."
         )
     return got
 
@@ -137,8 +123,8 @@ def _check_count(counts: list[int]) -> None:
 def _check_uniform(old: Tensor, new: Tensor) -> None:
     """Each of the nine other classes is as likely, whatever the class was."""
     # how far each label moved: 1 to 9
-    steps = torch.bincount((new - old) % CLASSES, minlength=CLASSES)[1:]
-    targets = torch.bincount(new, minlength=CLASSES)
+    steps = torch.bincount((new - old) % len(CLASSES), minlength=len(CLASSES))[1:]
+    targets = torch.bincount(new, minlength=len(CLASSES))
     if int((steps > 0).sum()) == 1:
         raise WrongAnswer(
             f"every wrong label is {int(steps.argmax()) + 1} further than the right"
@@ -163,7 +149,7 @@ def _check_uniform(old: Tensor, new: Tensor) -> None:
 
 def _check_other_noise(answer: Callable) -> None:
     for size, fraction, right in ((100, 0.29, 29), (40, 0.5, 20), (60, 0.0, 0)):
-        labels = torch.arange(size) % CLASSES
+        labels = torch.arange(size) % len(CLASSES)
         count = int((_noisy(answer, labels, fraction, 1) != labels).sum())
         if count == 28:
             raise WrongAnswer(
@@ -330,8 +316,6 @@ def _check_other_populations(answer: Callable) -> None:
 
 
 EXERCISES = [
-    Exercise(
-        "noisy_labels", noisy_labels, "utils/exercises/lab11.py", check_noisy_labels
-    ),
-    Exercise("changed", changed, "utils/exercises/lab11.py", check_changed),
+    Exercise(noisy_labels, "utils/data.py (noisy_labels)", more=check_noisy_labels),
+    Exercise(changed, "lessons/11_generalization/exercises.py", more=check_changed),
 ]

@@ -1,4 +1,4 @@
-"""Exercises of lab 10."""
+"""The exercises of lab 10, their checks and the mistakes that are told apart."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,8 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
+from utils.exercises import Exercise, WrongAnswer
 
 
 def compare(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
@@ -158,8 +157,8 @@ def _close(got: list[float], wanted: list[float]) -> bool:
 
 
 EXERCISES = [
-    Exercise("compare", compare, "utils/deploy.py (parity)", check_compare),
+    Exercise(compare, "utils/deploy.py (parity)", more=check_compare),
     Exercise(
-        "step_factors", step_factors, "utils/exercises/lab10.py", check_step_factors
+        step_factors, "lessons/10_deployment/exercises.py", more=check_step_factors
     ),
 ]

@@ -1,4 +1,4 @@
-"""Exercises of lab 07."""
+"""The exercises of lab 07, their checks and the mistakes that are told apart."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
+from utils.exercises import Exercise, WrongAnswer
 from utils.masks import apply_masks
 from utils.training import reestimate_batchnorm
 
@@ -305,15 +304,13 @@ def _check_statistics(mean: Tensor, variance: Tensor, activations: Tensor) -> No
 
 EXERCISES = [
     Exercise(
-        "ticket",
         ticket,
-        "utils/exercises/lab07.py (masks: utils.masks.apply_masks)",
-        check_ticket,
+        "lessons/07_recovery/exercises.py (masks: utils.masks.apply_masks)",
+        more=check_ticket,
     ),
     Exercise(
-        "channel_statistics",
         channel_statistics,
         "utils/training.py (reestimate_batchnorm)",
-        check_channel_statistics,
+        more=check_channel_statistics,
     ),
 ]

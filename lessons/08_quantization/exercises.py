@@ -1,12 +1,11 @@
-"""Exercises of lab 08."""
+"""The exercises of lab 08, their checks and the mistakes that are told apart."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
+from utils.exercises import Exercise, WrongAnswer
 from utils.quantization import activation_grid
 
 
@@ -370,21 +369,16 @@ def _list(values: Tensor) -> str:
 
 EXERCISES = [
     Exercise(
-        "choose_grid",
-        choose_grid,
-        "utils/quantization.py (activation_grid)",
-        check_choose_grid,
+        choose_grid, "utils/quantization.py (activation_grid)", more=check_choose_grid
     ),
     Exercise(
-        "integer_product",
         integer_product,
-        "utils/exercises/lab08.py",
-        check_integer_product,
+        "lessons/08_quantization/exercises.py",
+        more=check_integer_product,
     ),
     Exercise(
-        "shared_step",
         shared_step,
-        "utils/exercises/lab08.py (all steps: utils.coding)",
-        check_shared_step,
+        "lessons/08_quantization/exercises.py (all steps: utils.coding)",
+        more=check_shared_step,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Exercises of lab 12."""
+"""The exercises of lab 12, their checks and the mistakes that are told apart."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -9,8 +9,7 @@ from torch import nn
 
 from utils import baselines, capstone, data, deploy
 from utils.data import Split, sample_batches
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
+from utils.exercises import Exercise, WrongAnswer
 
 Candidates = Mapping[str, tuple[float, float, float]]
 
@@ -37,8 +36,8 @@ def pareto(candidates: Candidates) -> list[str]:
 
 
 def my_pipeline(train: Split, validation: Split, path: Path | str) -> Path | str:
-    """The reference solution: the thin VGG, taught by a wider one, in int8; writes an
-    ONNX file and returns its path.
+    """The reference solution: the thin VGG of the course in int8. Writes an ONNX file
+    and returns its path.
 
     What took long, training it, `make checkpoints` has done; calibration sees training
     pictures only.
@@ -49,13 +48,6 @@ def my_pipeline(train: Split, validation: Split, path: Path | str) -> Path | str
         deploy.to_onnx(network, train.images[:1], in_floats)
         deploy.to_int8(in_floats, sample_batches(train, count=4, batch_size=128), path)
     return path
-
-
-def reference(path: Path | str) -> Path | str:
-    """Write the reference solution, made with the course's pictures, to `path`; return
-    the path."""
-    pictures = data.load()
-    return my_pipeline(pictures.train, pictures.validation, path)
 
 
 # ------------------------------------------------------------------------------- pareto
@@ -305,11 +297,10 @@ def _fixed_batch(path: Path) -> bool:
 
 
 EXERCISES = [
-    Exercise("pareto", pareto, "utils/exercises/lab12.py", check_pareto),
+    Exercise(pareto, "lessons/12_capstone/exercises.py", more=check_pareto),
     Exercise(
-        "my_pipeline",
         my_pipeline,
-        "utils/exercises/lab12.py (the reference solution)",
-        check_my_pipeline,
+        "lessons/12_capstone/exercises.py (the reference solution)",
+        more=check_my_pipeline,
     ),
 ]

@@ -1,9 +1,8 @@
-"""Exercises of lab 00."""
+"""The exercises of lab 00, their checks and the mistakes that are told apart."""
 
 from collections.abc import Callable, Sequence
 
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
+from utils.exercises import Exercise, WrongAnswer
 
 
 def largest_safe_sparsity(
@@ -74,9 +73,8 @@ def check_largest_safe_sparsity(answer: Callable) -> None:
 
 EXERCISES = [
     Exercise(
-        "largest_safe_sparsity",
         largest_safe_sparsity,
-        "utils/exercises/lab00.py",
-        check_largest_safe_sparsity,
+        "lessons/00_start_here/exercises.py",
+        more=check_largest_safe_sparsity,
     )
 ]

@@ -1,4 +1,4 @@
-"""Exercises of lab 04."""
+"""The exercises of lab 04, their checks and the mistakes that are told apart."""
 
 import copy
 from collections.abc import Callable
@@ -6,8 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
+from utils.exercises import Exercise, WrongAnswer
 from utils.surgery import remove_units
 
 
@@ -277,15 +276,11 @@ def check_leaves_with_a_filter(answer: Callable) -> None:
 
 EXERCISES = [
     Exercise(
-        "remove_neurons",
-        remove_neurons,
-        "utils/surgery.py (remove_units)",
-        check_remove_neurons,
+        remove_neurons, "utils/surgery.py (remove_units)", more=check_remove_neurons
     ),
     Exercise(
-        "leaves_with_a_filter",
         leaves_with_a_filter,
-        "utils/exercises/lab04.py",
-        check_leaves_with_a_filter,
+        "lessons/04_neurons_and_filters/exercises.py",
+        more=check_leaves_with_a_filter,
     ),
 ]

@@ -1,12 +1,11 @@
-"""Exercises of lab 01."""
+"""The exercises of lab 01, their checks and the mistakes that are told apart."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
+from utils.exercises import Exercise, WrongAnswer
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -103,11 +102,10 @@ def check_conv_macs(answer: Callable) -> None:
 
 
 EXERCISES = [
-    Exercise("accuracy", accuracy, "utils/exercises/lab01.py", check_accuracy),
+    Exercise(accuracy, "lessons/01_baseline/exercises.py", more=check_accuracy),
     Exercise(
-        "conv_macs",
         conv_macs,
-        "utils/exercises/lab01.py (for whole networks: utils.measure.macs)",
-        check_conv_macs,
+        "lessons/01_baseline/exercises.py (for whole networks: utils.measure.macs)",
+        more=check_conv_macs,
     ),
 ]

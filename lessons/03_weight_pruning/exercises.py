@@ -1,12 +1,11 @@
-"""Exercises of lab 03."""
+"""The exercises of lab 03, their checks and the mistakes that are told apart."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
+from utils.exercises import Exercise, WrongAnswer
 from utils.masks import masks_from_scores
 
 
@@ -184,16 +183,12 @@ def check_csr_bytes(answer: Callable) -> None:
 
 EXERCISES = [
     Exercise(
-        "magnitude_mask",
-        magnitude_mask,
-        "utils/masks.py (masks_from_scores)",
-        check_magnitude_mask,
+        magnitude_mask, "utils/masks.py (masks_from_scores)", more=check_magnitude_mask
     ),
-    Exercise("held_step", held_step, "utils/masks.py (hold)", check_held_step),
+    Exercise(held_step, "utils/masks.py (hold)", more=check_held_step),
     Exercise(
-        "csr_bytes",
         csr_bytes,
-        "utils/exercises/lab03.py (for whole networks: utils.measure.csr_state)",
-        check_csr_bytes,
+        "lessons/03_weight_pruning/exercises.py (for whole networks: utils.measure.csr_state)",
+        more=check_csr_bytes,
     ),
 ]

@@ -1,4 +1,4 @@
-"""Exercises of lab 09."""
+"""The exercises of lab 09, their checks and the mistakes that are told apart."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from utils.distillation import soft_loss, soft_targets
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
+from utils.exercises import Exercise, WrongAnswer
 
 
 def softened(logits: Tensor, temperature: float) -> Tensor:
@@ -339,13 +338,10 @@ def _row(values: Tensor) -> str:
 
 
 EXERCISES = [
+    Exercise(softened, "utils/distillation.py (soft_targets)", more=check_softened),
     Exercise(
-        "softened", softened, "utils/distillation.py (soft_targets)", check_softened
-    ),
-    Exercise(
-        "distillation_loss",
         distillation_loss,
-        "utils/exercises/lab09.py (its soft part: utils.distillation.soft_loss)",
-        check_distillation_loss,
+        "lessons/09_distillation/exercises.py (its soft part: utils.distillation.soft_loss)",
+        more=check_distillation_loss,
     ),
 ]

@@ -1,12 +1,11 @@
-"""Exercises of lab 02."""
+"""The exercises of lab 02, their checks and the mistakes that are told apart."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
+from utils.exercises import Exercise, WrongAnswer
 
 
 def taylor_score(weight: Tensor, gradient: Tensor) -> Tensor:
@@ -105,15 +104,11 @@ def check_rank_correlation(answer: Callable) -> None:
 
 EXERCISES = [
     Exercise(
-        "taylor_score",
         taylor_score,
-        "utils/exercises/lab02.py (over batches: utils.scores.taylor)",
-        check_taylor_score,
+        "lessons/02_scores/exercises.py (over batches: utils.scores.taylor)",
+        more=check_taylor_score,
     ),
     Exercise(
-        "rank_correlation",
-        rank_correlation,
-        "utils/exercises/lab02.py",
-        check_rank_correlation,
+        rank_correlation, "lessons/02_scores/exercises.py", more=check_rank_correlation
     ),
 ]

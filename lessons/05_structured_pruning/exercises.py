@@ -1,12 +1,11 @@
-"""Exercises of lab 05."""
+"""The exercises of lab 05, their checks and the mistakes that are told apart."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
+from utils.exercises import Exercise, WrongAnswer
 from utils.masks import nm_masks
 
 
@@ -175,6 +174,8 @@ def _check_ties(answer: Callable) -> None:
 
 
 EXERCISES = [
-    Exercise("work_left", work_left, "utils/exercises/lab05.py", check_work_left),
-    Exercise("nm_mask", nm_mask, "utils/masks.py (nm_masks)", check_nm_mask),
+    Exercise(
+        work_left, "lessons/05_structured_pruning/exercises.py", more=check_work_left
+    ),
+    Exercise(nm_mask, "utils/masks.py (nm_masks)", more=check_nm_mask),
 ]

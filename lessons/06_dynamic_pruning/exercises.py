@@ -1,12 +1,11 @@
-"""Exercises of lab 06."""
+"""The exercises of lab 06, their checks and the mistakes that are told apart."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from utils.exercises.exercise import Exercise
-from utils.lab import WrongAnswer
+from utils.exercises import Exercise, WrongAnswer
 from utils.schedules import Cubic, rewire
 
 
@@ -220,11 +219,6 @@ def _check_other_exchanges(answer: Callable) -> None:
 
 
 EXERCISES = [
-    Exercise(
-        "cubic_sparsity",
-        cubic_sparsity,
-        "utils/schedules.py (Cubic)",
-        check_cubic_sparsity,
-    ),
-    Exercise("exchange", exchange, "utils/schedules.py (rewire)", check_exchange),
+    Exercise(cubic_sparsity, "utils/schedules.py (Cubic)", more=check_cubic_sparsity),
+    Exercise(exchange, "utils/schedules.py (rewire)", more=check_exchange),
 ]

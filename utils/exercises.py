@@ -1,0 +1,365 @@
+"""What an exercise of a lab is, and how a learner's answer to it is checked.
+
+Each lesson keeps its own in lessons/<lesson>/exercises.py, in a list EXERCISES. They
+are found by folder and read one lesson at a time: what another lesson imports, or gets
+wrong, is no matter here.
+"""
+
+import copy
+import dis
+import functools
+import importlib.util
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LESSONS = Path(__file__).parents[1] / "lessons"
+# how an exercises.py begins each of its exercises: with the function that is asked for
+LISTED = re.compile(r"\bExercise\(\s*(?:right=)?(\w+),")
+SHOWN = 12  # a tensor of more entries is shown by the first that is wrong
+
+
+class WrongAnswer(Exception):  # noqa: N818 - a learner reads it: no error of a program
+    """An exercise's answer is not right; the message says what it did and what would be
+    right."""
+
+    # IPython shows this instead of a traceback
+    def _render_traceback_(self) -> list[str]:
+        return [f"Not yet: {self}"]
+
+
+# -------------------------------------------------------------------------- an exercise
+
+
+def show(value: Any, other: Any) -> str:
+    """A value as a message shows it; of a large tensor the first entry that is not as
+    in `other`.
+
+    >>> show(1732, None), show(0.48999, None), show(torch.tensor([1.0, 2.5]), None)
+    ('1,732', '0.49', '1, 2.5')
+    """
+    if isinstance(value, Tensor):
+        value = value.detach()
+        if value.numel() > SHOWN and isinstance(other, Tensor):
+            differs = (value != other).nonzero() if value.shape == other.shape else []
+            if len(differs):
+                place = differs[0].tolist()
+                return f"{show(value[tuple(place)].item(), None)} at {place}"
+        return show(value.tolist(), None)
+    if isinstance(value, (list, tuple, set)):
+        parts = [show(part, None) for part in value]
+        nested = any(isinstance(part, (list, tuple)) for part in value)
+        return ", ".join(f"[{part}]" if nested else part for part in parts) or "nothing"
+    if isinstance(value, bool) or number(value) is None:
+        return str(value)
+    value = float(value)
+    return f"{int(value):,}" if value.is_integer() else f"{value:.4g}"
+
+
+def number(value: Any) -> float | None:
+    """The one number of Python, NumPy or torch that it is, or None."""
+    if isinstance(value, Tensor):
+        return float(value) if value.numel() == 1 else None
+    if isinstance(value, (str, bytes)) or getattr(value, "ndim", 0):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def kind(tensor: Tensor) -> str:
+    """Whether its entries are booleans, integers or floats."""
+    if tensor.dtype == torch.bool:
+        return "booleans"
+    return "floats" if tensor.is_floating_point() else "integers"
+
+
+def form(value: Any) -> str:
+    """What a value is, apart from its numbers.
+
+    >>> form(3.0), form([1, 2]), form(torch.zeros(2, 5))
+    ('one number', 'a list of 2', 'a tensor of floats of shape [2, 5]')
+    """
+    if isinstance(value, Tensor):
+        return f"a tensor of {kind(value)} of shape {list(value.shape)}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "one number" if number(value) is not None else type(value).__name__
+
+
+def fits(got: Any, wanted: Any) -> bool:
+    """Whether an answer is of the form of the one that is wanted."""
+    if isinstance(wanted, Tensor):
+        if not isinstance(got, Tensor) or got.shape != wanted.shape:
+            return False
+        also = "integers" if kind(wanted) == "floats" else kind(wanted)
+        return kind(got) in (kind(wanted), also)
+    if isinstance(wanted, (tuple, list)):
+        return hasattr(got, "__len__") and len(got) == len(wanted)
+    if number(wanted) is not None:
+        return number(got) is not None
+    return type(got) is type(wanted)
+
+
+def close(got: Any, wanted: Any) -> bool:
+    """Whether an answer is of that form, and equal but for rounding."""
+    if not fits(got, wanted):
+        return False
+    if isinstance(wanted, Tensor):
+        if not wanted.is_floating_point():
+            return torch.equal(got.long(), wanted.long())
+        pair = got.detach().double(), wanted.detach().double()
+        return torch.allclose(*pair, rtol=1e-4, atol=1e-5)
+    if isinstance(wanted, (tuple, list)):
+        return all(map(close, got, wanted))
+    if isinstance(wanted, float):
+        return math.isclose(number(got) or 0.0, wanted, rel_tol=1e-5, abs_tol=1e-6)
+    return bool(got == wanted)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call that every answer must get right.
+
+    said: the call in words; a message begins with it.  arguments: each answer gets a
+        copy of its own.  hint: ends the message when no known mistake is recognised.
+    """
+
+    said: str
+    arguments: tuple
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function that the learner writes.
+
+    right: the course's own, used while the stub is untouched; its name is the
+        exercise's.
+    source: where a reader finds it.
+    asked: what is to be returned, in words.
+    cases: calls that every answer must get right.
+    mistakes: by reason the function that makes the mistake, or several; an answer that
+        returns the same is told the reason.
+    more: checks what no case says, with reasons of its own: they stand among `mistakes`
+        too, as words that whoever makes the mistake must read.
+    also_right: other ways to write it, source by name.
+    read: brings what is returned into the form that is compared, or raises WrongAnswer.
+    same, show: how two answers are compared and shown.  does: "returns", or "keeps".
+    """
+
+    right: Callable
+    source: str
+    asked: str = ""
+    cases: Sequence[Case] = ()
+    mistakes: Mapping[str, Callable | Sequence[Callable]] = field(default_factory=dict)
+    more: Callable[[Callable], None] | None = None
+    also_right: Mapping[str, str] = field(default_factory=dict)
+    read: Callable[[Any], Any] = lambda got: got
+    same: Callable[[Any, Any], bool] = close
+    show: Callable[[Any, Any], str] = show
+    does: str = "returns"
+
+    @property
+    def name(self) -> str:
+        return self.right.__name__
+
+    def known_mistakes(self) -> list[tuple[str, Callable]]:
+        """Each reason with a function that makes the mistake."""
+        return [
+            (reason, function)
+            for reason, made_by in self.mistakes.items()
+            for function in ([made_by] if callable(made_by) else made_by)
+        ]
+
+    def test(self, answer: Callable) -> None:
+        """Nothing, if the answer is right.
+
+        Raises:
+            WrongAnswer: it is not; says why.
+        """
+        for case in self.cases:
+            self._test_case(answer, case)
+        if self.more is not None:
+            self.more(answer)
+
+    def _test_case(self, answer: Callable, case: Case) -> None:
+        given = copy.deepcopy(case.arguments)
+        got = answer(*given)
+        if got is None:
+            raise WrongAnswer("it returns None. Is a `return` missing?")
+        names = inspect.signature(self.right).parameters
+        for name, value, before in zip(names, given, case.arguments, strict=True):
+            refuse_changed(name, value, before)
+        got, right = self.read(got), self._outcome(self.right, case)
+        if self.same(got, right):
+            return
+        seen = f"{case.said} it {self.does} {self.show(got, right)}"
+        better = self.show(right, got)
+        if reason := self._recognised(answer, got, case):
+            raise WrongAnswer(f"{seen}, and {better} is right: {reason}.")
+        if not fits(got, right):
+            raise WrongAnswer(
+                f"{case.said} it returns {form(got)}, {self.show(got, right)}; it must"
+                f" be {form(right)}: {self.asked}."
+            )
+        raise WrongAnswer(f"{seen}; it must be {better}. {case.hint}".rstrip())
+
+    def _outcome(self, function: Callable, case: Case) -> Any:
+        """What it gives, as it is compared; None if that can not be read."""
+        try:
+            return self.read(function(*copy.deepcopy(case.arguments)))
+        except WrongAnswer:
+            return None
+
+    def _recognised(self, answer: Callable, got: Any, case: Case) -> str | None:
+        """The reason of the mistake that gives the same. Where several do, other cases
+        tell them apart."""
+
+        def agreements(mistake: tuple[str, Callable]) -> int:
+            return sum(
+                self.same(
+                    self._outcome(answer, other), self._outcome(mistake[1], other)
+                )
+                for other in self.cases
+            )
+
+        found = [
+            mistake
+            for mistake in self.known_mistakes()
+            if self.same(got, self._outcome(mistake[1], case))
+        ]
+        if len(found) > 1:
+            found = [max(found, key=agreements)]
+        return found[0][0] if found else None
+
+
+def refuse_changed(name: str, value: Any, before: Any) -> None:
+    """Refuse an answer that has changed an argument."""
+    if isinstance(before, Tensor):
+        same = value.shape == before.shape and torch.equal(value, before)
+    else:
+        same = value == before
+    if not same:
+        clone = f"{name}.clone()" if isinstance(before, Tensor) else f"{name}.copy()"
+        raise WrongAnswer(
+            f"it has changed the `{name}` it was given (as `+=` and `..._` do). Only"
+            f" look at it, or work on a copy, `{clone}`."
+        )
+
+
+# --------------------------------------------------------------------------- to find it
+
+
+@functools.cache
+def load(lesson: str) -> ModuleType:
+    """The module lessons/<lesson>/exercises.py; the second call returns the same."""
+    name, path = f"lessons.{lesson}.exercises", LESSONS / lesson / "exercises.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def lesson_exercises(lesson: str) -> dict[str, Exercise]:
+    """The exercises of a lesson by name; none if it has no exercises.py."""
+    if not (LESSONS / lesson / "exercises.py").is_file():
+        return {}
+    return {exercise.name: exercise for exercise in load(lesson).EXERCISES}
+
+
+def lesson_mistakes(lesson: str) -> dict[str, list[str]]:
+    """For each exercise of a lesson the reasons that its check knows to give."""
+    return {
+        name: list(exercise.mistakes)
+        for name, exercise in lesson_exercises(lesson).items()
+    }
+
+
+def listed() -> dict[str, str]:
+    """Each exercise's lesson by the exercise's name. Reads the files, and runs none."""
+    return {
+        name: path.parent.name
+        for path in sorted(LESSONS.glob("*/exercises.py"))
+        for name in LISTED.findall(path.read_text(encoding="utf-8"))
+    }
+
+
+def find(name: str) -> Exercise:
+    """The exercise of that name; only its own lesson's file is run.
+
+    Raises:
+        ValueError: no exercise of that name; lists the known ones.
+    """
+    lessons = listed()
+    if name not in lessons:
+        raise ValueError(
+            f"{name} is no exercise of the course: no lessons/*/exercises.py has one of"
+            f" that name. Exercises: {', '.join(lessons)}."
+        )
+    return lesson_exercises(lessons[name])[name]
+
+
+# ----------------------------------------------------------------------------- to check
+
+
+def check(answer: Callable) -> Callable:
+    """Check an exercise by the name of its function; return the function that the rest
+    of the lab uses.
+
+    The learner's own when it is right; the course's when the exercise is untouched.
+
+    Raises:
+        WrongAnswer: says what is wrong, by an example.
+        ValueError: no exercise of that name.
+    """
+    name = getattr(answer, "__name__", repr(answer))
+    exercise = find(name)
+    # the former when the cell is run once more
+    if answer is exercise.right or is_untouched(answer):
+        print(
+            f"{name}: not written yet. The lab goes on with the course's own, from"
+            f" {exercise.source}."
+        )
+        return exercise.right
+    try:
+        exercise.test(answer)
+    except WrongAnswer as wrong:
+        raise WrongAnswer(f"{name}: {wrong}") from None
+    except Exception as error:
+        raise WrongAnswer(
+            f"{name}: it stopped with {type(error).__name__}: {error}"
+        ) from error
+    print(f"{name}: right. The lab goes on with yours.")
+    return answer
+
+
+def _stub() -> None: ...
+
+
+def _stub_with_docstring() -> None:
+    """..."""
+
+
+def is_untouched(function: Callable) -> bool:
+    """Whether a function's body is still only a docstring and `...`: its code does no
+    more than this Python's code of such a stub, and loads nothing but None."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    stubs = [*dis.get_instructions(_stub), *dis.get_instructions(_stub_with_docstring)]
+    # of a `pass`, and of names of an outer function that are not used
+    harmless = {"NOP", "COPY_FREE_VARS", *(step.opname for step in stubs)}
+    steps = list(dis.get_instructions(code))
+    constants = [step.argval for step in steps if "CONST" in step.opname]
+    return constants == [None] and all(step.opname in harmless for step in steps)
