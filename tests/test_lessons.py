@@ -24,19 +24,12 @@ FILES = (
     "lesson.toml",
     "README.md",
     "lab.py",
+    "exercises.py",
     "quiz.json",
     "teaching.md",
 )
 REBUILD = "run `make notebooks`"
 each_lesson = pytest.mark.parametrize("lesson", LESSONS)
-
-
-def parts(cells) -> list[tuple]:
-    """What of a notebook comes from its lab.py."""
-    return [
-        (cell.id, cell.cell_type, cell.source, list(cell.metadata.get("tags", [])))
-        for cell in cells
-    ]
 
 
 def built(lesson: str):
@@ -130,10 +123,8 @@ def test_building_twice_gives_the_same_bytes(lesson):
 
 @each_lesson
 def test_the_notebook_is_the_one_its_lab_gives(lesson):
-    wanted, found = (
-        parts(notebooks.source_notebook(lesson).cells),
-        parts(built(lesson).cells),
-    )
+    wanted = notebooks.parts(notebooks.source_notebook(lesson))
+    found = notebooks.parts(built(lesson))
     differing = [new[0] for new, old in zip(wanted, found, strict=False) if new != old]
     assert wanted == found, (
         f"notebooks/{lesson}.ipynb differs from its lab.py at {differing or 'its end'}:"

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
-OWN = ("lessons", "data", "tools", "tests", "utils", "notebooks")
+OWN = ("lessons", "data", "tests", "utils", "notebooks")
 PAGES = sorted(
     {
         *ROOT.glob("*.md"),

@@ -70,6 +70,22 @@ def fill_head(notebook: NotebookNode, lesson: syllabus.Lesson) -> None:
     first.source = "\n\n".join(part for part in parts if part)
 
 
+def parts(notebook: NotebookNode) -> list[tuple]:
+    """What of a notebook comes from its sources."""
+    return [
+        (cell.id, cell.cell_type, cell.source, list(cell.metadata.get("tags", [])))
+        for cell in notebook.cells
+    ]
+
+
+def is_built(lesson: str) -> bool:
+    """Whether the stored notebook is the one that the lesson gives."""
+    path = NOTEBOOKS / f"{lesson}.ipynb"
+    if not path.is_file():
+        return False
+    return parts(nbformat.read(path, 4)) == parts(source_notebook(lesson))
+
+
 def execute(notebook: NotebookNode) -> list[float]:
     """Run a notebook in a fresh kernel and an empty folder, with this copy of the
     package; return the seconds of each code cell.

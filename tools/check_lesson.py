@@ -1,0 +1,131 @@
+"""Run all that concerns one lesson: `make check-lesson NAME=07_recovery`.
+
+Its notebook is built first if it is not the one that its lab gives; with ARGS=--build
+in any case.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from nbclient.exceptions import CellExecutionError
+
+from tools import notebooks, syllabus
+from tools.notebooks import LESSONS, NOTEBOOKS, ROOT
+from utils import exercises
+
+TESTS = ROOT / "tests"
+PYTEST = (sys.executable, "-m", "pytest", "-q")
+
+
+def pytest(*arguments: str, folder: Path = ROOT) -> str:
+    """Run pytest with this copy of the package; what it printed when something failed,
+    or nothing was run, else nothing."""
+    ran = subprocess.run(
+        [*PYTEST, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    return ran.stdout + ran.stderr if ran.returncode else ""
+
+
+def check_files(lesson: str) -> str:
+    """Its files, its page, the notebook as it is stored, the links, the quiz, times."""
+    others = (f"not {other}" for other in notebooks.lessons() if other != lesson)
+    tests = [str(TESTS / f"test_{name}.py") for name in ("lessons", "pages")]
+    return pytest(*tests, "-k", " and ".join(others))
+
+
+def check_exercises(lesson: str) -> str:
+    """The right answers pass, the stubs are recognised, each mistake is refused for its
+    own reason."""
+    names = [name for name, of in exercises.listed().items() if of == lesson]
+    if not names:
+        return f"lessons/{lesson}/exercises.py has no exercise.\n"
+    return pytest(str(TESTS / "test_exercises.py"), "-k", " or ".join([lesson, *names]))
+
+
+def check_notebook(lesson: str) -> str:
+    """Every cell is run anew, and compared with its stored output."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(NOTEBOOKS / f"{lesson}.ipynb", folder)
+        options = ["--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+        return pytest(*options, "--rootdir", folder, folder, folder=Path(folder))
+
+
+def check_style(lesson: str) -> str:
+    """Ruff's checks and its formatting."""
+    for what in (["check"], ["format", "--check"]):
+        command = [sys.executable, "-m", "ruff", *what, str(LESSONS / lesson)]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if ran.returncode:
+            return ran.stdout + ran.stderr
+    return ""
+
+
+def check_build(lesson: str) -> str:
+    """Build the notebook, and write the tables anew. A cell may fail, a claim not
+    hold."""
+    try:
+        notebooks.build(lesson)
+    except (CellExecutionError, RuntimeError, ValueError) as problem:
+        return f"{problem}\n"
+    syllabus.write(ROOT)
+    return ""
+
+
+CHECKS: dict[str, Callable[[str], str]] = {
+    "files": check_files,
+    "exercises": check_exercises,
+    "notebook": check_notebook,
+    "style": check_style,
+}
+
+
+def check(lesson: str, anew: bool = False) -> bool:
+    """Check one lesson, and print how each part went. True when all passed. A notebook
+    that can not be built ends it.
+
+    anew: build the notebook also when it is the one that its lab gives.
+    """
+    checks, lines, failed = dict(CHECKS), [], False
+    if anew or not notebooks.is_built(lesson):
+        checks = {"build": check_build, **CHECKS}
+    for name, run in checks.items():
+        started = time.perf_counter()
+        said = run(lesson)
+        print(said, end="", flush=True)
+        seconds = time.perf_counter() - started
+        lines.append(f"{name:10} {seconds:4.0f} s  {'FAILED' if said else 'passed'}")
+        failed = failed or bool(said)
+        if said and name == "build":
+            break
+    print("\n".join([lesson, *lines]))
+    return not failed
+
+
+def main() -> int:
+    """Check the lesson that the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="make check-lesson NAME=...", description=__doc__
+    )
+    parser.add_argument("name", help="of its folder: 07_recovery")
+    parser.add_argument("--build", action="store_true", help="build it in any case")
+    asked = parser.parse_args()
+    if asked.name not in notebooks.lessons():
+        parser.error(
+            f"no lesson {asked.name}. Lessons: {', '.join(notebooks.lessons())}."
+        )
+    return int(not check(asked.name, asked.build))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
