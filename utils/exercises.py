@@ -24,6 +24,7 @@ from torch import Tensor
 LESSONS = Path(__file__).parents[1] / "lessons"
 # how an exercises.py begins each of its exercises: with the function that is asked for
 LISTED = re.compile(r"\bExercise\(\s*(?:right=)?(\w+),")
+CONVERTED = ("integers", "floats")  # integers will do where floats are wanted
 SHOWN = 12  # a tensor of more entries is shown by the first that is wrong
 
 
@@ -39,29 +40,36 @@ class WrongAnswer(Exception):  # noqa: N818 - a learner reads it: no error of a 
 # -------------------------------------------------------------------------- an exercise
 
 
-def show(value: Any, other: Any) -> str:
+def show(value: Any, other: Any, *_: Any) -> str:
     """A value as a message shows it; of a large tensor the first entry that is not as
-    in `other`.
+    in `other`, of a mask where it is True.
 
     >>> show(1732, None), show(0.48999, None), show(torch.tensor([1.0, 2.5]), None)
     ('1,732', '0.49', '1, 2.5')
     """
     if isinstance(value, Tensor):
-        value = value.detach()
-        if value.numel() > SHOWN and isinstance(other, Tensor):
-            differs = (value != other).nonzero() if value.shape == other.shape else []
-            if len(differs):
-                place = differs[0].tolist()
-                return f"{show(value[tuple(place)].item(), None)} at {place}"
-        return show(value.tolist(), None)
-    if isinstance(value, (list, tuple, set)):
-        parts = [show(part, None) for part in value]
+        return _show_tensor(value.detach(), other)
+    if isinstance(value, (list, tuple)):
         nested = any(isinstance(part, (list, tuple)) for part in value)
+        parts = [show(part, None) for part in value]
         return ", ".join(f"[{part}]" if nested else part for part in parts) or "nothing"
     if isinstance(value, bool) or number(value) is None:
         return str(value)
     value = float(value)
     return f"{int(value):,}" if value.is_integer() else f"{value:.4g}"
+
+
+def _show_tensor(value: Tensor, other: Any) -> str:
+    if value.numel() > SHOWN:
+        shape = getattr(other, "shape", None)
+        wrong = (value != other).nonzero().tolist() if value.shape == shape else []
+        if wrong:
+            return f"{show(value[tuple(wrong[0])].item(), None)} at {wrong[0]}"
+        return f"{value.numel():,} numbers"
+    if value.dtype == torch.bool and value.ndim:
+        places = value.nonzero().squeeze(1).tolist()
+        return f"True at {show(places, None)}"
+    return show(value.tolist(), None)
 
 
 def number(value: Any) -> float | None:
@@ -87,12 +95,14 @@ def form(value: Any) -> str:
     """What a value is, apart from its numbers.
 
     >>> form(3.0), form([1, 2]), form(torch.zeros(2, 5))
-    ('one number', 'a list of 2', 'a tensor of floats of shape [2, 5]')
+    ('one number', '2 values', 'a tensor of floats of shape [2, 5]')
     """
     if isinstance(value, Tensor):
         return f"a tensor of {kind(value)} of shape {list(value.shape)}"
     if isinstance(value, (tuple, list)):
-        return f"a {type(value).__name__} of {len(value)}"
+        parts = [form(part) for part in value]
+        told = len(parts) < 4 and any(part != "one number" for part in parts)
+        return f"{len(parts)} values" + (f" ({', '.join(parts)})" if told else "")
     return "one number" if number(value) is not None else type(value).__name__
 
 
@@ -101,17 +111,18 @@ def fits(got: Any, wanted: Any) -> bool:
     if isinstance(wanted, Tensor):
         if not isinstance(got, Tensor) or got.shape != wanted.shape:
             return False
-        also = "integers" if kind(wanted) == "floats" else kind(wanted)
-        return kind(got) in (kind(wanted), also)
+        return kind(got) == kind(wanted) or (kind(got), kind(wanted)) == CONVERTED
     if isinstance(wanted, (tuple, list)):
-        return hasattr(got, "__len__") and len(got) == len(wanted)
+        as_many = hasattr(got, "__len__") and len(got) == len(wanted)
+        return as_many and all(map(fits, got, wanted))
     if number(wanted) is not None:
         return number(got) is not None
-    return type(got) is type(wanted)
+    return wanted is ... or type(got) is type(wanted)
 
 
-def close(got: Any, wanted: Any) -> bool:
-    """Whether an answer is of that form, and equal but for rounding."""
+def close(got: Any, wanted: Any, *_: Any) -> bool:
+    """Whether an answer is of that form, and equal but for rounding. A part that is
+    `...` may be anything."""
     if not fits(got, wanted):
         return False
     if isinstance(wanted, Tensor):
@@ -123,7 +134,7 @@ def close(got: Any, wanted: Any) -> bool:
         return all(map(close, got, wanted))
     if isinstance(wanted, float):
         return math.isclose(number(got) or 0.0, wanted, rel_tol=1e-5, abs_tol=1e-6)
-    return bool(got == wanted)
+    return wanted is ... or bool(got == wanted)
 
 
 @dataclass(frozen=True)
@@ -149,12 +160,12 @@ class Exercise:
     asked: what is to be returned, in words.
     cases: calls that every answer must get right.
     mistakes: by reason the function that makes the mistake, or several; an answer that
-        returns the same is told the reason.
+        returns the same is told the reason. `...` stands for a part that may be right.
     more: checks what no case says, with reasons of its own: they stand among `mistakes`
         too, as words that whoever makes the mistake must read.
     also_right: other ways to write it, source by name.
     read: brings what is returned into the form that is compared, or raises WrongAnswer.
-    same, show: how two answers are compared and shown.  does: "returns", or "keeps".
+    same, show: how two answers are compared and shown, given the arguments too.
     """
 
     right: Callable
@@ -165,9 +176,8 @@ class Exercise:
     more: Callable[[Callable], None] | None = None
     also_right: Mapping[str, str] = field(default_factory=dict)
     read: Callable[[Any], Any] = lambda got: got
-    same: Callable[[Any, Any], bool] = close
-    show: Callable[[Any, Any], str] = show
-    does: str = "returns"
+    same: Callable[..., bool] = close
+    show: Callable[..., str] = show
 
     @property
     def name(self) -> str:
@@ -201,18 +211,22 @@ class Exercise:
         for name, value, before in zip(names, given, case.arguments, strict=True):
             refuse_changed(name, value, before)
         got, right = self.read(got), self._outcome(self.right, case)
-        if self.same(got, right):
+        if self.same(got, right, *case.arguments):
             return
-        seen = f"{case.said} it {self.does} {self.show(got, right)}"
-        better = self.show(right, got)
+        seen = self.show(got, right, *case.arguments)
+        better = self.show(right, got, *case.arguments)
         if reason := self._recognised(answer, got, case):
-            raise WrongAnswer(f"{seen}, and {better} is right: {reason}.")
+            raise WrongAnswer(
+                f"{case.said} it returns {seen}, and {better} is right: {reason}."
+            )
         if not fits(got, right):
             raise WrongAnswer(
-                f"{case.said} it returns {form(got)}, {self.show(got, right)}; it must"
-                f" be {form(right)}: {self.asked}."
+                f"{case.said} it returns {form(got)}, {seen}; it must be {form(right)}:"
+                f" {self.asked}."
             )
-        raise WrongAnswer(f"{seen}; it must be {better}. {case.hint}".rstrip())
+        raise WrongAnswer(
+            f"{case.said} it returns {seen}; it must be {better}. {case.hint}".rstrip()
+        )
 
     def _outcome(self, function: Callable, case: Case) -> Any:
         """What it gives, as it is compared; None if that can not be read."""
@@ -222,22 +236,20 @@ class Exercise:
             return None
 
     def _recognised(self, answer: Callable, got: Any, case: Case) -> str | None:
-        """The reason of the mistake that gives the same. Where several do, other cases
-        tell them apart."""
+        """The reason of the mistake that gives the same. Where several do, the other
+        cases tell them apart."""
+
+        def same(got: Any, mistaken: Callable, case: Case) -> bool:
+            wrong = self._outcome(mistaken, case)
+            return wrong is not None and self.same(got, wrong, *case.arguments)
 
         def agreements(mistake: tuple[str, Callable]) -> int:
             return sum(
-                self.same(
-                    self._outcome(answer, other), self._outcome(mistake[1], other)
-                )
+                same(self._outcome(answer, other), mistake[1], other)
                 for other in self.cases
             )
 
-        found = [
-            mistake
-            for mistake in self.known_mistakes()
-            if self.same(got, self._outcome(mistake[1], case))
-        ]
+        found = [each for each in self.known_mistakes() if same(got, each[1], case)]
         if len(found) > 1:
             found = [max(found, key=agreements)]
         return found[0][0] if found else None

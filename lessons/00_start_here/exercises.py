@@ -1,8 +1,8 @@
-"""The exercises of lab 00, their checks and the mistakes that are told apart."""
+"""The exercise of lab 00, and the mistakes that its check knows."""
 
 from collections.abc import Callable, Sequence
 
-from utils.exercises import Exercise, WrongAnswer
+from utils.exercises import Case, Exercise
 
 
 def largest_safe_sparsity(
@@ -21,60 +21,87 @@ def largest_safe_sparsity(
     )
 
 
-def check_largest_safe_sparsity(answer: Callable) -> None:
-    """Typical mistakes: an index, the first that fails, the best accuracy as reference,
-    a drop in percent."""
-    sparsities, accuracies = (
-        [0.0, 0.3, 0.5, 0.8, 0.9, 0.95],
-        [0.90, 0.92, 0.905, 0.895, 0.85, 0.60],
-    )
-    got = answer(list(sparsities), list(accuracies), 0.01)
-    if got is None:
-        raise WrongAnswer("it returns None. Is a `return` missing?")
-    if getattr(got, "ndim", 0) or isinstance(got, (list, tuple)):
-        raise WrongAnswer(f"it returns several numbers, {got}; it must be one, 0.8.")
-    if got == 3:
-        raise WrongAnswer(
-            "it returns 3, the position in the list; return the sparsity that stands"
-            " there, 0.8."
-        )
-    if got == 0.9:
-        raise WrongAnswer(
-            "with accuracies 0.90, 0.92, 0.905, 0.895, 0.85 and an allowed drop of 0.01"
-            " it returns 0.9, where accuracy is already 0.05 lower. Return the last"
-            " that is still good enough, not the first that is not."
-        )
-    if got == 0.3:
-        raise WrongAnswer(
-            "it returns 0.3. The comparison is with the dense network, accuracies[0] ="
-            " 0.90, not with the best, 0.92."
-        )
-    if got == 0.5:
-        raise WrongAnswer(
-            "it returns 0.5, as if almost no drop were allowed. allowed_drop is a"
-            " fraction like the accuracies: compare accuracy with 0.90 - 0.01."
-        )
-    if got == 0.95:
-        raise WrongAnswer(
-            "it returns 0.95, where accuracy fell by 0.30. allowed_drop = 0.01 is one"
-            " percentage point."
-        )
-    if got != 0.8:
-        raise WrongAnswer(
-            f"for sparsities {sparsities} and accuracies {accuracies} it returns {got};"
-            " it must be 0.8."
-        )
-    if answer(sparsities, accuracies, 0.06) != 0.9:
-        raise WrongAnswer(
-            "with an allowed drop of 0.06 the answer is 0.9. Is 0.01 written into the"
-            " function?"
-        )
+SPARSITIES = [0.0, 0.3, 0.5, 0.8, 0.9, 0.95]
+ACCURACIES = [0.90, 0.92, 0.905, 0.895, 0.85, 0.60]
+TABLE = (
+    "for sparsities 0, 0.3, 0.5, 0.8, 0.9, 0.95 with accuracies 0.90, 0.92, 0.905,"
+    " 0.895, 0.85, 0.60"
+)
+
+
+def above(limit: Callable[[list[float], float], float]) -> Callable:
+    """An answer with another limit of accuracy, from the accuracies and the drop."""
+
+    def answer(s: list[float], a: list[float], d: float) -> float:
+        return max(x for x, y in zip(s, a, strict=True) if y >= limit(a, d))
+
+    return answer
 
 
 EXERCISES = [
     Exercise(
         largest_safe_sparsity,
         "lessons/00_start_here/exercises.py",
-        more=check_largest_safe_sparsity,
+        asked="one of the sparsities",
+        cases=[
+            Case(
+                f"{TABLE} and an allowed drop of 0.01", (SPARSITIES, ACCURACIES, 0.01)
+            ),
+            Case(
+                f"{TABLE} and an allowed drop of 0.06",
+                (SPARSITIES, ACCURACIES, 0.06),
+                hint="Is a number written into the function?",
+            ),
+        ],
+        mistakes={
+            "that is the position in the list; return the sparsity that stands there": (
+                lambda s, a, d: max(i for i, y in enumerate(a) if y >= a[0] - d)
+            ),
+            "accuracy is too low there already. Return the last that is still good"
+            " enough, not the first that is not": (
+                lambda s, a, d: next(
+                    x for x, y in zip(s, a, strict=True) if y < a[0] - d
+                )
+            ),
+            "the comparison is with the dense network, accuracies[0] = 0.90, not"
+            " with the best, 0.92": (above(lambda a, d: max(a) - d)),
+            "that is as if almost no drop were allowed. allowed_drop is a fraction"
+            " like the accuracies: compare accuracy with 0.90 - 0.01": (
+                above(lambda a, d: a[0] - d / 100)
+            ),
+            "accuracy fell by 0.30 there. allowed_drop = 0.01 is one percentage"
+            " point": (above(lambda a, d: a[0] - 100 * d)),
+            "the allowed drop is not used. Is 0.01 written into the function?": (
+                above(lambda a, d: a[0] - 0.01)
+            ),
+            "that is an accuracy; return the sparsity that has it": (
+                lambda s, a, d: min(y for y in a if y >= a[0] - d)
+            ),
+        },
+        also_right={
+            "loop": """
+                def largest_safe_sparsity(sparsities, accuracies, allowed_drop):
+                    best = 0
+                    for index in range(len(sparsities)):
+                        if accuracies[0] - accuracies[index] <= allowed_drop:
+                            best = max(best, sparsities[index])
+                    return best
+            """,
+            "numpy": """
+                def largest_safe_sparsity(sparsities, accuracies, allowed_drop):
+                    accuracies = np.array(accuracies)
+                    return np.array(sparsities)[
+                        accuracies >= accuracies[0] - allowed_drop
+                    ].max()
+            """,
+            "torch": """
+                def largest_safe_sparsity(sparsities, accuracies, allowed_drop):
+                    good = (
+                        torch.tensor(accuracies, dtype=torch.float64)
+                        >= accuracies[0] - allowed_drop
+                    )
+                    return sparsities[good.nonzero().max().item()]
+            """,
+        },
     )
 ]

@@ -1,11 +1,11 @@
-"""The exercises of lab 03, their checks and the mistakes that are told apart."""
+"""The exercises of lab 03, and the mistakes that their checks know."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from utils.exercises import Exercise, WrongAnswer
+from utils.exercises import Case, Exercise, WrongAnswer
 from utils.masks import masks_from_scores
 
 
@@ -31,49 +31,13 @@ def csr_bytes(rows: int, kept: int) -> int:
     return 8 * kept + 4 * (rows + 1)
 
 
-def check_magnitude_mask(answer: Callable) -> None:
-    """Typical mistakes: the mask upside down, signed weights, sparsity taken as the
-    fraction kept, ties miscounted."""
-    weight = torch.tensor([[-9.0, 1.0, 2.0, -3.0, 4.0], [5.0, -6.0, 7.0, -8.0, 0.5]])
-    before = weight.clone()
-    got = answer(weight, 0.3)
-    if got is None:
-        raise WrongAnswer("it returns None. Is a `return` missing?")
-    if not isinstance(got, Tensor) or got.shape != weight.shape:
-        raise WrongAnswer("it must return a tensor of the weight's shape, here [2, 5].")
-    if got.dtype != torch.bool:
-        raise WrongAnswer(
-            f"the mask's dtype is {got.dtype}; a mask is boolean: a comparison such as"
-            " `a > b` gives one."
-        )
-    if not torch.equal(weight, before):
-        raise WrongAnswer(
-            "it has changed the weights themselves. Return a mask; who applies it is"
-            " another matter."
-        )
-    right = weight.abs() > 2
-    if torch.equal(got, ~right):
-        raise WrongAnswer(
-            "it is upside down: True means kept, and the *large* weights are kept."
-        )
-    if not got[0, 0] and got.sum() == 7:
-        raise WrongAnswer(
-            "it prunes -9, the largest weight of all by magnitude. Compare |w|, not w."
-        )
-    if got.sum() == 3:
-        raise WrongAnswer(
-            "at sparsity 0.3 it keeps 3 of 10 weights. Sparsity is the fraction"
-            " *pruned*: 7 are kept."
-        )
-    if not torch.equal(got, right):
-        raise WrongAnswer(
-            f"of 10 weights at sparsity 0.3 it keeps {int(got.sum())}; the 3 smallest"
-            " by |w| must go."
-        )
-    _check_counts(answer)
+# ----------------------------------------------------------------------- magnitude_mask
+
+WEIGHT = torch.tensor([[-9.0, 1.0, 2.0, -3.0, 4.0], [5.0, -6.0, 7.0, -8.0, 0.5]])
 
 
-def _check_counts(answer: Callable) -> None:
+def check_counts(answer: Callable) -> None:
+    """How many are kept, where it does not matter which."""
     tied = torch.tensor([1.0, -1.0, 1.0, 1.0])
     kept = int(answer(tied, 0.5).sum())
     if kept != 2:
@@ -99,9 +63,46 @@ def _check_counts(answer: Callable) -> None:
         )
 
 
+def largest(size: Tensor, sparsity: float, count: Callable = round) -> Tensor:
+    """A mask of the largest, the others counted by `count`."""
+    ranks = size.flatten().argsort().argsort()
+    return (ranks >= count(sparsity * size.numel())).view_as(size)
+
+
+def threshold(weight: Tensor, sparsity: float) -> float:
+    """The size of the largest weight that goes."""
+    count = round(sparsity * weight.numel())
+    return weight.abs().flatten().sort().values[count - 1].item() if count else -1.0
+
+
+def lowest_kept(weight: Tensor, sparsity: float) -> Tensor:
+    """The size of the smallest weight that stays."""
+    return weight.abs().flatten().sort().values[round(sparsity * weight.numel())]
+
+
+MAGNITUDE_MISTAKES = {
+    "it is upside down: True means kept, and the *large* weights are kept": (
+        lambda w, s: ~largest(w.abs(), s)
+    ),
+    "it prunes -9, the largest weight of all by magnitude. Compare |w|, not w": largest,
+    "it keeps 3 of 10 weights. Sparsity is the fraction *pruned*: 7 are kept": (
+        lambda w, s: largest(w.abs(), 1 - s)
+    ),
+    "it keeps 0 at sparsity 0.5; it must keep exactly 2. A threshold": (
+        lambda w, s: w.abs() > threshold(w, s)
+    ),
+    "it keeps 4 at sparsity 0.5; it must keep exactly 2. A threshold": (
+        lambda w, s: w.abs() >= lowest_kept(w, s)
+    ),
+    "`int` cuts that off, `round` does not": lambda w, s: largest(w.abs(), s, int),
+}
+
+# ---------------------------------------------------------------------------- held_step
+
+
 def check_held_step(answer: Callable) -> None:
-    """Typical mistakes: only the gradient masked, zeroed before the step, a new tensor
-    instead of the old one."""
+    """One step of SGD with momentum: what has become of the weights tells the
+    mistake."""
     mask = torch.tensor([True, False, True, False])
     weight = torch.nn.Parameter(torch.tensor([1.0, 0.0, 3.0, 0.0]))
     optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
@@ -144,51 +145,223 @@ def check_held_step(answer: Callable) -> None:
         )
 
 
-def check_csr_bytes(answer: Callable) -> None:
-    """Typical mistakes: no column numbers, no row starts, `rows` starts instead of
-    `rows + 1`, bits."""
-    got = answer(rows=300, kept=1000)
-    if got is None:
-        raise WrongAnswer("it returns None. Is a `return` missing?")
-    reasons = {
-        4000: (
-            "that is the values alone; each needs its column number too, and the rows"
-            " their starts"
-        ),
-        8000: (
-            "the row starts are missing: 301 numbers that say where each row begins,"
-            " and where the last ends"
-        ),
-        9200: (
-            "300 rows have 301 boundaries: where each begins, and where the last ends"
-        ),
-        4000 + 4 * 301: "each value kept also needs its column number, 4 bytes",
-        8 * 9204: "that is bits; a byte is 8 of them",
-    }
-    if isinstance(got, (int, float)) and got in reasons:
-        raise WrongAnswer(
-            f"for 300 rows and 1,000 weights kept it returns {got:,}: {reasons[got]}."
-        )
-    if got != 9204:
-        raise WrongAnswer(
-            f"for 300 rows and 1,000 weights kept it returns {got}; it must be 9,204."
-        )
-    got = answer(rows=1, kept=0)
-    if got != 8:
-        raise WrongAnswer(
-            f"for 1 row and nothing kept it returns {got}; two row starts are left, 8"
-            " bytes."
-        )
+def steps_then(after: Callable, steps: int = 1) -> Callable:
+    """An answer that takes steps, and then does something with weight and mask."""
 
+    def answer(optimizer: torch.optim.Optimizer, weight: Tensor, mask: Tensor) -> None:
+        for _ in range(steps):
+            optimizer.step()
+        with torch.no_grad():
+            after(weight, mask)
+
+    return answer
+
+
+def only_gradient_masked(
+    optimizer: torch.optim.Optimizer, weight: Tensor, mask: Tensor
+) -> None:
+    assert weight.grad is not None
+    weight.grad[~mask] = 0
+    optimizer.step()
+
+
+def zeroed_before_the_step(
+    optimizer: torch.optim.Optimizer, weight: Tensor, mask: Tensor
+) -> None:
+    weight.data[~mask] = 0
+    optimizer.step()
+
+
+def without_no_grad(
+    optimizer: torch.optim.Optimizer, weight: Tensor, mask: Tensor
+) -> None:
+    optimizer.step()
+    weight.masked_fill_(~mask, 0)
+
+
+HELD_MISTAKES = {
+    "-0.461 after the step. Momentum moves it": only_gradient_masked,
+    "-0.271 after the step. Momentum moves it": zeroed_before_the_step,
+    "no weight was set to zero after it. `weight = weight * mask` only makes": (
+        steps_then(lambda weight, mask: weight * mask),
+        steps_then(lambda weight, mask: None),
+    ),
+    "no weight has changed": steps_then(lambda weight, mask: weight * mask, steps=0),
+    "it zeroes weights that the mask keeps. True means kept": (
+        steps_then(lambda weight, mask: weight.zero_()),
+        steps_then(lambda weight, mask: weight.masked_fill_(mask, 0)),
+    ),
+    "Is `optimizer.step()` missing?": steps_then(
+        lambda weight, mask: weight.masked_fill_(~mask, 0), steps=0
+    ),
+    "Call `optimizer.step()` once": steps_then(
+        lambda weight, mask: weight.masked_fill_(~mask, 0), steps=2
+    ),
+    "it stopped with RuntimeError: a leaf Variable": without_no_grad,
+}
 
 EXERCISES = [
     Exercise(
-        magnitude_mask, "utils/masks.py (masks_from_scores)", more=check_magnitude_mask
+        magnitude_mask,
+        "utils/masks.py (masks_from_scores)",
+        asked=(
+            "a boolean mask of the weight's shape; a comparison such as `a > b` gives"
+            " one"
+        ),
+        cases=[
+            Case(
+                "for the weights -9, 1, 2, -3, 4 and 5, -6, 7, -8, 0.5 at sparsity 0.3",
+                (WEIGHT, 0.3),
+                hint="The 3 smallest by |w| must go.",
+            )
+        ],
+        mistakes=MAGNITUDE_MISTAKES,
+        more=check_counts,
+        also_right={
+            "argsort": """
+                def magnitude_mask(weight, sparsity):
+                    order = weight.abs().flatten().argsort()
+                    mask = torch.ones(weight.numel(), dtype=torch.bool)
+                    mask[order[: round(sparsity * weight.numel())]] = False
+                    return mask.reshape(weight.shape)
+            """,
+            "topk": """
+                def magnitude_mask(weight, sparsity):
+                    n = weight.numel()
+                    mask = torch.zeros(n, dtype=torch.bool)
+                    mask[
+                        weight.abs().flatten().topk(n - round(sparsity * n)).indices
+                    ] = True
+                    return mask.view_as(weight)
+            """,
+            "kthvalue": """
+                def magnitude_mask(weight, sparsity):
+                    size, count = (
+                        weight.abs().flatten(),
+                        round(sparsity * weight.numel()),
+                    )
+                    if count == 0:
+                        return torch.ones_like(weight, dtype=torch.bool)
+                    threshold = size.kthvalue(count).values
+                    mask = size > threshold
+                    ties = (size == threshold).nonzero().flatten()
+                    mask[ties[: len(size) - count - int(mask.sum())]] = True
+                    return mask.reshape(weight.shape)
+            """,
+            "ranks": """
+                def magnitude_mask(weight, sparsity):
+                    ranks = weight.abs().flatten().argsort().argsort()
+                    return (ranks >= round(sparsity * weight.numel())).reshape(
+                        weight.shape
+                    )
+            """,
+            "numpy": """
+                def magnitude_mask(weight, sparsity):
+                    size = np.abs(weight.numpy()).ravel()
+                    mask = np.ones(size.size, dtype=bool)
+                    mask[
+                        np.argsort(size, kind="stable")[: round(sparsity * size.size)]
+                    ] = False
+                    return torch.from_numpy(mask.reshape(weight.shape))
+            """,
+            "loop": """
+                def magnitude_mask(weight, sparsity):
+                    flat = weight.abs().flatten().tolist()
+                    gone = set(
+                        sorted(range(len(flat)), key=flat.__getitem__)[
+                            : round(sparsity * len(flat))
+                        ]
+                    )
+                    return torch.tensor(
+                        [i not in gone for i in range(len(flat))]
+                    ).reshape(weight.shape)
+            """,
+        },
     ),
-    Exercise(held_step, "utils/masks.py (hold)", more=check_held_step),
+    Exercise(
+        held_step,
+        "utils/masks.py (hold)",
+        mistakes=HELD_MISTAKES,
+        more=check_held_step,
+        also_right={
+            "data": """
+                def held_step(optimizer, weight, mask):
+                    optimizer.step()
+                    weight.data *= mask
+            """,
+            "index": """
+                def held_step(optimizer, weight, mask):
+                    optimizer.step()
+                    with torch.no_grad():
+                        weight[~mask] = 0
+            """,
+            "gradient too": """
+                def held_step(optimizer, weight, mask):
+                    weight.grad *= mask
+                    optimizer.step()
+                    weight.data = weight.data * mask
+            """,
+            "loop": """
+                def held_step(optimizer, weight, mask):
+                    optimizer.step()
+                    for index in range(len(weight)):
+                        if not mask[index]:
+                            weight.data[index] = 0.0
+            """,
+        },
+    ),
     Exercise(
         csr_bytes,
-        "lessons/03_weight_pruning/exercises.py (for whole networks: utils.measure.csr_state)",
-        more=check_csr_bytes,
+        (
+            "lessons/03_weight_pruning/exercises.py (for whole networks:"
+            " utils.measure.csr_state)"
+        ),
+        asked="how many bytes",
+        cases=[
+            Case("for 300 rows and 1,000 weights kept", (300, 1000)),
+            Case(
+                "for 1 row and nothing kept",
+                (1, 0),
+                hint="Two row starts are left, 8 bytes.",
+            ),
+        ],
+        mistakes={
+            "that is the values alone; each needs its column number too, and the"
+            " rows their starts": (lambda rows, kept: 4 * kept),
+            "the row starts are missing: 301 numbers that say where each row"
+            " begins, and where the last ends": (lambda rows, kept: 8 * kept),
+            "300 rows have 301 boundaries: where each begins, and where the last"
+            " ends": (lambda rows, kept: 8 * kept + 4 * rows),
+            "each value kept also needs its column number, 4 bytes": (
+                lambda rows, kept: 4 * kept + 4 * (rows + 1)
+            ),
+            "that is bits; a byte is 8 of them": (
+                lambda rows, kept: 64 * kept + 32 * (rows + 1)
+            ),
+            "that is the dense matrix; only what is kept is stored": (
+                lambda rows, kept: 4 * rows * kept
+            ),
+            "the number of rows, 300, is written into the function": (
+                lambda rows, kept: 8 * kept + 4 * 301
+            ),
+        },
+        also_right={
+            "three lists": """
+                def csr_bytes(rows, kept):
+                    values, columns, starts = kept, kept, rows + 1
+                    return 4 * (values + columns + starts)
+            """,
+            "arrays": """
+                def csr_bytes(rows, kept):
+                    return sum(
+                        np.zeros(n, dtype=np.int32).nbytes
+                        for n in (kept, kept, rows + 1)
+                    )
+            """,
+            "float": """
+                def csr_bytes(rows, kept):
+                    return 32 / 8 * (2 * kept + rows + 1)
+            """,
+        },
     ),
 ]
