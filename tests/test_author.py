@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from tools import check_lesson, lesson, notebooks, syllabus
+from utils import exercises
+from utils.explorer.kinds import KINDS
+from utils.layers import prunable
+from utils.scores import SCORES, Scores, score
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("lessons", "notebooks", "tests", "tools", "utils")
@@ -53,14 +57,44 @@ def test_a_lesson_by_the_words_of_contributing(copy):
     assert f"| {NEW} | - | - | - |" in page.read_text(encoding="utf-8")
 
     said = run(copy, "check_lesson", NEW)
-    lines = [line.split() for line in said.splitlines()[-len(check_lesson.CHECKS) :]]
-    assert [words[0] for words in lines] == list(check_lesson.CHECKS)
-    assert all(words[-1] == "passed" for words in lines)
+    lines = [line.split() for line in said.partition(f"\n{NEW}\n")[2].splitlines()]
+    passed = [words[0] for words in lines if words[-1] == "passed"]
+    assert passed == ["build", "files", "exercises", "notebook", "style"]
     assert (copy / "notebooks" / f"{NEW}.ipynb").is_file()
     assert len(list((copy / "lessons" / NEW / "figures").glob("*.png"))) == 2
     assert syllabus.read(copy / "lessons" / NEW).seconds
     assert row + "- |" not in front.read_text(encoding="utf-8")
     assert row in front.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="makes a link to the data")
+def test_a_changed_figure_by_the_words_of_contributing(copy):
+    run(copy, "lesson", NEW)
+    folder = copy / "lessons" / NEW
+    run(copy, "notebooks", NEW)
+    before = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
+    text = (folder / "lab.py").read_text(encoding="utf-8")
+    (folder / "lab.py").write_text(text.replace("Zeros in each layer", "Zeros"))
+    run(copy, "notebooks", NEW)
+    after = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
+    assert before.keys() == after.keys() == {"layers.png", "weights.png"}
+    changed = [name for name, content in before.items() if content != after[name]]
+    assert changed == ["layers.png"]
+
+
+def test_a_score_by_the_words_of_contributing(monkeypatch, cnn):
+    """Added to SCORES, it is known by its name: to `score`, and to the explorer."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert "`(model, batches) -> Scores`" in text and "`SCORES`" in text
+
+    def mine(model, batches=()):
+        return Scores({name: w * w for name, w in prunable(model).items()})
+
+    monkeypatch.setitem(SCORES, "mine", mine)
+    assert score("mine", cnn).keys() == prunable(cnn).keys()
+    assert "mine" in KINDS["weights"].scores()
+    with pytest.raises(ValueError, match="mine"):
+        score("yours", cnn)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +130,25 @@ def test_the_template_is_named_after_its_lesson_throughout():
             "99 My idea"
         ) + text.count("sparsity_99") + text.count("lab 99"), path.name
         assert "99" not in lesson.in_its_name(text, "13_a_plan")
+
+
+def test_the_tests_of_one_lesson_are_chosen_by_what_its_folder_holds(
+    monkeypatch, tmp_path
+):
+    chosen = []
+    monkeypatch.setattr(check_lesson, "LESSONS", tmp_path)
+    monkeypatch.setattr(check_lesson, "pytest", lambda *words: chosen.append(words[-1]))
+    assert "study" not in check_lesson.checks_of("07_x")
+    (tmp_path / "07_x").mkdir()
+    (tmp_path / "07_x" / "study.py").write_text("@study\ndef one():\n    ...\n" * 2)
+    assert list(check_lesson.checks_of("07_x")) == list(check_lesson.CHECKS)
+    check_lesson.check_study("07_x")
+    monkeypatch.setattr(exercises, "listed", lambda: {"f": "07_x", "g": "08_y"})
+    check_lesson.check_exercises("07_x")
+    monkeypatch.setattr(notebooks, "lessons", lambda: ["06_w", "07_x", "08_y"])
+    check_lesson.check_files("07_x")
+    assert chosen == ["07_x or one or one", "07_x or f", "not 06_w and not 08_y"]
+    assert "no exercise" in check_lesson.check_exercises("09_z")
 
 
 def test_a_failed_check_is_told_and_fails(monkeypatch, capsys):

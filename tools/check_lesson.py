@@ -6,6 +6,7 @@ in any case.
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tools.notebooks import LESSONS, NOTEBOOKS, ROOT
 from utils import exercises
 
 TESTS = ROOT / "tests"
+STUDY = re.compile(r"^@study\ndef (\w+)", re.MULTILINE)  # how one is written
 PYTEST = (sys.executable, "-m", "pytest", "-q")
 
 
@@ -53,6 +55,13 @@ def check_exercises(lesson: str) -> str:
     return pytest(str(TESTS / "test_exercises.py"), "-k", " or ".join([lesson, *names]))
 
 
+def check_study(lesson: str) -> str:
+    """What is recorded of its long runs is what the code gives."""
+    text = (LESSONS / lesson / "study.py").read_text(encoding="utf-8")
+    names = STUDY.findall(text)
+    return pytest(str(TESTS / "test_studies.py"), "-k", " or ".join([lesson, *names]))
+
+
 def check_notebook(lesson: str) -> str:
     """Every cell is run anew, and compared with its stored output."""
     with tempfile.TemporaryDirectory() as folder:
@@ -72,11 +81,10 @@ def check_style(lesson: str) -> str:
 
 
 def check_build(lesson: str) -> str:
-    """Build the notebook, and write the tables anew. A cell may fail, a claim not
-    hold."""
+    """Its cells run to the end, and every claim holds."""
     try:
         notebooks.build(lesson)
-    except (CellExecutionError, RuntimeError, ValueError) as problem:
+    except (CellExecutionError, RuntimeError) as problem:
         return f"{problem}\n"
     syllabus.write(ROOT)
     return ""
@@ -85,9 +93,16 @@ def check_build(lesson: str) -> str:
 CHECKS: dict[str, Callable[[str], str]] = {
     "files": check_files,
     "exercises": check_exercises,
+    "study": check_study,
     "notebook": check_notebook,
     "style": check_style,
 }
+
+
+def checks_of(lesson: str) -> dict[str, Callable[[str], str]]:
+    """The checks that concern a lesson."""
+    has_study = (LESSONS / lesson / "study.py").is_file()
+    return {name: run for name, run in CHECKS.items() if name != "study" or has_study}
 
 
 def check(lesson: str, anew: bool = False) -> bool:
@@ -96,9 +111,10 @@ def check(lesson: str, anew: bool = False) -> bool:
 
     anew: build the notebook also when it is the one that its lab gives.
     """
-    checks, lines, failed = dict(CHECKS), [], False
+    syllabus.write(ROOT)
+    checks, lines, failed = checks_of(lesson), [], False
     if anew or not notebooks.is_built(lesson):
-        checks = {"build": check_build, **CHECKS}
+        checks = {"build": check_build, **checks}
     for name, run in checks.items():
         started = time.perf_counter()
         said = run(lesson)
@@ -115,7 +131,9 @@ def check(lesson: str, anew: bool = False) -> bool:
 def main() -> int:
     """Check the lesson that the command line names."""
     parser = argparse.ArgumentParser(
-        prog="make check-lesson NAME=...", description=__doc__
+        prog="make check-lesson",
+        usage="make check-lesson NAME=07_recovery [ARGS=--build]",
+        description=__doc__,
     )
     parser.add_argument("name", help="of its folder: 07_recovery")
     parser.add_argument("--build", action="store_true", help="build it in any case")
@@ -124,7 +142,11 @@ def main() -> int:
         parser.error(
             f"no lesson {asked.name}. Lessons: {', '.join(notebooks.lessons())}."
         )
-    return int(not check(asked.name, asked.build))
+    try:
+        return int(not check(asked.name, asked.build))
+    except ValueError as problem:  # in a lesson.toml, or the head of a lab
+        print(problem, file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -57,7 +57,9 @@ def in_its_name(text: str, name: str) -> str:
 
 def main() -> int:
     """Lay out the lesson that the command line names."""
-    parser = argparse.ArgumentParser(prog="make lesson NAME=...", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="make lesson", usage="make lesson NAME=13_my_idea", description=__doc__
+    )
     parser.add_argument("name", help="of its folder: 13_my_idea")
     name = parser.parse_args().name
     try:

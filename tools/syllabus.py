@@ -210,6 +210,7 @@ def pages(root: Path) -> dict[Path, str]:
 
 
 def write(root: Path) -> None:
-    """Write the tables of both pages anew."""
+    """Write the tables of both pages anew, where they changed."""
     for path, text in pages(root).items():
-        write_atomically(path, text.encode())
+        if path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text.encode())

@@ -43,5 +43,16 @@ EXERCISES = [
             "that is percent; a sparsity is a fraction, 0 to 1": in_percent,
             "that is how many are zero; divide by the number of entries": counted,
         },
+        also_right={
+            "with what is left": """
+                def sparsity_99(weight):
+                    return 1 - weight.count_nonzero().item() / weight.numel()
+            """,
+            "in a loop": """
+                def sparsity_99(weight):
+                    entries = weight.flatten().tolist()
+                    return sum(entry == 0 for entry in entries) / len(entries)
+            """,
+        },
     )
 ]
