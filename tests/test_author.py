@@ -151,6 +151,11 @@ def test_the_tests_of_one_lesson_are_chosen_by_what_its_folder_holds(
     assert "no exercise" in check_lesson.check_exercises("09_z")
 
 
+def test_a_name_may_hold_the_number_of_the_template():
+    text = lesson.in_its_name("99 My idea, 99_my_idea, sparsity_99", "13_99_nets")
+    assert text == "13 99 nets, 13_99_nets, sparsity_13"
+
+
 def test_a_failed_check_is_told_and_fails(monkeypatch, capsys):
     monkeypatch.setattr(notebooks, "is_built", lambda lesson: True)
     checks = {"one": lambda lesson: "", "two": lambda lesson: "what went wrong\n"}

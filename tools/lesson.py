@@ -51,8 +51,8 @@ def in_its_name(text: str, name: str) -> str:
     """A file of the template for a lesson of this name."""
     number, _, words = name.partition("_")
     title = words.replace("_", " ").capitalize()
-    text = text.replace("99_my_idea", name).replace("My idea", title)
-    return text.replace("99", number)
+    text = text.replace("99", number).replace(f"{number}_my_idea", name)
+    return text.replace("My idea", title)
 
 
 def main() -> int:
