@@ -2,14 +2,16 @@
 CANDIDATES = $(PYTHON) .venv/bin/python .venv/Scripts/python.exe \
 	python3 python3.14 python3.13 python3.12 python3.11 python py
 
-.PHONY: help lab explorer test notebooks checkpoints results predictions lint bench
+.PHONY: help lab explorer test lesson check-lesson notebooks checkpoints results predictions lint bench
 
 help:         ## list these commands
-	@sed -n 's/^\([a-z]*\): *## /make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\): *## /make \1\t/p' Makefile | expand -t 20
 
 lab:          ## open the course in JupyterLab (PORT=8899 picks a port)
 explorer:     ## the pruning explorer by itself, for a lecture
 test:         ## prove that everything works: unit tests, notebooks, browser
+lesson:       ## lay out a new lesson (NAME=13_my_idea)
+check-lesson: ## run all that concerns one lesson (NAME=07_recovery)
 notebooks:    ## build notebooks/ from lessons/
 checkpoints:  ## train the baselines again
 results:      ## run the long studies that the labs quote, again
@@ -18,10 +20,11 @@ lint:         ## check the code's style
 bench:        ## measure the speed of the package
 
 # A candidate is tried by running it: a name on the PATH may be a shim that fails.
-lab explorer test notebooks checkpoints results predictions lint bench:
+lab explorer test lesson check-lesson notebooks checkpoints results predictions lint bench:
 	@for python in $(CANDIDATES); do \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
-			&& exec "$$python" tools/course.py $@ $(ARGS); \
+			&& exec "$$python" tools/course.py $@ \
+				$(if $(filter lesson check-lesson,$@),"$(NAME)") $(ARGS); \
 	done; \
 	echo "No Python 3.11 or newer was found: install one from python.org or your package manager, then run make $@ again." >&2; \
 	exit 1

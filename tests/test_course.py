@@ -642,7 +642,8 @@ TOOLS = [name for name, (run, _) in course.COMMANDS.items() if run is course.too
 def test_each_tool_can_be_started(name):
     """As the launcher does it: from the project's folder, and with all that it
     imports."""
-    command = [sys.executable, "-m", f"tools.{name}", "--help"]
+    module = f"tools.{name.replace('-', '_')}"
+    command = [sys.executable, "-m", module, "--help"]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=120
     )
@@ -656,4 +657,9 @@ def test_a_tool_is_started_as_a_module(monkeypatch):
     started = []
     monkeypatch.setattr(course, "become", started.append)
     course.tool(SimpleNamespace(command="bench"), ["explorer"])
-    assert started == [[str(course.venv_python(ROOT)), "-m", "tools.bench", "explorer"]]
+    course.tool(SimpleNamespace(command="check-lesson"), ["07_x"])
+    python = str(course.venv_python(ROOT))
+    assert started == [
+        [python, "-m", "tools.bench", "explorer"],
+        [python, "-m", "tools.check_lesson", "07_x"],
+    ]

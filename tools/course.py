@@ -745,7 +745,8 @@ def lint(options: argparse.Namespace, rest: list[str]) -> int:
 def tool(options: argparse.Namespace, rest: list[str]) -> int:
     """Run tools/NAME.py with whatever else stood on the command line. As a module:
     tools use each other."""
-    script = ROOT / "tools" / f"{options.command}.py"
+    name = options.command.replace("-", "_")
+    script = ROOT / "tools" / f"{name}.py"
     if not script.exists():
         raise Problem(
             f"{script} is missing: this copy of the course is not complete, so fetch it"
@@ -753,7 +754,7 @@ def tool(options: argparse.Namespace, rest: list[str]) -> int:
         )
     ensure(ROOT, "dev")
     os.chdir(ROOT)
-    return become([str(venv_python(ROOT)), "-m", f"tools.{options.command}", *rest])
+    return become([str(venv_python(ROOT)), "-m", f"tools.{name}", *rest])
 
 
 # ------------------------------------------------------------------------- command line
@@ -762,6 +763,8 @@ COMMANDS = {
     "lab": (lab, "open the course in JupyterLab"),
     "explorer": (explorer, "the pruning explorer by itself, for a lecture"),
     "test": (test, "prove that everything works: unit tests, notebooks, browser"),
+    "lesson": (tool, "lay out a new lesson (NAME=13_my_idea)"),
+    "check-lesson": (tool, "run all that concerns one lesson (NAME=07_recovery)"),
     "notebooks": (tool, "build notebooks/ from lessons/"),
     "checkpoints": (tool, "train the baselines again"),
     "results": (tool, "run the long studies that the labs quote, again"),

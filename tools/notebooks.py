@@ -1,17 +1,16 @@
 """Build notebooks/ from lessons/*/lab.py: convert, execute, store outputs, figures and
-times. `make notebooks`.
+times. `make notebooks`; some lessons only: `make notebooks ARGS=03_weight_pruning`.
 
-Some lessons only: `python tools/notebooks.py 03_weight_pruning`. The same lab.py always
-gives the same source cells; tests/test_notebooks.py fails when a committed notebook
-differs from its lab.py.
+The same lab.py and lesson.toml always give the same source cells; tests/test_lessons.py
+fails when a committed notebook differs from them.
 """
 
 import argparse
 import base64
 import json
-import re
-import sys
+import os
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import jupytext
@@ -19,48 +18,77 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from tools import syllabus
+from tools.syllabus import CELL_BUDGET, LAB_BUDGET
+from utils.files import write_atomically
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from utils.files import write_atomically  # noqa: E402
-
 LESSONS, NOTEBOOKS = ROOT / "lessons", ROOT / "notebooks"
-TIMES = LESSONS / "timings.json"
-FRONT_PAGE = LESSONS.parent / "README.md"
-BEGIN, END = "<!-- times: written by `make notebooks` -->", "<!-- end of times -->"
 PICTURES = {"image/png": ".png", "image/gif": ".gif"}
-LAB_BUDGET, CELL_BUDGET = 90, 30  # seconds on two cores
+RAN = ("iopub.execute_input", "shell.execute_reply")  # when a cell began and ended
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def lessons() -> list[str]:
-    """Names of the lessons that have a lab, in order."""
-    return sorted(path.parent.name for path in LESSONS.glob("[0-9]*/lab.py"))
+    """Names of the lessons, in order."""
+    return [folder.name for folder in syllabus.folders(LESSONS)]
 
 
 def source_notebook(lesson: str) -> NotebookNode:
-    """The notebook of a lesson without outputs. Reads lab.py only; cell ids and
-    metadata are fixed."""
+    """The notebook of a lesson without outputs, from lab.py and lesson.toml alone; cell
+    ids and metadata are fixed.
+
+    Raises:
+        ValueError: lab.py does not begin with the lesson's heading, or lesson.toml
+            makes no sense.
+    """
     text = (LESSONS / lesson / "lab.py").read_text(encoding="utf-8")
     notebook = jupytext.reads(text, fmt="py:percent")
     notebook.metadata = NotebookNode(
-        kernelspec={
-            "display_name": "Python 3",
-            "language": "python",
-            "name": "python3",
-        },
-        language_info={"name": "python"},
+        kernelspec=KERNEL, language_info={"name": "python"}
     )
     for index, cell in enumerate(notebook.cells):
         cell.id = f"lab{lesson[:2]}-{index:03d}"
         cell.metadata = NotebookNode(
             {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
         )
+    fill_head(notebook, syllabus.read(LESSONS / lesson))
     return notebook
 
 
+def fill_head(notebook: NotebookNode, lesson: syllabus.Lesson) -> None:
+    """Put the question, the time and what is needed below the heading, in the first
+    cell."""
+    first = notebook.cells[0] if notebook.cells else NotebookNode(source="")
+    heading, _, rest = first.source.partition("\n")
+    if heading != lesson.heading:
+        raise ValueError(
+            f"lessons/{lesson.name}/lab.py must begin with the heading"
+            f" {lesson.heading!r}, from lesson.toml; it begins with {heading!r}."
+        )
+    parts = (heading, syllabus.head(lesson), rest.strip())
+    first.source = "\n\n".join(part for part in parts if part)
+
+
+def parts(notebook: NotebookNode) -> list[tuple]:
+    """What of a notebook comes from its sources."""
+    return [
+        (cell.id, cell.cell_type, cell.source, list(cell.metadata.get("tags", [])))
+        for cell in notebook.cells
+    ]
+
+
+def is_built(lesson: str) -> bool:
+    """Whether the stored notebook is the one that the lesson gives."""
+    path = NOTEBOOKS / f"{lesson}.ipynb"
+    if not path.is_file():
+        return False
+    return parts(nbformat.read(path, 4)) == parts(source_notebook(lesson))
+
+
 def execute(notebook: NotebookNode) -> list[float]:
-    """Run a notebook in a fresh kernel and an empty folder; return the seconds of each
-    code cell.
+    """Run a notebook in a fresh kernel and an empty folder, with this copy of the
+    package; return the seconds of each code cell.
 
     Raises:
         CellExecutionError: a cell failed.  RuntimeError: a claim did not hold.
@@ -72,9 +100,9 @@ def execute(notebook: NotebookNode) -> list[float]:
             store_widget_state=False,
             resources={"metadata": {"path": folder}},
         )
-        client.execute()
+        client.execute(env=os.environ | {"PYTHONPATH": str(ROOT)})
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    seconds = [_cell_seconds(cell) for cell in code]
+    seconds = [cell_seconds(cell) for cell in code]
     for cell in code:
         del cell.metadata["execution"]
         if any("DOES NOT HOLD HERE" in str(output) for output in cell.outputs):
@@ -82,17 +110,11 @@ def execute(notebook: NotebookNode) -> list[float]:
     return seconds
 
 
-def _cell_seconds(cell: NotebookNode) -> float:
-    from datetime import datetime
-
-    stamps = cell.metadata.execution
-    begin, end = (
-        datetime.fromisoformat(stamps[key].replace("Z", "+00:00")) for key in BEGIN_END
-    )
+def cell_seconds(cell: NotebookNode) -> float:
+    """How long an executed cell ran."""
+    stamps = [cell.metadata.execution[key].replace("Z", "+00:00") for key in RAN]
+    begin, end = map(datetime.fromisoformat, stamps)
     return round((end - begin).total_seconds(), 2)
-
-
-BEGIN_END = ("iopub.execute_input", "shell.execute_reply")
 
 
 def write_figures(lesson: str, notebook: NotebookNode) -> list[str]:
@@ -106,83 +128,54 @@ def write_figures(lesson: str, notebook: NotebookNode) -> list[str]:
     for cell in notebook.cells:
         for tag in cell.metadata.get("tags", []):
             if tag.startswith("figure:"):
-                found = [
-                    (kind, o.data[kind])
-                    for o in cell.outputs
-                    for kind in PICTURES
-                    if kind in o.get("data", {})
-                ]
-                if not found:
-                    raise RuntimeError(
-                        f"{lesson}: the cell tagged {tag} shows no picture."
-                    )
-                (kind, content), name = found[0], tag.removeprefix("figure:")
-                write_atomically(
-                    LESSONS / lesson / "figures" / f"{name}{PICTURES[kind]}",
-                    base64.b64decode(content),
-                )
+                name = tag.removeprefix("figure:")
+                kind, content = picture(cell, lesson, tag)
+                path = LESSONS / lesson / "figures" / f"{name}{PICTURES[kind]}"
+                write_atomically(path, content)
                 names.append(name)
     return names
 
 
-def write_times(measured: dict[str, list[float]]) -> None:
-    """Merge the cells' seconds into timings.json; write the table in the syllabus and
-    the column in README.md anew."""
-    times = json.loads(TIMES.read_text()) if TIMES.is_file() else {}
-    times.update(measured)
-    times = {lesson: times[lesson] for lesson in lessons() if lesson in times}
-    write_atomically(TIMES, (json.dumps(times, indent=1) + "\n").encode())
-    rows = ["| lab | code cells | whole lab | slowest cell |", "|---|---|---|---|"]
-    for lesson, seconds in times.items():
-        rows.append(
-            f"| {lesson} | {len(seconds)} | {sum(seconds):.0f} s |"
-            f" {max(seconds):.0f} s |"
-        )
-    syllabus = LESSONS / "README.md"
-    before, rest = syllabus.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    text = f"{before}{BEGIN}\n\n" + "\n".join(rows) + f"\n\n{END}{after}"
-    write_atomically(syllabus, text.encode())
-    front = FRONT_PAGE.read_text(encoding="utf-8")
-    for lesson, seconds in times.items():  # the last column of the lesson's row
-        front = re.sub(
-            rf"(?m)^(\| {lesson[:2]} \|.*\|)[^|]*\|$",
-            rf"\g<1> {sum(seconds):.0f} s |",
-            front,
-        )
-    write_atomically(FRONT_PAGE, front.encode())
+def picture(cell: NotebookNode, lesson: str, tag: str) -> tuple[str, bytes]:
+    """The kind and the bytes of the first picture that a tagged cell put out."""
+    for output in cell.outputs:
+        for kind in PICTURES:
+            if kind in output.get("data", {}):
+                return kind, base64.b64decode(output.data[kind])
+    raise RuntimeError(f"{lesson}: the cell tagged {tag} shows no picture.")
 
 
-def build(lesson: str) -> list[float]:
-    """Convert, execute and write one lesson's notebook and figures; return the seconds
-    of its code cells."""
+def build(lesson: str) -> None:
+    """Convert, execute and write one lesson's notebook, figures and times."""
     notebook = source_notebook(lesson)
     seconds = execute(notebook)
     figures = write_figures(lesson, notebook)
-    content = nbformat.writes(notebook, version=4) + "\n"
+    content = nbformat.writes(notebook) + "\n"
     write_atomically(NOTEBOOKS / f"{lesson}.ipynb", content.encode())
-    over = [s for s in seconds if s > CELL_BUDGET]
-    note = "  OVER BUDGET" if over or sum(seconds) > LAB_BUDGET else ""
-    size = f"{len(content) / 1e6:.2f} MB"
+    write_atomically(
+        LESSONS / lesson / "times.json", (json.dumps(seconds) + "\n").encode()
+    )
+    over = max(seconds) > CELL_BUDGET or sum(seconds) > LAB_BUDGET
     print(
         f"{lesson}: {sum(seconds):.0f} s, slowest cell {max(seconds):.0f} s,"
-        f" {len(figures)} figures, {size}{note}"
+        f" {len(figures)} figures, {len(content) / 1e6:.2f} MB"
+        f"{'  OVER BUDGET' if over else ''}"
     )
-    return seconds
 
 
 def main() -> None:
-    """Build the lessons named on the command line, or all."""
+    """Build the lessons named on the command line, or all; write the tables anew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("lessons", nargs="*", default=lessons())
     wanted = parser.parse_args().lessons
     unknown = set(wanted) - set(lessons())
     if unknown:
         parser.error(
-            f"no lab.py in {', '.join(sorted(unknown))}. Lessons:"
-            f" {', '.join(lessons())}."
+            f"no lesson {', '.join(sorted(unknown))}. Lessons: {', '.join(lessons())}."
         )
-    write_times({lesson: build(lesson) for lesson in wanted})
+    for lesson in wanted:
+        build(lesson)
+    syllabus.write(ROOT)
 
 
 if __name__ == "__main__":

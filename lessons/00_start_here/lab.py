@@ -1,16 +1,8 @@
 # %% [markdown]
 # # 00 Start here
 #
-# **The question:** how much of a trained network can we throw away before it gets
-# worse, and what do we gain?
-#
-# - **Time:** ten minutes. The cells run in about 15 seconds on two processor cores.
-# - **Needs:** nothing. No GPU, no network connection.
-# - **Page:** `lessons/00_start_here/README.md` (double-click it in the file browser on
-#   the left) has the idea in pictures.
-#
-# Run the cells one after the other with Shift+Enter. You cannot break anything: this
-# notebook is your own copy.
+# Run the cells one after the other with Shift+Enter. You need no GPU and no network
+# connection. You cannot break anything: this notebook is your own copy.
 
 # %% [markdown]
 # ## Is this machine ready?

@@ -1,15 +1,6 @@
 # %% [markdown]
 # # 01 Baseline
 #
-# **The question:** what does a network cost - in parameters, multiplications, bytes,
-# time and energy - and how sure are we of each number?
-#
-# - **Time:** one hour. The cells run in about a minute on two processor cores; training
-#   takes half of it.
-# - **Needs:** 00.
-# - **Page:** `lessons/01_baseline/README.md` (double-click it in the file browser on
-#   the left) has the idea in pictures.
-#
 # Every later lab compares a pruned network with a dense one. If the dense one is badly
 # measured, so is everything else.
 

@@ -1,15 +1,6 @@
 # %% [markdown]
 # # 02 Scores
 #
-# **The question:** which weights does a network need: the large ones, or those with a
-# large gradient? And how would we know?
-#
-# - **Time:** an hour and a half. The cells run in about a minute on two processor
-#   cores.
-# - **Needs:** 01.
-# - **Page:** `lessons/02_scores/README.md` (double-click it in the file browser on the
-#   left) has the idea in pictures.
-#
 # A *score* is a guess about importance, made cheaply, for every weight at once. Before
 # we compare guesses we need the truth: remove a part, measure the loss, put it back.
 # That is slow, but LeNet is small.

@@ -1,14 +1,5 @@
 # %% [markdown]
 # # 03 Weight pruning
-#
-# **The question:** how do we get from scores to zeros that stay zero, and when do zeros
-# make anything smaller or faster?
-#
-# - **Time:** an hour and a half. The cells run in under a minute on two processor
-#   cores.
-# - **Needs:** 02.
-# - **Page:** `lessons/03_weight_pruning/README.md` (double-click it in the file browser
-#   on the left) has the idea in pictures.
 
 # %%
 from utils import baselines, data, masks, measure, plots, training

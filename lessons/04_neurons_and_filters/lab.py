@@ -1,15 +1,6 @@
 # %% [markdown]
 # # 04 Neurons and filters
 #
-# **The question:** what is the difference between a neuron that is zero and a neuron
-# that is gone?
-#
-# - **Time:** an hour and a half. The cells run in under a minute on two processor
-#   cores.
-# - **Needs:** 03.
-# - **Page:** `lessons/04_neurons_and_filters/README.md` (double-click it in the file
-#   browser on the left) has the idea in pictures.
-#
 # Lab 03 left tensors full of zeros, at their old size and their old speed. A *unit* is
 # more than a weight: a neuron of a linear layer, or a filter of a convolution. Without
 # it a whole row of numbers can leave, and the tensor gets smaller.

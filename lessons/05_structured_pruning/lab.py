@@ -1,13 +1,5 @@
 # %% [markdown]
 # # 05 Structured pruning
-#
-# **The question:** weights, patterns, channels, blocks: which of them, removed, makes a
-# network faster?
-#
-# - **Time:** two hours. The cells run in about a minute on two processor cores.
-# - **Needs:** 04.
-# - **Page:** `lessons/05_structured_pruning/README.md` (double-click it in the file
-#   browser on the left) has the idea in pictures.
 
 # %%
 import copy

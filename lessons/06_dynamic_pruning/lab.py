@@ -1,15 +1,6 @@
 # %% [markdown]
 # # 06 Dynamic pruning
 #
-# **The question:** must a network be trained first and pruned afterwards, or can it be
-# pruned while it learns?
-#
-# - **Time:** an hour and a half. The cells run in about a minute on two processor
-#   cores.
-# - **Needs:** 03.
-# - **Page:** `lessons/06_dynamic_pruning/README.md` (double-click it in the file
-#   browser on the left) has the idea in pictures.
-#
 # So far pruning was an event: train, prune, done. In this lab it is a *schedule*: at
 # each step of the training it may change which weights are there. All comparisons are
 # at 95% sparsity, and at equal cost: every network is trained for equally many epochs.

@@ -1,14 +1,6 @@
 # %% [markdown]
 # # 07 Fine-tuning recovery
 #
-# **The question:** pruning costs accuracy; how do we get it back, and what exactly
-# brought it back?
-#
-# - **Time:** two hours. The cells run in about a minute on two processor cores.
-# - **Needs:** 03 and 04.
-# - **Page:** `lessons/07_recovery/README.md` (double-click it in the file browser on
-#   the left) has the idea in pictures.
-#
 # Runs with several seeds take longer than a lab. Where a number comes from a file that
 # `make results` wrote, the text says so.
 

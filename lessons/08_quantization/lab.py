@@ -1,14 +1,6 @@
 # %% [markdown]
 # # 08 Quantization
 #
-# **The question:** how few bits can a number have, and what is left of a network when
-# it is pruned as well?
-#
-# - **Time:** two hours. The cells run in about a minute on two processor cores.
-# - **Needs:** 06 and 07.
-# - **Page:** `lessons/08_quantization/README.md` (double-click it in the file browser
-#   on the left) has the idea in pictures.
-#
 # Pruning takes numbers away. Quantization makes those that stay smaller: 8 bits, or 4,
 # in place of 32. Runs with three seeds come from the file that `make results
 # ARGS=quantization` wrote; the text says where.

@@ -1,15 +1,6 @@
 # %% [markdown]
 # # 09 Distillation
 #
-# **The question:** can the dense network teach the pruned one something that the labels
-# do not say?
-#
-# - **Time:** an hour and a half. The cells run in about half a minute on two processor
-#   cores.
-# - **Needs:** 06 and 07.
-# - **Page:** `lessons/09_distillation/README.md` (double-click it in the file browser
-#   on the left) has the idea in pictures.
-#
 # The comparisons with three seeds take longer than a lab: they come from the file that
 # `make results ARGS=distillation` wrote.
 

@@ -1,15 +1,6 @@
 # %% [markdown]
 # # 10 Deployment
 #
-# **The question:** what is left of all the savings in the file that people really run,
-# and which step gave how much?
-#
-# - **Time:** an hour and a half. The cells run in about a minute on two processor
-#   cores.
-# - **Needs:** 05, 08 and 09.
-# - **Page:** `lessons/10_deployment/README.md` (double-click it in the file browser on
-#   the left) has the idea in pictures.
-#
 # So far PyTorch ran everything. A phone does not carry PyTorch. It gets a file with the
 # network and a small program that runs such files. Here the file is ONNX and the
 # program is ONNX Runtime.

@@ -1,14 +1,6 @@
 # %% [markdown]
 # # 11 Does it generalize?
 #
-# **The question:** does pruning make a network generalize better, and who pays for it?
-#
-# - **Time:** an hour and a half. The cells run in about a minute on two processor
-#   cores.
-# - **Needs:** 06.
-# - **Page:** `lessons/11_generalization/README.md` (double-click it in the file browser
-#   on the left) has the idea in pictures.
-#
 # "Fewer weights, less overfitting" is said often. Here it is measured where overfitting
 # is worst: few pictures, and wrong labels. Runs with several seeds come from the file
 # that `make results ARGS=generalization` wrote; the text says so.

@@ -1,17 +1,8 @@
 # %% [markdown]
 # # 12 Capstone
 #
-# **The question:** given a budget of bytes, speed and accuracy, which pipeline meets
-# it?
-#
-# - **Time:** two hours for the first round; then as long as you like. The cells run in
-#   about a minute on two processor cores.
-# - **Needs:** 04 and 10.
-# - **Page:** `lessons/12_capstone/README.md` (double-click it in the file browser on
-#   the left) has the idea in pictures.
-#
 # This lab teaches nothing new. It asks you to put the parts together, and it keeps the
-# score.
+# score. Two hours are for the first round; after that, take as long as you like.
 
 # %%
 from dataclasses import astuple
