@@ -13,16 +13,23 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
+from tests.strategies import networks, patterns, scores_by_layer, sparsities
 from utils import selection
+from utils.layers import prunable
 from utils.masks import (
+    NM,
+    SCOPES,
     apply_masks,
     check_sparsity,
     hold,
     magnitude_masks,
+    masked,
     masks_from_scores,
     nm_masks,
     report,
 )
+from utils.scores import SCORES as SCORE_NAMES
+from utils.scores import score
 from utils.selection import mark_largest
 from utils.training import Recipe, fit
 
@@ -79,39 +86,11 @@ def same(a, b) -> bool:
     return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
-sparsities = st.one_of(
-    st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 0.99, 0.999999]),
-    st.floats(0, 1, exclude_max=True, allow_subnormal=False),
-)
-
-
-@st.composite
-def layers(draw, longest: int = 6):
-    """One to four tensors of scores with one to three dimensions; few levels make many
-    ties."""
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
-    levels = draw(st.sampled_from([1, 2, 5, 50, 10**6]))
-    dtype = draw(st.sampled_from([torch.float32, torch.float64]))
-    shapes = draw(
-        st.lists(
-            st.lists(st.integers(1, longest), min_size=1, max_size=3),
-            min_size=1,
-            max_size=4,
-        )
-    )
-    return {
-        f"layer{i}.weight": (
-            torch.randint(-levels, levels + 1, shape, generator=generator).to(dtype) / 4
-        )
-        for i, shape in enumerate(shapes)
-    }
-
-
 # --------------------------------------------------------------------------- properties
 
 
 @quickly
-@given(layers(), sparsities, st.sampled_from(["global", "layerwise"]))
+@given(scores_by_layer(), sparsities, st.sampled_from(["global", "layerwise"]))
 def test_the_number_pruned_is_exact(scores, sparsity, scope):
     got = masks_from_scores(scores, sparsity, scope=scope, allow_empty=True)
     pruned = {name: int((~mask).sum()) for name, mask in got.items()}
@@ -129,7 +108,24 @@ def test_the_number_pruned_is_exact(scores, sparsity, scope):
 
 
 @quickly
-@given(layers(), sparsities)
+@given(networks(), sparsities, st.sampled_from(list(SCOPES)))
+def test_every_scope_prunes_exactly_as_many_as_asked(network, sparsity, scope):
+    """But for the one weight that "erdos-renyi" leaves in each layer."""
+    sizes = {name: weight.numel() for name, weight in prunable(network).items()}
+    chosen = magnitude_masks(network, sparsity, scope=scope, allow_empty=True)
+    kept = {name: int(mask.sum()) for name, mask in chosen.items()}
+    total = sum(sizes.values())
+    if scope == "layerwise":
+        assert kept == {n: size - round(sparsity * size) for n, size in sizes.items()}
+    elif scope == "global":
+        assert sum(kept.values()) == total - round(sparsity * total)
+    else:
+        assert sum(kept.values()) == max(total - round(sparsity * total), len(sizes))
+        assert all(kept.values())
+
+
+@quickly
+@given(scores_by_layer(), sparsities)
 def test_every_kept_score_is_at_least_every_pruned_score(scores, sparsity):
     got = masks_from_scores(scores, sparsity, allow_empty=True)
     kept = torch.cat([scores[name][mask] for name, mask in got.items()])
@@ -138,7 +134,9 @@ def test_every_kept_score_is_at_least_every_pruned_score(scores, sparsity):
 
 
 @quickly
-@given(layers(), sparsities, st.sampled_from(["global", "layerwise"]), st.data())
+@given(
+    scores_by_layer(), sparsities, st.sampled_from(["global", "layerwise"]), st.data()
+)
 def test_equal_to_a_stable_sort_with_ties_and_layers_left_out(
     scores, sparsity, scope, data
 ):
@@ -153,7 +151,7 @@ def test_equal_to_a_stable_sort_with_ties_and_layers_left_out(
 
 
 @quickly
-@given(layers(), st.data())
+@given(scores_by_layer(), st.data())
 def test_each_layer_can_have_a_sparsity_of_its_own(scores, data):
     exclude = list(scores)[1:2]
     wanted = {name: data.draw(sparsities) for name in scores if name not in exclude}
@@ -162,7 +160,9 @@ def test_each_layer_can_have_a_sparsity_of_its_own(scores, data):
 
 
 @quickly
-@given(layers(), sparsities, sparsities, st.sampled_from(["global", "layerwise"]))
+@given(
+    scores_by_layer(), sparsities, sparsities, st.sampled_from(["global", "layerwise"])
+)
 def test_a_higher_sparsity_prunes_a_superset(scores, a, b, scope):
     few, many = (
         masks_from_scores(scores, s, scope=scope, allow_empty=True)
@@ -172,7 +172,7 @@ def test_a_higher_sparsity_prunes_a_superset(scores, a, b, scope):
 
 
 @quickly
-@given(layers(), sparsities)
+@given(scores_by_layer(), sparsities)
 def test_an_error_exactly_when_a_layer_would_be_empty(scores, sparsity):
     empty = [
         name
@@ -190,7 +190,11 @@ def test_an_error_exactly_when_a_layer_would_be_empty(scores, sparsity):
 
 
 @quickly
-@given(layers(longest=18), sparsities, st.sampled_from([(16, 8), (64, 16), (64, 1000)]))
+@given(
+    scores_by_layer(longest=18),
+    sparsities,
+    st.sampled_from([(16, 8), (64, 16), (64, 1000)]),
+)
 def test_small_samples_and_chunks_change_nothing(scores, sparsity, small):
     with sizes(SAMPLE=small[0], CHUNK=small[1]):
         got = masks_from_scores(scores, sparsity, allow_empty=True)
@@ -411,28 +415,6 @@ def slow_nm(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
     return mask
 
 
-@st.composite
-def patterns(draw):
-    """A network of a linear layer and of convolutions, with m that divides all their
-    inputs and n below it."""
-    m = draw(st.integers(2, 8))
-    n = draw(st.integers(1, m - 1))
-    units, inputs, groups = (draw(st.integers(1, 4)) for _ in range(3))
-    size = draw(st.sampled_from([(1, 1), (1, 3), (3, 2)]))
-    layers = nn.Sequential(
-        nn.Linear(m * inputs, units, bias=draw(st.booleans())),
-        nn.Conv2d(m * inputs, units, size),
-        nn.Conv1d(groups * m, groups * units, size[1], groups=groups),
-    )
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
-    levels = draw(st.sampled_from([0, 1, 2, 5, 10**6]))
-    for parameter in layers.parameters():
-        parameter.data = (
-            torch.randint(-levels, levels + 1, parameter.shape, generator=generator) / 4
-        )
-    return layers, n, m
-
-
 @quickly
 @given(patterns())
 def test_exactly_n_of_each_m_neighbours_stay_and_they_are_the_largest(pattern):
@@ -453,6 +435,26 @@ def test_exactly_n_of_each_m_neighbours_stay_and_they_are_the_largest(pattern):
         smallest_kept = sizes.masked_fill(~kept, float("inf")).amin(1)
         assert (smallest_kept >= sizes.masked_fill(kept, -1.0).amax(1)).all()
         assert torch.equal(mask, slow_nm(weights[name], n, m))
+
+
+@pytest.mark.parametrize("name", SCORE_NAMES)
+@pytest.mark.parametrize("scope", ["global", "layerwise"])
+def test_any_score_goes_with_a_pattern(cnn, batches, name, scope):
+    exclude = ["0.weight", "3.weight"]
+    scores = score(name, cnn, batches)
+    chosen = masks_from_scores(
+        scores, 0.5, pattern=NM(2, 4), scope=scope, exclude=exclude
+    )
+    assert torch.equal(chosen["7.weight"], slow_nm(scores["7.weight"], 2, 4))
+    assert all(chosen[each].all() for each in exclude)
+    if name == "magnitude":
+        assert same(chosen, nm_masks(cnn, 2, 4, exclude=exclude))
+
+
+def test_a_pattern_takes_signed_scores_as_they_are():
+    scores = {"a": torch.tensor([[-9.0, 1.0, 2.0, -1.0]])}
+    got = masks_from_scores(scores, 0.5, pattern=NM(2, 4))["a"]
+    assert got.tolist() == [[False, True, True, False]]
 
 
 def test_two_of_four_by_hand():
@@ -570,6 +572,19 @@ def test_apply_zeroes_what_is_pruned_and_nothing_else(cnn):
             value, before[name] * chosen[name] if name in chosen else before[name]
         )
     assert all(p.requires_grad for p in cnn.parameters())
+
+
+def test_a_masked_copy_is_pruned_and_the_network_is_not(cnn, unchanged):
+    check = unchanged(cnn)
+    chosen = magnitude_masks(cnn, 0.5)
+    copied = masked(cnn, chosen)
+    check()
+    twin = copy.deepcopy(cnn)
+    apply_masks(twin, chosen)
+    assert same(copied.state_dict(), twin.state_dict())
+    assert copied.training == cnn.training
+    with pytest.raises(ValueError, match="does not have"):
+        masked(cnn, {"9.weight": chosen["7.weight"]})
 
 
 def test_pruned_infinities_and_nans_become_plain_zero():
@@ -812,6 +827,17 @@ def test_no_scores_at_all_and_empty_layers():
     assert masks_from_scores({**SCORES, "none": torch.empty(0, 3)}, 0.25)[
         "none"
     ].shape == (0, 3)
+
+
+def test_a_pattern_for_unit_scores_or_another_sparsity_is_refused():
+    with pytest.raises(ValueError, match=r"scores of a have shape \[4\]; NM\(n=2, m=4"):
+        masks_from_scores(SCORES, 0.5, pattern=NM(2, 4))
+    scores = {"a": torch.rand(2, 8), "b": torch.rand(3, 4)}
+    for sparsity in (0.0, 0.4, {"a": 0.5, "b": 0.6}):
+        with pytest.raises(ValueError, match=r"does not go with NM\(n=2, m=4\)"):
+            masks_from_scores(scores, sparsity, pattern=NM(2, 4))
+    with pytest.raises(ValueError, match="does not go with"):
+        masks_from_scores(scores, 0.5, pattern=NM(2, 4), scope="erdos-renyi")
 
 
 def test_a_model_with_nothing_to_prune():

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
+from tests.strategies import PICTURES, networks, randomise, weights
 from utils.layers import prunable, prunable_layers
 from utils.masks import hold, magnitude_masks
 from utils.models import lenet300, resnet, vgg
@@ -33,45 +34,6 @@ TINY = torch.finfo(torch.float32).tiny
 
 
 # -------------------------------------------------------------------------- the weights
-
-
-@st.composite
-def weights(draw):
-    """Weights of a linear or convolutional layer, each unit of a kind of its own."""
-    units, shape = (
-        draw(st.integers(1, 5)),
-        draw(st.sampled_from([(7,), (1,), (2, 3, 3), (1, 1, 1)])),
-    )
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    rows = []
-    for _ in range(units):
-        kind = draw(
-            st.sampled_from(
-                [
-                    "normal",
-                    "zeros",
-                    "equal",
-                    "one value",
-                    "huge",
-                    "tiny",
-                    "denormal",
-                    "sparse",
-                ]
-            )
-        )
-        row = torch.randn(shape, generator=generator)
-        if kind == "zeros":
-            row = torch.zeros(shape)
-        elif kind == "equal":
-            row = torch.full(shape, -0.3)
-        elif kind == "one value":
-            row = torch.zeros(shape)
-            row.view(-1)[-1] = 5.0
-        elif kind == "sparse":
-            row *= torch.rand(shape, generator=generator) < 0.3
-        row = row * {"huge": 1e37, "tiny": 1e-34, "denormal": 1e-43}.get(kind, 1.0)
-        rows.append(row)
-    return torch.stack(rows)
 
 
 def torch_snap(weight: torch.Tensor, grid: Grid, per_channel: bool) -> torch.Tensor:
@@ -404,18 +366,6 @@ def test_integer_arithmetic_gives_the_product_of_the_snapped_numbers(
 # ---------------------------------------------------------------------------- BatchNorm
 
 
-def randomise(network: nn.Module) -> nn.Module:
-    """BatchNorm as after a long training, not as freshly made."""
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            if module.affine:
-                module.weight.data.uniform_(0.5, 1.5)
-                module.bias.data.normal_(0, 0.3)
-            module.running_mean.normal_(0, 0.3)
-            module.running_var.uniform_(0.5, 1.5)
-    return network
-
-
 def norms(model: nn.Module) -> list[str]:
     return [
         name
@@ -460,6 +410,15 @@ def test_folding_changes_no_output_and_not_the_model(untrained, tiny, unchanged)
     assert not {t.data_ptr() for t in folded.parameters()} & {
         t.data_ptr() for t in untrained.parameters()
     }
+
+
+@settings(deadline=None, max_examples=40)
+@given(networks())
+def test_folding_changes_no_output_of_any_network(network):
+    folded = fold_batchnorm(network)
+    with torch.no_grad():
+        assert relative(network(PICTURES), folded(PICTURES)) < 1e-4
+    assert len(norms(folded)) < len(norms(network))  # the first one always can
 
 
 class Net(nn.Module):

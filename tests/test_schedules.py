@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
+from tests.strategies import PICTURES, networks
 from utils import baselines, schedules, training
 from utils.files import DamagedFileError
 from utils.layers import prunable
@@ -289,6 +291,27 @@ def test_a_score_gets_the_pictures_of_the_step(name, tiny):
     assert images.shape == (40, 1, 28, 28) and labels.shape == (40,)
     expected = masks_from_scores(seen["scores"], 0.7)
     assert all(torch.equal(seen["masks"][key], expected[key]) for key in expected)
+
+
+@settings(deadline=None, max_examples=20)
+@given(networks(), st.sampled_from(KINDS), st.floats(0.05, 0.9))
+def test_every_schedule_ends_at_its_sparsity_in_any_network(network, kind, sparsity):
+    schedule = kind(sparsity)
+    schedule.start(network, 6)
+    for step in range(1, 7):
+        network.zero_grad()
+        F.cross_entropy(network(PICTURES), torch.arange(len(PICTURES))).backward()
+        try:
+            schedule.before_step(step)
+        except ValueError as error:
+            assert "would empty" in str(error)
+            return
+        schedule.after_step()
+    total = sum(weight.numel() for weight in prunable(network).values())
+    due = total - round(sparsity * total)
+    if kind in SPARSE_FROM_START:  # which leaves each layer a weight
+        due = max(due, len(prunable(network)))
+    assert kept(schedule.masks) == due
 
 
 def test_a_score_that_needs_pictures_says_so_without_them():

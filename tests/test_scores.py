@@ -4,9 +4,12 @@ import math
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from tests.strategies import PICTURES, networks
 from utils import scores
 from utils.data import sample_batches
 from utils.layers import prunable
@@ -262,6 +265,24 @@ def test_shapes_names_and_signs(cnn, batches, name, units):
         assert tensor.shape == (weights[key].shape[:1] if units else weights[key].shape)
         assert tensor.isfinite().all() and (tensor >= 0).all() and tensor.max() > 0
         assert not tensor.requires_grad
+
+
+@pytest.mark.parametrize(("name", "units"), BY_NAME)
+@settings(
+    deadline=None,
+    max_examples=10,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(network=networks(), count=st.integers(1, 3))
+def test_every_score_of_any_network(unchanged, name, units, network, count):
+    check = unchanged(network)
+    got = score(
+        name, network, [(PICTURES, torch.arange(len(PICTURES)))] * count, units=units
+    )
+    check()
+    for key, weight in prunable(network).items():
+        assert got[key].shape == (weight.shape[:1] if units else weight.shape), key
+        assert got[key].isfinite().all() and (got[key] >= 0).all(), key
 
 
 @pytest.mark.parametrize(("name", "units"), BY_NAME)

@@ -14,6 +14,14 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
+from tests.strategies import (
+    NETWORKS,
+    PICTURES,
+    STAGES,
+    Residual,
+    random_network,
+    randomise,
+)
 from utils import baselines, measure, models, surgery
 from utils.baselines import to_bytes
 from utils.channels import follow
@@ -25,140 +33,9 @@ torchvision = import_torchvision()
 # ---------------------------------------------------------------------- random networks
 
 
-class Residual(nn.Module):
-    """An addition; the short cut is a convolution where the width or size changes."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(
-            nn.Conv2d(inputs, 4, 3, stride, 1),
-            nn.BatchNorm2d(4),
-            nn.ReLU(),
-            nn.Conv2d(4, outputs, 1, bias=False),
-        )
-        self.short = (
-            nn.Identity()
-            if inputs == outputs and stride == 1
-            else nn.Conv2d(inputs, outputs, 1, stride)
-        )
-
-    def forward(self, x):
-        return F.relu(self.inner(x) + self.short(x))
-
-
-class Concatenation(nn.Module):
-    """Two branches side by side, and their input."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.wide = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.narrow = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 1), nn.BatchNorm2d(outputs)
-        )
-
-    def forward(self, x):
-        return torch.cat([F.relu(self.wide(x)), x, self.narrow(x)], dim=1)
-
-
-class Gate(nn.Module):
-    """Squeeze and excite: each channel is multiplied by a number made from all of
-    them."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.down, self.up = nn.Conv2d(channels, 3, 1), nn.Conv2d(3, channels, 1)
-
-    def forward(self, x):
-        return x * torch.sigmoid(
-            self.up(F.relu(self.down(x.mean((2, 3), keepdim=True))))
-        )
-
-
-STAGES = (
-    "conv",
-    "strided",
-    "grouped",
-    "depthwise",
-    "pool",
-    "residual",
-    "strided residual",
-    "concatenation",
-    "gate",
-)
-
-
-def random_network(kinds: list[str], head: str, seed: int) -> nn.Module:
-    """A network of these stages for `[n, 2, 12, 12]`, every number in it random, in
-    eval mode."""
-    torch.manual_seed(seed)
-    layers, width = [nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()], 8
-    for kind in kinds:
-        if kind in ("conv", "strided"):
-            layers += [
-                nn.Conv2d(width, 6, 3, 1 + (kind == "strided"), 1, bias=False),
-                nn.BatchNorm2d(6),
-                nn.ReLU(),
-            ]
-            width = 6
-        elif kind == "grouped":
-            layers += [
-                nn.Conv2d(width, 2 * width, 3, padding=1, groups=2),
-                nn.ReLU(),
-                nn.Conv2d(2 * width, 8, 1),
-            ]
-            width = 8
-        elif kind == "depthwise":
-            layers += [
-                nn.Conv2d(width, width, 3, padding=1, groups=width),
-                nn.BatchNorm2d(width),
-                nn.ReLU6(),
-            ]
-        elif kind == "pool":
-            layers.append(nn.MaxPool2d(3, stride=1, padding=1))
-        elif kind == "gate":
-            layers.append(Gate(width))
-        elif kind == "concatenation":
-            layers.append(Concatenation(width, 3))
-            width += 6
-        else:
-            outputs, stride = (width, 1) if kind == "residual" else (8, 2)
-            layers.append(Residual(width, outputs, stride))
-            width = outputs
-    size = {"average": 1, "flatten": 2}[head]
-    layers += [
-        nn.AdaptiveAvgPool2d(size),
-        nn.Flatten(),
-        nn.Linear(width * size**2, 7),
-        nn.ReLU(),
-        nn.Linear(7, 5),
-    ]
-    network = nn.Sequential(*layers)
-    randomise(network)
-    return network.eval()
-
-
-def randomise(network: nn.Module) -> None:
-    """BatchNorm as after a long training, not as freshly made."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 1.5)
-            module.bias.data.normal_(0, 0.3)
-            module.running_mean.normal_(0, 0.3)
-            module.running_var.uniform_(0.5, 1.5)
-
-
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     """Largest difference, relative to the largest value where that is above one."""
     return ((a - b).abs().max() / a.abs().max().clamp(min=1)).item()
-
-
-PICTURES = torch.randn(3, 2, 12, 12, generator=torch.Generator().manual_seed(1))
-NETWORKS = dict(
-    kinds=st.lists(st.sampled_from(STAGES), max_size=4),
-    head=st.sampled_from(["average", "flatten"]),
-    seed=st.integers(0, 1000),
-    ratio=st.floats(0, 0.8),
-)
 
 
 @given(

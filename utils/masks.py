@@ -438,7 +438,11 @@ def _array(score: Tensor) -> np.ndarray:
 
 
 def _refuse_empty(masks: Masks) -> None:
-    empty = [name for name, mask in masks.items() if mask.numel() and not mask.any()]
+    empty = [  # NumPy stops at the first kept weight, torch looks at all
+        name
+        for name, mask in masks.items()
+        if mask.numel() and not mask.cpu().numpy().any()
+    ]
     if empty:
         raise ValueError(
             f"the masks would empty {', '.join(empty)}: no signal could pass. Lower the"

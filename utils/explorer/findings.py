@@ -10,7 +10,8 @@ from pathlib import Path
 
 from utils.explorer.drawing import Part, heading, line, text
 from utils.explorer.kinds import KINDS
-from utils.explorer.subject import State, Subject
+from utils.explorer.state import State
+from utils.explorer.subject import Subject
 from utils.files import write_atomically
 from utils.plots import PALETTE, unbeaten
 
