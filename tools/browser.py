@@ -19,7 +19,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playwright
 
-from tools import course
+from tools.start import checking, serving
 
 ROOT = Path(__file__).parents[1]
 ARTEFACTS = ROOT / "artefacts"
@@ -288,7 +288,7 @@ def running(command: str, workspace: Path, *options: str) -> Iterator[str]:
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser | None]:
     """A Chromium without a window; None where none is installed."""
-    path = course.find_chromium()
+    path = checking.find_chromium()
     if not path:
         yield None
         return
@@ -305,7 +305,7 @@ def opened_lab(
     workspace: Path,
     name: str,
     *,
-    notebook: str = course.FIRST_NOTEBOOK,
+    notebook: str = serving.FIRST_NOTEBOOK,
     width: int = 1280,
 ) -> Iterator[Lab]:
     """The course on a folder of notebooks, one of them open."""
@@ -314,7 +314,7 @@ def opened_lab(
     ) as address:
         page = browser.new_page(viewport={"width": width, "height": 1000})
         page.goto(
-            f"{address.replace(course.FIRST_NOTEBOOK, notebook)}&reset",
+            f"{address.replace(serving.FIRST_NOTEBOOK, notebook)}&reset",
             timeout=START_SECONDS * 1000,
         )
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=START_SECONDS * 1000)
