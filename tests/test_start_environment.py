@@ -217,6 +217,7 @@ def test_a_failed_first_install_is_an_error_and_is_tried_again(project):
     with pytest.raises(StartError):
         project.ensure("lab")
     assert not project.venv.exists()
+    assert not (project.root / ".venv.new").exists()
     project.fails = None
     assert project.ensure("lab") == [LAB]
 

@@ -183,6 +183,7 @@ def install_or_keep(root: Path, level: str) -> None:
     try:
         install(root, level)
     except StartError as problem:
+        remove(root / ".venv.new")  # it takes space
         usable = level == "lab" and "lab" in before and running_version(root / ".venv")
         if not usable:
             raise
