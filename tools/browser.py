@@ -19,7 +19,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, TimeoutError, sync_playwright
 
-from tools import course
+from tools.start import checking, serving
 
 ROOT = Path(__file__).parents[1]
 ARTEFACTS = ROOT / "artefacts"
@@ -300,7 +300,7 @@ def running(command: str, workspace: Path, *options: str) -> Iterator[str]:
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser | None]:
     """A Chromium without a window; None where none is installed."""
-    path = course.find_chromium()
+    path = checking.find_chromium()
     if not path:
         yield None
         return
@@ -317,7 +317,7 @@ def opened_lab(  # noqa: PLR0913 - each says what the page is opened with
     workspace: Path,
     name: str,
     *,
-    notebook: str = course.FIRST_NOTEBOOK,
+    notebook: str = serving.FIRST_NOTEBOOK,
     width: int = 1280,
 ) -> Iterator[Lab]:
     """The course on a folder of notebooks, one of them open."""
@@ -326,7 +326,7 @@ def opened_lab(  # noqa: PLR0913 - each says what the page is opened with
     ) as address:
         page = browser.new_page(viewport={"width": width, "height": 1000})
         page.goto(
-            f"{address.replace(course.FIRST_NOTEBOOK, notebook)}&reset",
+            f"{address.replace(serving.FIRST_NOTEBOOK, notebook)}&reset",
             timeout=START_SECONDS * 1000,
         )
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=START_SECONDS * 1000)

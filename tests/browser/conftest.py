@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tools import browser, course
+from tools import browser
+from tools.start import checking
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +16,7 @@ def chromium():
     """A Chromium, shared by all browser tests."""
     with browser.chromium() as found:
         if found is None:
-            pytest.skip(f"none of {', '.join(course.CHROMIUM)} is installed")
+            pytest.skip(f"none of {', '.join(checking.CHROMIUM)} is installed")
         yield found
 
 

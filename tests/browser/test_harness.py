@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tools import course
+from tools.start import serving
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -48,7 +48,7 @@ def write_notebook(folder: Path, *sources: str) -> Path:
     }
     folder.mkdir()
     nbformat.write(
-        new_notebook(cells=cells, metadata=kernel), folder / course.FIRST_NOTEBOOK
+        new_notebook(cells=cells, metadata=kernel), folder / serving.FIRST_NOTEBOOK
     )
     return folder
 
