@@ -307,14 +307,15 @@ def onnx_file(
         ("pictures", [batch, 1, 28, 28]),
         ("outputs" if nodes else "scores", [batch, classes]),
     ]
-    values = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
+    pictures, outputs = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         for name, shape in ends
-    ]
+    )
     graph = helper.make_graph(
         [helper.make_node(kind, given, made) for kind, given, made in steps],
         "graph",
-        *values,
+        [pictures],
+        [outputs],
         [weight],
     )
     model = helper.make_model(
