@@ -16,7 +16,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from utils import baselines, capstone, data, measure, models
+from utils import baselines, capstone, data, measure
 from utils.capstone import Cost, Refused
 from utils.data import Split
 from utils.exercises import find
@@ -953,7 +953,7 @@ def solved(tmp_path_factory):
         patch.setenv("PYTHONPATH", str(folder))
         patch.setenv("PYTHONWARNINGS", "error")
         patch.setattr(measure, "latency", None)
-        patch.setattr(models, "baseline", None)
+        patch.setattr(baselines, "baseline", None)
         for name in ("examine", "points", "answers", "Session"):
             patch.setattr(capstone, name, None)
         result = capstone.score("network.onnx")

@@ -5,6 +5,7 @@ import ast
 import copy
 import doctest
 import re
+import subprocess
 import sys
 import textwrap
 
@@ -27,10 +28,19 @@ from utils.exercises import (
     listed,
 )
 
-BY_LESSON = {
-    path.parent.name: lesson_exercises(path.parent.name)
-    for path in sorted(LESSONS.glob("*/exercises.py"))
-}
+FILES = sorted(path.parent.name for path in LESSONS.glob("*/exercises.py"))
+
+
+def readable(lesson: str) -> dict[str, Exercise]:
+    """The exercises of a lesson; none if its file is broken, which is one test's
+    matter."""
+    try:
+        return lesson_exercises(lesson)
+    except Exception:
+        return {}
+
+
+BY_LESSON = {lesson: readable(lesson) for lesson in FILES}
 EXERCISES = {
     name: exercise for found in BY_LESSON.values() for name, exercise in found.items()
 }
@@ -94,6 +104,11 @@ def refusal(exercise: Exercise, answer) -> str:
 
 
 # ----------------------------------------------------------------- stubs and references
+
+
+@pytest.mark.parametrize("lesson", FILES)
+def test_the_file_of_each_lesson_can_be_read(lesson):
+    assert lesson_exercises(lesson)
 
 
 def test_each_lessons_exercises_are_those_that_its_lab_asks_for():
@@ -207,7 +222,7 @@ def off_by_a_bit(value):
         return other
     if isinstance(value, (list, tuple)):
         return type(value)([*value[:-1], off_by_a_bit(value[-1])]) if value else value
-    return value + 17 if isinstance(value, (int, float)) else value
+    return value + 17 if isinstance(value, (int, float)) else value + "!"
 
 
 @each_table
@@ -217,12 +232,6 @@ def test_an_unknown_mistake_is_shown_with_what_would_be_right(exercise):
     def answer(*arguments):
         return off_by_a_bit(exercise.right(*arguments))
 
-    if exercise.same(
-        answer(*copy.deepcopy(case.arguments)),
-        exercise.right(*copy.deepcopy(case.arguments)),
-        *case.arguments,
-    ):
-        pytest.skip("has no number to change")
     message = refusal(exercise, answer)
     assert message.startswith(f"{exercise.name}: {case.said} it returns ")
     assert "; it must be " in message or "is right:" in message
@@ -305,7 +314,7 @@ def test_a_wrong_answer_prints_nothing_and_hides_the_checks_own_traceback(capsys
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
 
 
-# ----------------------------------------------------------------------- lessons' folders
+# --------------------------------------------------------------------- lessons' folders
 
 DOUBLE = """
 from utils.exercises import Case, Exercise
@@ -355,8 +364,6 @@ def test_a_check_runs_the_file_of_its_own_lesson_only(lessons):
 
 
 def test_a_check_of_lab_00_does_not_import_the_tools_of_lab_12(tmp_path):
-    import subprocess
-
     code = (
         "import sys\nfrom utils.exercises import find\nfind('largest_safe_sparsity')\n"
         "assert not {'onnx', 'onnxruntime', 'utils.capstone'} & set(sys.modules)"
@@ -364,7 +371,7 @@ def test_a_check_of_lab_00_does_not_import_the_tools_of_lab_12(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=LESSONS.parent)
 
 
-# --------------------------------------------------------------------------- the machine
+# -------------------------------------------------------------------------- the machine
 
 
 def test_of_mistakes_that_give_the_same_once_the_other_cases_decide(lessons):
@@ -387,6 +394,8 @@ def test_of_mistakes_that_give_the_same_once_the_other_cases_decide(lessons):
         (3_612_673, 3_612_672, False),
         (np.float32(0.49), 0.49, True),
         (torch.tensor(0.5), 0.5, True),
+        (0.5, torch.tensor(0.5), True),
+        (3, torch.tensor(4), False),
         ([0.5], 0.5, False),
         (float("nan"), 0.5, False),
         (torch.ones(2), torch.ones(2, dtype=torch.bool), False),

@@ -50,7 +50,9 @@ def show(value: Any, other: Any, *_: Any) -> str:
     if isinstance(value, Tensor):
         return _show_tensor(value.detach(), other)
     if isinstance(value, (list, tuple)):
-        nested = any(isinstance(part, (list, tuple)) for part in value)
+        nested = any(
+            getattr(part, "ndim", isinstance(part, (list, tuple))) for part in value
+        )
         parts = [show(part, None) for part in value]
         return ", ".join(f"[{part}]" if nested else part for part in parts) or "nothing"
     if isinstance(value, bool) or number(value) is None:
@@ -61,21 +63,21 @@ def show(value: Any, other: Any, *_: Any) -> str:
 
 def _show_tensor(value: Tensor, other: Any) -> str:
     if value.numel() > SHOWN:
-        shape = getattr(other, "shape", None)
-        wrong = (value != other).nonzero().tolist() if value.shape == shape else []
-        if wrong:
+        alike = isinstance(other, Tensor) and value.shape == other.shape
+        if alike and (wrong := (value != other).nonzero().tolist()):
             return f"{show(value[tuple(wrong[0])].item(), None)} at {wrong[0]}"
         return f"{value.numel():,} numbers"
     if value.dtype == torch.bool and value.ndim:
         places = value.nonzero().squeeze(1).tolist()
-        return f"True at {show(places, None)}"
+        where = f"at {show(places, None)}" if places else "nowhere"
+        return f"True {where} ({len(places)} of {value.numel()})"
     return show(value.tolist(), None)
 
 
 def number(value: Any) -> float | None:
     """The one number of Python, NumPy or torch that it is, or None."""
     if isinstance(value, Tensor):
-        return float(value) if value.numel() == 1 else None
+        return value.item() if value.numel() == 1 else None
     if isinstance(value, (str, bytes)) or getattr(value, "ndim", 0):
         return None
     try:
@@ -95,20 +97,22 @@ def form(value: Any) -> str:
     """What a value is, apart from its numbers.
 
     >>> form(3.0), form([1, 2]), form(torch.zeros(2, 5))
-    ('one number', '2 values', 'a tensor of floats of shape [2, 5]')
+    ('one number', 'a list of 2 values', 'a tensor of floats of shape [2, 5]')
     """
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) and value.ndim:
         return f"a tensor of {kind(value)} of shape {list(value.shape)}"
     if isinstance(value, (tuple, list)):
         parts = [form(part) for part in value]
-        told = len(parts) < 4 and any(part != "one number" for part in parts)
-        return f"{len(parts)} values" + (f" ({', '.join(parts)})" if told else "")
+        told = (
+            f" ({', '.join(parts)})" if any("tensor" in part for part in parts) else ""
+        )
+        return f"a {type(value).__name__} of {len(parts)} values{told}"
     return "one number" if number(value) is not None else type(value).__name__
 
 
 def fits(got: Any, wanted: Any) -> bool:
     """Whether an answer is of the form of the one that is wanted."""
-    if isinstance(wanted, Tensor):
+    if isinstance(wanted, Tensor) and wanted.ndim:
         if not isinstance(got, Tensor) or got.shape != wanted.shape:
             return False
         return kind(got) == kind(wanted) or (kind(got), kind(wanted)) == CONVERTED
@@ -121,10 +125,12 @@ def fits(got: Any, wanted: Any) -> bool:
 
 
 def close(got: Any, wanted: Any, *_: Any) -> bool:
-    """Whether an answer is of that form, and equal but for rounding. A part that is
-    `...` may be anything."""
+    """Whether an answer is of that form, and equal but for rounding. For a part that is
+    `...` anything will do."""
     if not fits(got, wanted):
         return False
+    if isinstance(wanted, Tensor) and not wanted.ndim:
+        wanted = wanted.item()
     if isinstance(wanted, Tensor):
         if not wanted.is_floating_point():
             return torch.equal(got.long(), wanted.long())
@@ -229,27 +235,32 @@ class Exercise:
         )
 
     def _outcome(self, function: Callable, case: Case) -> Any:
-        """What it gives, as it is compared; None if that can not be read."""
+        """What it gives, as it is compared; None if it stops, or gives no such
+        thing."""
         try:
             return self.read(function(*copy.deepcopy(case.arguments)))
-        except WrongAnswer:
+        except Exception:  # noqa: BLE001 - a learner's answer may stop with anything
             return None
 
     def _recognised(self, answer: Callable, got: Any, case: Case) -> str | None:
         """The reason of the mistake that gives the same. Where several do, the other
         cases tell them apart."""
 
-        def same(got: Any, mistaken: Callable, case: Case) -> bool:
-            wrong = self._outcome(mistaken, case)
-            return wrong is not None and self.same(got, wrong, *case.arguments)
+        def agrees(value: Any, mistaken: Callable, case: Case) -> bool:
+            return self.same(value, self._outcome(mistaken, case), *case.arguments)
 
         def agreements(mistake: tuple[str, Callable]) -> int:
             return sum(
-                same(self._outcome(answer, other), mistake[1], other)
+                agrees(self._outcome(answer, other), mistake[1], other)
                 for other in self.cases
             )
 
-        found = [each for each in self.known_mistakes() if same(got, each[1], case)]
+        right = self._outcome(self.right, case)
+        found = [
+            (reason, mistaken)
+            for reason, mistaken in self.known_mistakes()
+            if agrees(got, mistaken, case) and not agrees(right, mistaken, case)
+        ]
         if len(found) > 1:
             found = [max(found, key=agreements)]
         return found[0][0] if found else None
@@ -264,8 +275,8 @@ def refuse_changed(name: str, value: Any, before: Any) -> None:
     if not same:
         clone = f"{name}.clone()" if isinstance(before, Tensor) else f"{name}.copy()"
         raise WrongAnswer(
-            f"it has changed the `{name}` it was given (as `+=` and `..._` do). Only"
-            f" look at it, or work on a copy, `{clone}`."
+            f"it has changed the `{name}` it was given (`+=` does that, and what ends"
+            f" with `_`). Only look at it, or work on a copy, `{clone}`."
         )
 
 

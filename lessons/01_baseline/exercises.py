@@ -63,7 +63,7 @@ EXERCISES = [
                 lambda logits, labels: right_ones(logits, labels).float(),
             ),
             "`argmax` without `dim=1` is the position in the whole table, one for"
-            " all pictures": (
+            " all pictures; take it in each row, argmax over dim=1": (
                 lambda logits, labels: (logits.argmax() == labels).float().mean()
             ),
             "the number of pictures, 4, is written into the function": (

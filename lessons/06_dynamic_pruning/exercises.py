@@ -143,8 +143,9 @@ EXCHANGE_MISTAKES = {
     " counts in either direction: compare |g|": (
         lambda w, g, m, n: grown(dropped(w.abs(), m, n), g, n)
     ),
-    "it grows where the gradient is 0.5 and 1, the smallest": (
-        lambda w, g, m, n: grown(dropped(w.abs(), m, n), -g.abs(), n)
+    "it grows where the gradient is smallest": (
+        lambda w, g, m, n: grown(dropped(w.abs(), m, n), -g.abs(), n),
+        lambda w, g, m, n: dropped(w.abs(), m, n) | among(-g.abs(), ~m, n),
     ),
     "2 is written into the function": (
         lambda w, g, m, n: grown(dropped(w.abs(), m, 2), g.abs(), 2)

@@ -1,12 +1,13 @@
-"""The exercises of lab 11, their checks and the mistakes that are told apart."""
+"""The exercises of lab 11, and the mistakes that their checks know."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from utils.data import CLASSES, noisy_labels
-from utils.exercises import Exercise, WrongAnswer
+from utils.exercises import Case, Exercise, WrongAnswer
 
 
 def changed(dense_predictions: Tensor, pruned_predictions: Tensor) -> Tensor:
@@ -17,6 +18,9 @@ def changed(dense_predictions: Tensor, pruned_predictions: Tensor) -> Tensor:
     equally frequent answers the smallest class counts.
     """
     return dense_predictions.mode(dim=0).values != pruned_predictions.mode(dim=0).values
+
+
+# ------------------------------------------------------------------------- noisy_labels
 
 
 def check_noisy_labels(answer: Callable) -> None:
@@ -171,6 +175,103 @@ def _check_other_noise(answer: Callable) -> None:
         )
 
 
+def noised(draw: Callable, choose: Callable | None = None) -> Callable:
+    """An answer that gives the labels that are chosen what is drawn. `choose` has the
+    labels, how many, and the generator; `draw` what the chosen ones are."""
+
+    def answer(labels: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+        count = round(fraction * len(labels))
+        order = torch.randperm(len(labels), generator=generator)
+        chosen = choose(labels, count, generator) if choose else order[:count]
+        noisy = labels.clone()
+        noisy[chosen] = draw(labels[chosen], generator)
+        return noisy
+
+    return answer
+
+
+def further(low: int, high: int, classes: int | None = 10) -> Callable:
+    """Labels so many classes further, from low to below high."""
+
+    def draw(old: Tensor, generator: torch.Generator | None) -> Tensor:
+        new = old + torch.randint(low, high, old.shape, generator=generator)
+        return new % classes if classes else new
+
+    return draw
+
+
+def in_place(labels: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+    return labels.copy_(noisy_labels(labels, fraction, generator))
+
+
+def among_those_that_occur(
+    labels: Tensor, fraction: float, generator: torch.Generator
+) -> Tensor:
+    return noised(further(1, 10, int(labels.max()) + 1))(labels, fraction, generator)
+
+
+NOISY_MISTAKES = {
+    "the old one again in one of ten cases": (
+        noised(lambda old, g: torch.randint(10, old.shape, generator=g))
+    ),
+    "it changes the labels it was given: the right ones are lost": in_place,
+    "each label by itself with a probability": (
+        lambda labels, fraction, g: torch.where(
+            torch.rand(len(labels), generator=g) < fraction,
+            further(1, 10)(labels, g),
+            labels,
+        )
+    ),
+    "some pictures were drawn twice": noised(
+        further(1, 10),
+        lambda labels, n, g: torch.randint(len(labels), (n,), generator=g),
+    ),
+    "that is the part that should stay": (
+        lambda labels, fraction, g: noisy_labels(labels, 1 - fraction, g)
+    ),
+    "it changes no label": lambda labels, fraction, g: labels.clone(),
+    "every wrong label is 1 further than the right": noised(further(1, 2)),
+    "every wrong label is 3": noised(
+        lambda old, g: torch.full_like(old, 3),
+        lambda labels, n, g: (
+            (labels != 3).nonzero()[
+                torch.randperm(int((labels != 3).sum()), generator=g)
+            ]
+        )[:n, 0],
+    ),
+    "0 move by 9; about 300 should": noised(further(1, 9)),
+    "classes are 0 to 9. Beyond 9 begin again at 0": noised(further(1, 10, None)),
+    "it always changes the same pictures": noised(
+        further(1, 10), lambda labels, n, g: torch.arange(n)
+    ),
+    "somewhere `generator=generator` is missing": (
+        lambda labels, fraction, g: noised(further(1, 10))(labels, fraction, None)
+    ),
+    "there are ten classes, also where not all occur": among_those_that_occur,
+    "0.29 * 100 is 28.999...; `int` cuts, `round` rounds": (
+        lambda labels, fraction, g: noisy_labels(
+            labels, int(fraction * len(labels)) / len(labels), g
+        )
+    ),
+    "100 labels at fraction 0.29: it changes 30": (
+        lambda labels, fraction, g: noisy_labels(labels, 0.3, g)
+    ),
+    "it returns torch.float32; labels are whole numbers": (
+        lambda *arguments: noisy_labels(*arguments).float()
+    ),
+    "it returns shape [2700]; it must be one label a picture": (
+        lambda labels, fraction, g: noisy_labels(labels, fraction, g)[
+            : round(fraction * len(labels))
+        ]
+    ),
+    "it returns list; it must be one label a picture": (
+        lambda labels, fraction, g: labels.tolist()
+    ),
+}
+
+# ------------------------------------------------------------------------------ changed
+
+ONE_EACH = "one True or False a picture"
 DENSE = torch.tensor(  # five networks, nine pictures
     [
         [1, 1, 3, 2, 4, 6, 0, 1, 5],
@@ -191,131 +292,174 @@ PRUNED = torch.tensor(
 )
 
 
-def check_changed(answer: Callable) -> None:
-    """Typical mistakes: any disagreement, all must agree, the mode along the wrong
-    axis, mean or median, positions."""
-    dense, pruned = DENSE.clone(), PRUNED.clone()
-    got = answer(dense, pruned)
-    _check_mask(got, DENSE.shape)
-    if not (torch.equal(dense, DENSE) and torch.equal(pruned, PRUNED)):
-        raise WrongAnswer(
-            "it has changed the predictions it was given. Only look at them."
-        )
-    right, usual = changed(DENSE, PRUNED), DENSE.mode(0).values
-    reasons = [
-        (
-            ~right,
-            (
-                "that is upside down: True must be where the most frequent answers"
-                " *differ*"
-            ),
-        ),
-        (
-            (usual != PRUNED).any(0),
-            (
-                "one network that differs is enough for it; the *most frequent* answer"
-                " counts"
-            ),
-        ),
-        (
-            (usual != PRUNED).all(0),
-            (
-                "it asks that *every* pruned network differs; the most frequent answer"
-                " counts"
-            ),
-        ),
-        (DENSE[0] != PRUNED[0], "it compares the first network of each alone"),
-        (
-            DENSE.median(0).values != PRUNED.median(0).values,
-            "that is the median; classes have no order. Use `mode`",
-        ),
-        (
-            _rounded(DENSE) != _rounded(PRUNED),
-            "that is the mean; half-way between a shirt and a bag is no class",
-        ),
-        (
-            DENSE.mode(0).indices != PRUNED.mode(0).indices,
-            "it compares `.indices` of the mode; take `.values`",
-        ),
-    ]
-    for wrong, reason in reasons:
-        if torch.equal(got, wrong):
-            raise WrongAnswer(
-                f"it finds the pictures {_where(got)}, and {_where(right)} is right:"
-                f" {reason}."
-            )
-    if not torch.equal(got, right):
-        raise WrongAnswer(
-            f"of nine pictures it finds {_where(got)}; it must find {_where(right)}."
-        )
-    _check_other_populations(answer)
-
-
-def _rounded(predictions: Tensor) -> Tensor:
-    return predictions.float().mean(0).round()
-
-
-def _where(mask: Tensor) -> str:
-    return (
-        ", ".join(str(position) for position in mask.nonzero().flatten().tolist())
-        or "none"
-    )
-
-
-def _check_mask(got: object, shape: tuple[int, ...]) -> None:
-    networks, pictures = shape
-    if got is None:
-        raise WrongAnswer("it returns None. Is a `return` missing?")
-    if not isinstance(got, Tensor):
-        raise WrongAnswer(
-            f"it returns {type(got).__name__}; it must return a tensor, one True or"
-            " False a picture."
-        )
-    if got.shape == (networks,) and networks != pictures:
-        raise WrongAnswer(
-            f"for {networks} networks and {pictures} pictures it returns one value a"
-            " *network*. The mode is over the networks, `dim=0`; `mode` takes the last"
-            " dimension unless told."
-        )
-    if got.dtype != torch.bool:
-        raise WrongAnswer(
-            f"it returns {got.dtype}; it must be boolean: for each picture, changed or"
-            " not."
-        )
-    if got.shape != (pictures,):
-        raise WrongAnswer(
-            f"for {pictures} pictures it returns shape {list(got.shape)}; it must be"
-            f" [{pictures}]."
-        )
-
-
-def _check_other_populations(answer: Callable) -> None:
+def other_populations() -> list[Case]:
     """Other numbers of networks on each side; only pictures where no two answers are
-    equally frequent count."""
+    equally frequent."""
     generator = torch.Generator().manual_seed(0)
-    for dense_networks, pruned_networks in ((1, 3), (6, 4)):
-        dense = torch.randint(0, 4, (dense_networks, 200), generator=generator)
-        pruned = torch.randint(0, 4, (pruned_networks, 200), generator=generator)
-        clear = torch.ones(200, dtype=torch.bool)
-        for each in (dense, pruned):
-            counts = torch.nn.functional.one_hot(each, 4).sum(0).sort(1).values
-            clear &= counts[:, -1] > counts[:, -2]
+    cases = []
+    for dense, pruned in ((1, 3), (6, 4)):
+        both = [
+            torch.randint(0, 4, (networks, 200), generator=generator)
+            for networks in (dense, pruned)
+        ]
+        counts = [F.one_hot(each, 4).sum(0).sort(1).values for each in both]
+        clear = torch.stack([each[:, -1] > each[:, -2] for each in counts]).all(0)
+        said = (
+            "it is right for five networks of each, but for"
+            f" {dense} dense and {pruned} pruned"
+        )
+        cases.append(Case(said, tuple(each[:, clear] for each in both)))
+    return cases
+
+
+def check_other_populations(answer: Callable) -> None:
+    for case in other_populations():
         try:
-            got = answer(dense, pruned)
+            Exercise(changed, "", ONE_EACH, [case]).test(answer)
         except (RuntimeError, ValueError) as error:
             raise WrongAnswer(
-                f"with {dense_networks} dense and {pruned_networks} pruned networks it"
-                f" stops: {error}. There need not be equally many."
+                f"{case.said} it stops: {error}. There need not be equally many."
             ) from None
-        _check_mask(got, dense.shape)
-        if not torch.equal(got[clear], changed(dense, pruned)[clear]):
-            raise WrongAnswer(
-                f"it is right for five networks of each, not for {dense_networks} dense"
-                f" and {pruned_networks} pruned."
-            )
 
+
+CHANGED_MISTAKES = {
+    "that is upside down: True must be where the most frequent answers *differ*": (
+        lambda d, p: ~changed(d, p)
+    ),
+    "one network that differs is enough for it; the *most frequent* answer counts": (
+        lambda d, p: (d.mode(0).values != p).any(0)
+    ),
+    "it asks that *every* pruned network differs; the most frequent answer counts": (
+        lambda d, p: (d.mode(0).values != p).all(0)
+    ),
+    "it compares the first network of each alone": lambda d, p: d[0] != p[0],
+    "that is the median; classes have no order. Use `mode`": (
+        lambda d, p: d.median(0).values != p.median(0).values
+    ),
+    "that is the mean; half-way between a shirt and a bag is no class": (
+        lambda d, p: d.double().mean(0).round() != p.double().mean(0).round()
+    ),
+    "it compares `.indices` of the mode; take `.values`": (
+        lambda d, p: d.mode(0).indices != p.mode(0).indices
+    ),
+    "that is one value a *network*. The mode is over the networks, `dim=0`; `mode`"
+    " takes the last dimension unless told": (
+        lambda d, p: d.mode().values != p.mode().values
+    ),
+    "those are positions; wanted is for each picture, changed or not": (
+        lambda d, p: changed(d, p).nonzero().flatten()
+    ),
+    "that is how many; wanted is for each picture, changed or not": (
+        lambda d, p: changed(d, p).sum().item()
+    ),
+    "that is each network by itself": lambda d, p: d != p,
+    "There need not be equally many": (
+        lambda d, p: torch.stack([d, p]).mode(1).values.diff(dim=0)[0] != 0
+    ),
+}
 
 EXERCISES = [
-    Exercise(noisy_labels, "utils/data.py (noisy_labels)", more=check_noisy_labels),
-    Exercise(changed, "lessons/11_generalization/exercises.py", more=check_changed),
+    Exercise(
+        noisy_labels,
+        "utils/data.py (noisy_labels)",
+        mistakes=NOISY_MISTAKES,
+        more=check_noisy_labels,
+        also_right={
+            "as hinted": """
+                def noisy_labels(labels, fraction, generator):
+                    chosen = torch.randperm(len(labels), generator=generator)[
+                        : round(fraction * len(labels))
+                    ]
+                    noisy = labels.clone()
+                    noisy[chosen] = (
+                        labels[chosen]
+                        + torch.randint(1, 10, (len(chosen),), generator=generator)
+                    ) % 10
+                    return noisy
+            """,
+            "rand": """
+                def noisy_labels(labels, fraction, generator):
+                    chosen = torch.rand(
+                        len(labels), generator=generator
+                    ).argsort() < round(fraction * len(labels))
+                    steps = torch.randint(9, labels.shape, generator=generator) + 1
+                    return torch.where(chosen, labels + steps, labels) % 10
+            """,
+            "among the nine": """
+                def noisy_labels(labels, fraction, generator):
+                    noisy = labels.clone()
+                    for i in torch.randperm(len(labels), generator=generator)[
+                        : round(fraction * len(labels))
+                    ].tolist():
+                        others = [c for c in range(10) if c != labels[i]]
+                        noisy[i] = others[torch.randint(9, (1,), generator=generator)]
+                    return noisy
+            """,
+            "multinomial": """
+                def noisy_labels(labels, fraction, generator):
+                    wrong = (
+                        torch.ones(len(labels), 10)
+                        .scatter_(1, labels[:, None], 0)
+                        .multinomial(1, generator=generator)[:, 0]
+                    )
+                    order = torch.randperm(len(labels), generator=generator)
+                    return torch.where(
+                        order < round(fraction * len(labels)), wrong, labels
+                    )
+            """,
+        },
+    ),
+    Exercise(
+        changed,
+        "lessons/11_generalization/exercises.py",
+        asked=ONE_EACH,
+        cases=[Case("for five networks of each and nine pictures", (DENSE, PRUNED))],
+        mistakes=CHANGED_MISTAKES,
+        more=check_other_populations,
+        also_right={
+            "as hinted": """
+                def changed(dense_predictions, pruned_predictions):
+                    return (
+                        dense_predictions.mode(dim=0).values
+                        != pruned_predictions.mode(dim=0).values
+                    )
+            """,
+            "counts": """
+                def changed(dense_predictions, pruned_predictions):
+                    def usual(predictions):
+                        return (
+                            torch.nn.functional.one_hot(predictions, 10)
+                            .sum(0)
+                            .argmax(1)
+                        )
+
+                    return usual(dense_predictions) != usual(pruned_predictions)
+            """,
+            "loop, other ties": """
+                def changed(dense_predictions, pruned_predictions):
+                    from collections import Counter
+
+                    def usual(predictions):
+                        return [
+                            Counter(column).most_common(1)[0][0]
+                            for column in zip(*predictions.tolist())
+                        ]
+
+                    return torch.tensor(
+                        [
+                            a != b
+                            for a, b in zip(
+                                usual(dense_predictions), usual(pruned_predictions)
+                            )
+                        ]
+                    )
+            """,
+            "transposed": """
+                def changed(dense_predictions, pruned_predictions):
+                    dense, _ = torch.mode(dense_predictions.T)
+                    pruned, _ = torch.mode(pruned_predictions.T)
+                    return ~torch.eq(dense, pruned)
+            """,
+        },
+    ),
 ]

@@ -1,17 +1,20 @@
-"""The exercises of lab 12, their checks and the mistakes that are told apart."""
+"""The exercises of lab 12, and the mistakes that their checks know."""
 
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
 from torch import nn
 
 from utils import baselines, capstone, data, deploy
 from utils.data import Split, sample_batches
-from utils.exercises import Exercise, WrongAnswer
+from utils.exercises import Case, Exercise, WrongAnswer
 
-Candidates = Mapping[str, tuple[float, float, float]]
+Triple = tuple[float, float, float]
+Candidates = Mapping[str, Triple]
 
 
 def pareto(candidates: Candidates) -> list[str]:
@@ -64,44 +67,20 @@ SOME = {
 }
 
 
-def check_pareto(answer: Callable) -> None:
-    """Typical mistakes: a number left out or turned round, equal ones removed, ties
-    kept, only the best of each."""
-    got = _names(answer, SOME)
-    right = set(pareto(SOME))
-    if got != right:
-        raise WrongAnswer(
-            f"{_reason(got, right)}. Its front is {_list(got)}; it must be"
-            f" {_list(right)}."
-        )
+def many_candidates() -> list[Case]:
     generator = torch.Generator().manual_seed(0)
+    cases = []
     for count in (1, 2, 40):
         numbers = torch.randint(1, 9, (count, 3), generator=generator).tolist()
         many = {
             f"n{i}": (1000 * b, float(s), a / 10) for i, (b, s, a) in enumerate(numbers)
         }
-        got, right = _names(answer, many), set(pareto(many))
-        for name in sorted(got - right):
-            raise WrongAnswer(
-                f"of {count} candidates it keeps {many[name]}, but"
-                f" {_winner(many, name)} is better."
-            )
-        for name in sorted(right - got):
-            raise WrongAnswer(
-                f"of {count} candidates it drops {many[name]}, which no other one"
-                " beats."
-            )
+        cases.append(Case(f"of {count} candidates", (many,)))
+    return cases
 
 
-def _names(answer: Callable, candidates: Candidates) -> set[str]:
-    given = dict(candidates)
-    got = answer(given)
-    if given != candidates:
-        raise WrongAnswer(
-            "it has changed the candidates. Collect the names in a new list."
-        )
-    if got is None:
-        raise WrongAnswer("it returns None. Is a `return` missing?")
+def names(got: Any) -> frozenset[str]:
+    """What is returned, if it is names."""
     if isinstance(got, str) or not hasattr(got, "__iter__"):
         raise WrongAnswer(f"it returns {type(got).__name__}; return a list of names.")
     got = list(got)
@@ -113,111 +92,122 @@ def _names(answer: Callable, candidates: Candidates) -> set[str]:
         raise WrongAnswer(
             "it returns the numbers; return the names, the keys of `candidates`."
         )
-    if any(isinstance(each, int) for each in got):
+    if any(not isinstance(each, str) for each in got):
         raise WrongAnswer(
             "it returns positions; return the names, the keys of `candidates`."
         )
-    if unknown := [each for each in got if each not in candidates]:
-        raise WrongAnswer(
-            f"it returns {unknown[0]!r}, which is no name of a candidate."
-        )
-    return set(got)
+    return frozenset(got)
 
 
-def _reason(got: set[str], right: set[str]) -> str:
-    def front(change: Callable) -> set[str]:
-        return set(pareto({name: change(*numbers) for name, numbers in SOME.items()}))
-
-    reasons = [
-        (
-            set(),
-            (
-                "nothing is left. Each candidate is as good as itself: that must not"
-                " remove it"
-            ),
-        ),
-        (set(SOME), "everything is left"),
-        (set(SOME) - right, "those are the ones that are beaten"),
-        (
-            front(lambda b, s, a: (b, -s, a)),
-            "the speedup is turned round: more is better",
-        ),
-        (
-            front(lambda b, s, a: (-b, s, a)),
-            "the bytes are turned round: fewer are better",
-        ),
-        (
-            front(lambda b, s, a: (b, s, -a)),
-            "the accuracy is turned round: more is better",
-        ),
-        (front(lambda b, s, a: (b, 1, a)), "the speedup is left out"),
-        (front(lambda b, s, a: (b, s, 1)), "the accuracy is left out"),
-        (front(lambda b, s, a: (1, s, a)), "the bytes are left out"),
-        ({"small"}, "that is the smallest; the other two numbers are left out"),
-        (
-            {"fast"},
-            "that is the fastest of them, no front: the other two numbers are left out",
-        ),
-        (
-            {"fast", "nearly fast"},
-            "those are the fastest; the other two numbers are left out",
-        ),
-        ({"exact"}, "that is the most accurate; the other two numbers are left out"),
-        (
-            {"exact", "exact too"},
-            "those are the most accurate; the other two numbers are left out",
-        ),
-        (
-            {"small", "fast", "exact"},
-            (
-                "that is the best in each number. `middle` is best in none, but beaten"
-                " by none"
-            ),
-        ),
-        (
-            {"small", "fast", "nearly fast", "exact", "exact too"},
-            (
-                "those are all that are best in some number. `middle` is best in none,"
-                " but beaten by none"
-            ),
-        ),
-        (
-            right - {"exact", "exact too"},
-            "`exact` and `exact too` are equal, and have removed each other",
-        ),
-        (
-            right - {"exact"},
-            "`exact` is equal to `exact too`; neither beats the other, so both stay",
-        ),
-        (
-            right - {"exact too"},
-            "`exact too` is equal to `exact`; neither beats the other, so both stay",
-        ),
-        (
-            right | {"nearly fast"},
-            (
-                "`fast` is as small and as fast as `nearly fast`, and more accurate:"
-                " that beats it"
-            ),
-        ),
-    ]
-    for wrong, reason in reasons:
-        if got == wrong:
-            return reason
-    return "that is not it"
+def named(got: frozenset[str], other: frozenset[str], candidates: Candidates) -> str:
+    """The names; of many only the first that the other has not, with what beats it."""
+    if not isinstance(got, frozenset) or not isinstance(other, frozenset):
+        return str(got)
+    if unknown := sorted(got - candidates.keys()):
+        return f"{unknown[0]!r}, which is no name of a candidate"
+    if len(candidates) <= len(SOME):
+        return ", ".join(f"`{name}`" for name in candidates if name in got) or "none"
+    for name in candidates:
+        if name in got - other:
+            winners = [
+                numbers
+                for numbers in candidates.values()
+                if pareto({"a": numbers, "b": candidates[name]}) == ["a"]
+            ]
+            beaten = f"which {winners[0]} beats" if winners else "which nothing beats"
+            return f"{candidates[name]}, {beaten}, among {len(got)}"
+    return f"{len(got)} of them"
 
 
-def _winner(candidates: Candidates, loser: str) -> tuple:
-    return next(
-        numbers
-        for numbers in candidates.values()
-        if pareto({"a": numbers, "b": candidates[loser]}) == ["a"]
-    )
+def no_worse(a: Triple, b: Triple) -> bool:
+    return a[0] <= b[0] and a[1] >= b[1] and a[2] >= b[2]
 
 
-def _list(names: set[str]) -> str:
-    return ", ".join(f"`{name}`" for name in SOME if name in names) or "empty"
+def front(beats: Callable[[Triple, Triple], bool]) -> Callable[[Candidates], list[str]]:
+    """An answer with another rule of what beats what; none beats itself."""
 
+    def answer(candidates: Candidates) -> list[str]:
+        return [
+            name
+            for name, b in candidates.items()
+            if not any(beats(a, b) for n, a in candidates.items() if n != name)
+        ]
+
+    return answer
+
+
+def changed(change: Callable[[float, float, float], Triple]) -> Callable:
+    """The front of other numbers."""
+    return lambda c: pareto({name: change(*numbers) for name, numbers in c.items()})
+
+
+def best_by(number: int, sign: int = 1) -> Callable[[Candidates], set[str]]:
+    """All that are best in one number."""
+
+    def answer(c: Candidates) -> set[str]:
+        best = max(sign * numbers[number] for numbers in c.values())
+        return {name for name, numbers in c.items() if sign * numbers[number] == best}
+
+    return answer
+
+
+def first_best_by(number: int, sign: int = 1) -> Callable[[Candidates], set[str]]:
+    return lambda c: {max(c, key=lambda name: sign * c[name][number])}
+
+
+def one_of_equals(order: Callable) -> Callable[[Candidates], list[str]]:
+    return lambda c: list({c[name]: name for name in order(pareto(c))}.values())
+
+
+BYTES, SPEEDUP, ACCURACY = (0, -1), (1,), (2,)
+
+PARETO_MISTAKES = {
+    "nothing is left. Each candidate is as good as itself: that must not remove it": (
+        lambda c: [n for n in c if not any(no_worse(a, c[n]) for a in c.values())]
+    ),
+    "everything is left": lambda c: list(c),
+    "those are the ones that are beaten": (
+        lambda c: [name for name in c if name not in pareto(c)]
+    ),
+    "the speedup is turned round: more is better": changed(lambda b, s, a: (b, -s, a)),
+    "the bytes are turned round: fewer are better": changed(lambda b, s, a: (-b, s, a)),
+    "the accuracy is turned round: more is better": changed(lambda b, s, a: (b, s, -a)),
+    "the speedup is left out": changed(lambda b, s, a: (b, 1, a)),
+    "the accuracy is left out": changed(lambda b, s, a: (b, s, 1)),
+    "the bytes are left out": changed(lambda b, s, a: (1, s, a)),
+    "that is the smallest; the other two numbers are left out": best_by(*BYTES),
+    "that is the fastest; the other two numbers are left out": (
+        best_by(*SPEEDUP),
+        first_best_by(*SPEEDUP),
+    ),
+    "that is the most accurate; the other two numbers are left out": (
+        best_by(*ACCURACY),
+        first_best_by(*ACCURACY),
+    ),
+    "that is the best in each number. `middle` is best in none, but beaten by none": (
+        lambda c: {
+            *first_best_by(*BYTES)(c),
+            *first_best_by(*SPEEDUP)(c),
+            *first_best_by(*ACCURACY)(c),
+        }
+    ),
+    "those are all that are best in some number. `middle` is best in none, but"
+    " beaten by none": (
+        lambda c: best_by(*BYTES)(c) | best_by(*SPEEDUP)(c) | best_by(*ACCURACY)(c)
+    ),
+    "`exact` and `exact too` are equal, and have removed each other": front(no_worse),
+    "`exact` and `exact too` are equal; neither beats the other, so both stay": (
+        one_of_equals(list),
+        one_of_equals(reversed),
+    ),
+    "`fast` is as small and as fast as `nearly fast`, and more accurate: that"
+    " beats it": (front(lambda a, b: a[0] < b[0] and a[1] > b[1] and a[2] > b[2])),
+    "it returns True and False": lambda c: [name in pareto(c) for name in c],
+    "it returns the numbers": lambda c: [c[name] for name in pareto(c)],
+    "it returns positions": lambda c: [list(c).index(name) for name in pareto(c)],
+    "it returns str; return a list of names": lambda c: pareto(c)[0],
+    "'nobody', which is no name of a candidate": lambda c: [*pareto(c), "nobody"],
+}
 
 # -------------------------------------------------------------------------- my_pipeline
 
@@ -296,11 +286,177 @@ def _fixed_batch(path: Path) -> bool:
     return any(shape and shape[0].dim_value for shape in shapes)
 
 
+def onnx_file(
+    path: Path,
+    *nodes: tuple[str, list[str], list[str]],
+    batch: str | int = "n",
+    classes: int = 10,
+    elsewhere: bool = False,
+) -> Path:
+    """A linear network as an ONNX file: pictures -> flat -> scores, from there nodes
+    (operation, inputs, outputs)."""
+    steps = [
+        ("Flatten", ["pictures"], ["flat"]),
+        ("MatMul", ["flat", "weight"], ["scores"]),
+        *nodes,
+    ]
+    weight = numpy_helper.from_array(torch.randn(784, classes).numpy(), "weight")
+    if elsewhere:
+        external_data_helper.set_external_data(weight, "weights.bin")
+    ends = [
+        ("pictures", [batch, 1, 28, 28]),
+        ("outputs" if nodes else "scores", [batch, classes]),
+    ]
+    pictures, outputs = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in ends
+    )
+    graph = helper.make_graph(
+        [helper.make_node(kind, given, made) for kind, given, made in steps],
+        "graph",
+        [pictures],
+        [outputs],
+        [weight],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10
+    )
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def pictures_changed(train: Split, validation: Split, path: Path) -> Path:
+    train.images.mul_(2)
+    return onnx_file(path)
+
+
+def weights_alone(train: Split, validation: Split, path: Path) -> Path:
+    torch.save(nn.Linear(784, 10).state_dict(), path)
+    return path
+
+
+PIPELINE_MISTAKES = {
+    "it returns a network": lambda train, validation, path: nn.Linear(784, 10),
+    "the bytes, which to_onnx": (
+        lambda train, validation, path: onnx_file(path).stat().st_size
+    ),
+    "it returns bytes; return the path": (
+        lambda train, validation, path: onnx_file(path).read_bytes()
+    ),
+    "write to the `path` that it is given": (
+        lambda train, validation, path: Path("mine.onnx")
+    ),
+    "but there is no file": lambda train, validation, path: path,
+    "is no sound ONNX file": weights_alone,
+    "in another file": (
+        lambda train, validation, path: onnx_file(path, elsewhere=True)
+    ),
+    "its file takes batches of one size only": (
+        lambda train, validation, path: onnx_file(path, batch=1)
+    ),
+    "wanted are ten finite numbers": (
+        lambda train, validation, path: onnx_file(path, classes=64)
+    ),
+    "got another answer alone than among others": (
+        lambda train, validation, path: onnx_file(
+            path,
+            ("Transpose", ["scores"], ["turned"]),
+            ("Softmax", ["turned"], ["shares"]),  # over the pictures of the batch
+            ("Transpose", ["shares"], ["outputs"]),
+        )
+    ),
+    "it has changed the pictures in `train`": pictures_changed,
+}
+
 EXERCISES = [
-    Exercise(pareto, "lessons/12_capstone/exercises.py", more=check_pareto),
+    Exercise(
+        pareto,
+        "lessons/12_capstone/exercises.py",
+        asked="a list of names",
+        cases=[Case("of the eight candidates", (SOME,)), *many_candidates()],
+        mistakes=PARETO_MISTAKES,
+        read=names,
+        show=named,
+        also_right={
+            "as hinted": """
+                def pareto(candidates):
+                    def beats(a, b):
+                        return a[0] <= b[0] and a[1] >= b[1] and a[2] >= b[2] and a != b
+
+                    return [
+                        n
+                        for n, b in candidates.items()
+                        if not any(beats(a, b) for a in candidates.values())
+                    ]
+            """,
+            "numpy": """
+                def pareto(candidates):
+                    table = np.array([*candidates.values()]) * [-1, 1, 1]
+                    as_good = (table[:, None] >= table).all(2)
+                    beaten = (as_good & ~as_good.T).any(0)
+                    return np.array([*candidates])[~beaten]
+            """,
+            "loops": """
+                def pareto(candidates):
+                    front = set(candidates)
+                    for name, (size, speedup, accuracy) in candidates.items():
+                        for other, (b, s, a) in candidates.items():
+                            as_good = b <= size and s >= speedup and a >= accuracy
+                            better = b < size or s > speedup or a > accuracy
+                            if as_good and better:
+                                front.discard(name)
+                    return front
+            """,
+        },
+    ),
     Exercise(
         my_pipeline,
         "lessons/12_capstone/exercises.py (the reference solution)",
+        mistakes=PIPELINE_MISTAKES,
         more=check_my_pipeline,
+        also_right={
+            "exported": """
+                def my_pipeline(train, validation, path):
+                    from utils import deploy
+
+                    network = torch.nn.Sequential(
+                        torch.nn.Flatten(), torch.nn.Linear(784, 10)
+                    )
+                    deploy.to_onnx(network, train.images[:1], path)
+                    return str(path)
+            """,
+            "by hand": """
+                def my_pipeline(train, validation, path):
+                    from onnx import TensorProto, helper, numpy_helper
+
+                    means = torch.stack(
+                        [
+                            train.images[train.labels == c].mean(0).flatten()
+                            for c in range(10)
+                        ],
+                        1,
+                    )
+                    shapes = {"x": ["n", 1, 28, 28], "y": ["n", 10]}
+                    ends = [
+                        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+                        for name, shape in shapes.items()
+                    ]
+                    nodes = [
+                        helper.make_node("Flatten", ["x"], ["flat"]),
+                        helper.make_node("MatMul", ["flat", "means"], ["y"]),
+                    ]
+                    stored = [numpy_helper.from_array(means.numpy(), "means")]
+                    graph = helper.make_graph(
+                        nodes, "means", ends[:1], ends[1:], stored
+                    )
+                    model = helper.make_model(
+                        graph,
+                        opset_imports=[helper.make_opsetid("", 18)],
+                        ir_version=10,
+                    )
+                    path.write_bytes(model.SerializeToString())
+                    return path
+            """,
+        },
     ),
 ]
