@@ -21,6 +21,7 @@ from utils.explorer.kinds import KINDS, Kind
 from utils.explorer.state import Curve, State
 from utils.explorer.subject import Subject
 from utils.layers import prunable
+from utils.masks import LayerSparsity
 from utils.plots import PALETTE
 
 WIDTH, HEIGHT = 440, 330  # of a part
@@ -338,44 +339,29 @@ def _bars_scale(top: float, bottom: float) -> Iterator[str]:
 def draw_layers(state: State) -> Part:
     """What each layer keeps."""
     rows, title = state.layers[:-1], "Weights left in each layer (counted)"
-    shown = rows[:LAYERS_SHOWN]
-    step, left, full = min(34, 270 / len(shown)), 236, 140
-    size = min(14, step - 3.5)
+    shown, hidden = rows[:LAYERS_SHOWN], len(rows[LAYERS_SHOWN:])
+    step = min(34, 270 / len(shown))
     marks = [heading(title)]
     for index, layer in enumerate(shown):
-        y, kept = 36 + step * index, layer.kept / layer.weights
-        name = layer.name.removesuffix(".weight")
-        marks += [
-            text(
-                0,
-                y + size,
-                f"{name}: {layer.kept:,} of {layer.weights:,}",
-                font_size=f"{min(13, size):.1f}",
-            ),
-            box(left, y + 1, full, size, "#E3E3E3"),
-            box(left, y + 1, full * kept, size, GREEN),
-            text(
-                left + full + 8,
-                y + size,
-                f"{kept:.1%}",
-                font_size=f"{min(13, size):.1f}",
-            ),
-        ]
-    if len(rows) > len(shown):
-        marks.append(
-            text(
-                0,
-                HEIGHT - 6,
-                f"... and {len(rows) - len(shown)} more layers",
-                font_size=13,
-                fill=GREY,
-            )
-        )
+        marks += _layer_row(layer, 36 + step * index, min(14, step - 3.5))
+    if hidden:
+        more = f"... and {hidden} more layers"
+        marks.append(text(0, HEIGHT - 6, more, font_size=13, fill=GREY))
     said = ", ".join(
         f"{layer.name.removesuffix('.weight')} {layer.kept / layer.weights:.1%}"
         for layer in rows
     )
     return Part(title, f"{title}: {said}.", tuple(marks))
+
+
+def _layer_row(layer: LayerSparsity, y: float, size: float) -> Iterator[str]:
+    left, full, kept = 236, 140, layer.kept / layer.weights
+    letters = f"{min(13, size):.1f}"
+    label = f"{layer.name.removesuffix('.weight')}: {layer.kept:,} of {layer.weights:,}"
+    yield text(0, y + size, label, font_size=letters)
+    yield box(left, y + 1, full, size, "#E3E3E3")
+    yield box(left, y + 1, full * kept, size, GREEN)
+    yield text(left + full + 8, y + size, f"{kept:.1%}", font_size=letters)
 
 
 # ------------------------------------------------------------------------- what is left
