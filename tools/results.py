@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from utils import (
     baselines,
-    coding,
+    compression,
     data,
     deploy,
     files,
@@ -498,8 +498,8 @@ def _deep_compression(seed: int) -> dict:
         Teacher(baselines.baseline("lenet300"), temperature=1.0),
     )
     first = trained(model, PRUNE_94, seed, Cubic(0.94, end=0.6), loss=teacher)
-    shared = coding.share_weights(model, SHARED_BITS)
-    after_step = coding.hold_shared(model, shared)
+    shared = compression.share_weights(model, SHARED_BITS)
+    after_step = compression.hold_shared(model, shared)
     found = {
         "pruned_accuracy": first["validation_accuracy"],
         "shared_accuracy": _accuracy(model),
@@ -507,13 +507,13 @@ def _deep_compression(seed: int) -> dict:
     second = trained(
         model, TUNE_SHARED, seed + 100, loss=teacher, after_step=after_step
     )
-    found["bytes"] = coding.stages(model, shared=shared, other="float16")
+    found["bytes"] = compression.stages(model, shared=shared, other="float16")
     # what is judged is what comes out of the file
     with tempfile.TemporaryDirectory() as folder:
-        found["file_bytes"] = coding.save_compressed(
+        found["file_bytes"] = compression.save_compressed(
             model, Path(folder) / "lenet", shared=shared, other="float16"
         )
-        coding.load_compressed(Path(folder) / "lenet", model)
+        compression.load_compressed(Path(folder) / "lenet", model)
     found |= {
         "file_accuracy": _accuracy(model),
         "test_accuracy": round(training.evaluate(model, pictures().test), 4),

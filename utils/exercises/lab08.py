@@ -384,7 +384,7 @@ EXERCISES = [
     Exercise(
         "shared_step",
         shared_step,
-        "utils/exercises/lab08.py (all steps: utils.coding)",
+        "utils/exercises/lab08.py (all steps: utils.compression)",
         check_shared_step,
     ),
 ]
