@@ -318,7 +318,7 @@ EXERCISES = [
     ),
     Exercise(
         shared_step,
-        "lessons/08_quantization/exercises.py (all steps: utils.coding)",
+        "lessons/08_quantization/exercises.py (all steps: utils.compression)",
         asked="the new values",
         cases=MOVES,
         mistakes=STEP_MISTAKES,

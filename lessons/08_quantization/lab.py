@@ -14,7 +14,7 @@ import torch
 
 from utils import (
     baselines,
-    coding,
+    compression,
     data,
     deploy,
     masks,
@@ -725,9 +725,9 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 bits = {"fc1.weight": 2, "fc2.weight": 3, "fc3.weight": 4}
-shared = coding.share_weights(network, bits)
+shared = compression.share_weights(network, bits)
 accuracy = {"pruned": training.evaluate(network, pictures.validation)}
-hold = coding.hold_shared(network, shared)
+hold = compression.hold_shared(network, shared)
 accuracy["shared"] = training.evaluate(network, pictures.validation)
 tuning = training.Recipe(epochs=1, learning_rate=3e-3, weight_decay=0.0)
 history = training.fit(network, pictures.train, tuning, after_step=hold)
@@ -755,7 +755,7 @@ guess_times = predict(
 )
 
 # %% tags=["figure:stages"]
-stages = coding.stages(network, shared=shared, other="float16")
+stages = compression.stages(network, shared=shared, other="float16")
 plots.show(
     plots.bars(
         {stage: count / 1000 for stage, count in stages.items()},
@@ -790,11 +790,11 @@ claim("Huffman-coded: at least 65 times", 1_066_440 / stages["huffman"], at_leas
 # from it, and compare the outputs, to the bit.
 
 # %%
-size = coding.save_compressed(
+size = compression.save_compressed(
     network, folder / "lenet.pruned", shared=shared, other="float16"
 )
 loaded = baselines.build("lenet300")
-coding.load_compressed(folder / "lenet.pruned", loaded)
+compression.load_compressed(folder / "lenet.pruned", loaded)
 with torch.no_grad():
     for layer in (network.fc1, network.fc2, network.fc3):
         layer.bias.copy_(layer.bias.half())  # other="float16" stores the biases so
@@ -813,7 +813,7 @@ claim("The file has as many bytes as counted", size - stages["huffman"], between
 names = {"raw": "biases", "codebooks": "shared values"}
 bill = {
     part: sum(entries.values())
-    for part, entries in coding.byte_bill(folder / "lenet.pruned").items()
+    for part, entries in compression.byte_bill(folder / "lenet.pruned").items()
 }
 plots.show(
     plots.bars(

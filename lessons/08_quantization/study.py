@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from utils import coding, masks, measure, training
+from utils import compression, masks, measure, training
 from utils.data import Data, sample_batches
 from utils.quantization import plain, quantized
 from utils.schedules import Cubic
@@ -78,20 +78,20 @@ class Compress:
     other: str = "float16"
 
     def carry_out(self, work: Work) -> None:
-        shared = coding.share_weights(work.model, self.bits)
-        work.hold = partial(coding.hold_shared, shared=shared)
+        shared = compression.share_weights(work.model, self.bits)
+        work.hold = partial(compression.hold_shared, shared=shared)
         work.hold(work.model)
         Validate("shared_accuracy").carry_out(work)
         self.tune.carry_out(work)
-        sizes = coding.stages(work.model, shared=shared, other=self.other)
+        sizes = compression.stages(work.model, shared=shared, other=self.other)
         work.found["bytes"] = sizes
         work.signs += sizes.values()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "lenet"
-            work.found["file_bytes"] = coding.save_compressed(
+            work.found["file_bytes"] = compression.save_compressed(
                 work.model, path, shared=shared, other=self.other
             )
-            coding.load_compressed(path, work.model)
+            compression.load_compressed(path, work.model)
         Validate("file_accuracy").carry_out(work)
         test = training.evaluate(work.model, work.data.test)
         work.found["test_accuracy"] = round(test, 4)

@@ -1,11 +1,11 @@
 """Streams of small numbers in few bits: canonical Huffman codes and fixed widths.
-`utils.coding` writes files of them.
+`utils.compression` writes files of them.
 
 A Huffman code (Huffman 1952) gives frequent symbols short codes, so that the whole
-stream is as short as any code of
-whole bits for each symbol can make it. It is canonical: the codes are numbered in order
-of their length, then of the symbol, so the lengths alone say what the codes are (RFC
-1951, sec. 3.2.2). Symbols are 0..255; bits are written from the most significant one.
+stream is as short as any code of whole bits for each symbol can make it. It is
+canonical: the codes are numbered in order of their length, then of the symbol, so the
+lengths alone say what the codes are (RFC 1951, sec. 3.2.2). Symbols are 0..255; bits
+are written from the most significant one. Built in lessons/08_quantization.
 """
 
 import heapq
@@ -96,8 +96,12 @@ def code_lengths(counts: np.ndarray) -> np.ndarray:
 
     0 where the count is 0. A symbol that is the only one gets length 1, and its stream
     no bits at all.
+
+    >>> code_lengths(np.array([50, 25, 0, 15, 10])).tolist()
+    [1, 2, 0, 3, 3]
     """
     lengths = np.zeros(len(counts), dtype=np.uint8)
+    # a tree: how often its symbols occur together, its serial number, its symbols
     heap = [
         (int(counts[symbol]), int(symbol), [int(symbol)])
         for symbol in np.flatnonzero(counts)
@@ -109,7 +113,7 @@ def code_lengths(counts: np.ndarray) -> np.ndarray:
     serial = len(counts)
     while len(heap) > 1:
         (few, _, left), (more, _, right) = heapq.heappop(heap), heapq.heappop(heap)
-        lengths[left + right] += 1
+        lengths[left + right] += 1  # a bit more tells the two apart
         heapq.heappush(heap, (few + more, serial, left + right))
         serial += 1
     return lengths
@@ -164,17 +168,20 @@ def encode(symbols: np.ndarray, lengths: np.ndarray) -> bytes:
     order, starts = canonical(lengths)
     codes = np.zeros(len(lengths), dtype=np.uint64)
     codes[order] = starts >> (LONGEST - lengths[order]).astype(np.uint64)
-    bits = []
-    for start in range(0, len(symbols), SYMBOLS):
-        some = symbols[start : start + SYMBOLS]
-        sizes = lengths[some].astype(np.int64)
-        # the last bit of a code is shifted 0
-        shifts = np.repeat(np.cumsum(sizes), sizes) - np.arange(sizes.sum()) - 1
-        bits.append(
-            (np.repeat(codes[some], sizes) >> shifts.astype(np.uint64)).astype(np.uint8)
-            & 1
-        )
+    bits = [
+        _bits(symbols[start : start + SYMBOLS], codes, lengths)
+        for start in range(0, len(symbols), SYMBOLS)
+    ]
     return np.packbits(np.concatenate(bits)).tobytes() if bits else b""
+
+
+def _bits(symbols: np.ndarray, codes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The bits of the codes of these symbols, one after the other: `[bits]`, uint8."""
+    sizes = lengths[symbols].astype(np.int64)  # [symbols]
+    # each code as often as it has bits; its last bit is shifted by 0
+    shifts = np.repeat(np.cumsum(sizes), sizes) - np.arange(sizes.sum()) - 1
+    repeated = np.repeat(codes[symbols], sizes) >> shifts.astype(np.uint64)
+    return repeated.astype(np.uint8) & 1
 
 
 def decode(data: bytes, lengths: np.ndarray, count: int) -> np.ndarray:
@@ -194,31 +201,37 @@ def decode(data: bytes, lengths: np.ndarray, count: int) -> np.ndarray:
         if data:
             raise CodeError("a stream of one symbol only has codes")
         return np.full(count, order[0], dtype=np.uint8)
-    padded = np.concatenate([np.frombuffer(data, np.uint8), np.zeros(8, np.uint8)])
+    # eight bytes more: a window may reach beyond the end
+    padded = np.frombuffer(data + bytes(8), np.uint8)
+    sizes = lengths[order]  # bits of each code, in canonical order
     place, found, pieces = 0, 0, []  # place: the bit at which the next code begins
     for first in range(0, len(data), CHUNK):
-        ranks = (
-            np.searchsorted(
-                starts,
-                _windows(padded, first, min(first + CHUNK, len(data))),
-                side="right",
-            )
-            - 1
-        )
-        here, place = _walk(
-            lengths[order][ranks].tobytes(), place - 8 * first, count - found
-        )
+        ranks = _ranks(padded, first, min(first + CHUNK, len(data)), starts)
+        here, after = _walk(sizes[ranks].tobytes(), place - 8 * first, count - found)
         pieces.append(order[ranks[here]].astype(np.uint8))
-        found, place = found + len(here), place + 8 * first
+        found, place = found + len(here), after + 8 * first
         if found == count:
             break
-    if found < count or place > 8 * len(data):
+    _check_end(data, place, missing=count - found)
+    return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.uint8)
+
+
+def _check_end(data: bytes, place: int, missing: int) -> None:
+    """Raise CodeError unless the last symbol ends at bit `place`, in the last byte, and
+    zero bits follow."""
+    if missing or place > 8 * len(data):
         raise CodeError("a stream ends before its last symbol")
     if packed_bytes(place, 1) != len(data) or (
         place % 8 and data[-1] & (0xFF >> place % 8)
     ):
         raise CodeError("a stream goes on after its last symbol")
-    return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.uint8)
+
+
+def _ranks(padded: np.ndarray, first: int, last: int, starts: np.ndarray) -> np.ndarray:
+    """For each bit of the bytes first..last-1: which code, in canonical order, begins
+    there. `[8 * bytes]`."""
+    windows = _windows(padded, first, last)
+    return np.searchsorted(starts, windows, side="right") - 1
 
 
 def _windows(padded: np.ndarray, first: int, last: int) -> np.ndarray:
@@ -227,9 +240,9 @@ def _windows(padded: np.ndarray, first: int, last: int) -> np.ndarray:
     words = np.zeros(last - first, dtype=np.uint64)
     for byte in range(8):
         words = (words << np.uint64(8)) | padded[first + byte : last + byte]
-    return ((words[:, None] << np.arange(8, dtype=np.uint64)) >> np.uint64(8)).reshape(
-        -1
-    )
+    # [bytes, 8]: shifted left until the bit comes first, then 56 of the 64 bits stay
+    shifted = words[:, None] << np.arange(8, dtype=np.uint64)
+    return (shifted >> np.uint64(8)).reshape(-1)
 
 
 def _walk(sizes: bytes, place: int, most: int) -> tuple[list[int], int]:
@@ -258,10 +271,13 @@ def packed_bytes(count: int, width: int) -> int:
 
 def pack(numbers: np.ndarray, width: int) -> bytes:
     """Numbers 0..2**width-1 in `width` bits each, 0 <= width <= 8; the last byte is
-    filled up with zero bits."""
-    return np.packbits(
-        np.unpackbits(numbers.astype(np.uint8)[:, None], axis=1)[:, 8 - width :]
-    ).tobytes()
+    filled up with zero bits.
+
+    >>> pack(np.array([1, 2, 3]), width=2).hex()  # 01 10 11 00
+    '6c'
+    """
+    bits = np.unpackbits(numbers.astype(np.uint8)[:, None], axis=1)  # [numbers, 8]
+    return np.packbits(bits[:, 8 - width :]).tobytes()
 
 
 def unpack(data: bytes, width: int, count: int) -> np.ndarray:
@@ -280,16 +296,17 @@ def unpack(data: bytes, width: int, count: int) -> np.ndarray:
     if bits[count * width :].any():
         raise CodeError("a stream goes on after its last symbol")
     numbers = np.zeros(count, dtype=np.uint8)
-    for column in bits[: count * width].reshape(count, width).T:
+    for column in bits[: count * width].reshape(count, width).T:  # [count], each bit
         numbers = (numbers << 1) | column
     return numbers
 
 
 def _table_width(lengths: np.ndarray) -> int:
+    """Bits that each length takes in the table."""
     return int(lengths.max(initial=1)).bit_length()
 
 
 def _huffman_bytes(counts: np.ndarray, lengths: np.ndarray) -> int:
-    return packed_bytes(len(lengths), _table_width(lengths)) + packed_bytes(
-        code_bits(counts, lengths), 1
-    )
+    """Bytes of the table and of the codes."""
+    table = packed_bytes(len(lengths), _table_width(lengths))
+    return table + packed_bytes(code_bits(counts, lengths), 1)
