@@ -1,6 +1,6 @@
 """The benchmark's own helpers. No times are checked here: a test is not a stopwatch."""
 
-import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,83 +9,66 @@ import pytest
 import torch
 from torch import nn
 
-from utils import data, measure, models
+from tools.bench import machine, removing, training
+from tools.bench.__main__ import main
+from tools.bench.table import COLUMNS, Row, table
+from utils import baselines, data, measure, models
 from utils.data import Data
 from utils.scores import score
 
-
-@pytest.fixture(scope="module")
-def bench():
-    """tools/bench.py as a module."""
-    path = Path(__file__).parents[1] / "tools" / "bench.py"
-    spec = importlib.util.spec_from_file_location("bench", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bench"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["bench"]
+PROJECT = Path(__file__).parents[1]
 
 
-def test_ratio_and_bound_are_taken_round_by_round(bench):
-    row = bench.Row(
+def test_ratio_and_bound_are_taken_round_by_round():
+    row = Row(
         "prune",
         ours=[1.0, 2.0, 4.0],
         against="torch",
         other=[10.0, 40.0, 40.0],
         bound=[0.5, 0.5, 0.5],
     )
-    cells = dict(zip(bench.COLUMNS, row.cells(), strict=True))
+    cells = dict(zip(COLUMNS, row.cells(), strict=True))
     assert cells["ours, s"] == "2 (1-4)"
     assert cells["ratio"] == "10x (10-20)"
     assert cells["ours / bound"] == "4x (2-8)"
 
 
-def test_row_without_comparison_has_as_many_cells(bench):
-    assert len(bench.Row("load", [0.5]).cells()) == len(bench.COLUMNS)
-    assert bench.Row("load", [0.5]).cells()[1] == "0.5"
+def test_row_without_comparison_has_as_many_cells():
+    assert len(Row("load", [0.5]).cells()) == len(COLUMNS)
+    assert Row("load", [0.5]).cells()[1] == "0.5"
 
 
-def test_table_lines_up(bench):
-    lines = bench.table([("a", "long text"), ("bb", "c")], ("x", "y")).splitlines()
+def test_table_lines_up():
+    lines = table([("a", "long text"), ("bb", "c")], ("x", "y")).splitlines()
     assert len(lines) == 4
     assert len({len(line) for line in lines}) == 1
     assert [cell.strip() for cell in lines[3].strip("|").split("|")] == ["bb", "c"]
 
 
-def test_numbers_have_three_digits(bench):
-    assert [bench.digits(v) for v in (0.012345, 1.5, 99.96, 123.4, 12345)] == [
-        "0.0123",
-        "1.5",
-        "100",
-        "123",
-        "12,345",
-    ]
-
-
-def test_difference_tells_ties_from_mistakes(bench):
+def test_difference_tells_ties_from_mistakes():
     weights = {"w": torch.tensor([3.0, -2.0, 2.0, 1.0])}
     ours = {"w": torch.tensor([True, True, False, False])}
-    assert bench.difference(ours, ours, weights) == (0, True)
-    assert bench.difference(
+    assert removing.difference(ours, ours, weights) == (0, True)
+    assert removing.difference(
         ours, {"w": torch.tensor([1.0, 0.0, 1.0, 0.0])}, weights
     ) == (2, True)
-    assert bench.difference(
+    assert removing.difference(
         ours, {"w": torch.tensor([1.0, 0.0, 0.0, 1.0])}, weights
     ) == (2, False)
 
 
-def test_both_ways_prune_alike(bench):
+def test_both_ways_prune_alike():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(40, 30), nn.Linear(30, 10))
     weights = {
         name: p.detach().clone() for name, p in model.named_parameters() if p.ndim > 1
     }
-    ours = bench.prune_ours(model)
+    ours = removing.prune_ours(model)
     model.load_state_dict(weights, strict=False)
-    assert bench.difference(ours, bench.prune_torch(model), weights) == (0, True)
+    assert removing.difference(ours, removing.prune_torch(model), weights) == (0, True)
 
 
-def test_each_way_gets_a_fresh_copy_in_each_round(bench):
+def test_each_way_gets_a_fresh_copy_in_each_round():
     model, seen = nn.Linear(2, 2), []
 
     def spoil(own):
@@ -94,7 +77,7 @@ def test_each_way_gets_a_fresh_copy_in_each_round(bench):
         return len(seen)
 
     bounds = iter([0.5, 0.25])
-    seconds, found, bound = bench.in_turn(
+    seconds, found, bound = removing.in_turn(
         {"a": spoil, "b": spoil}, model, 2, lambda: next(bounds)
     )
     assert found == {"a": 3, "b": 4}  # of the last round, and in turn
@@ -103,10 +86,10 @@ def test_each_way_gets_a_fresh_copy_in_each_round(bench):
     assert all(torch.equal(weight, model.weight) for weight in seen)
 
 
-def test_memory_measurement_sees_a_known_allocation(bench):
+def test_memory_measurement_sees_a_known_allocation():
     size = 100_000_000
-    bench.peak_extra_bytes(lambda: None)
-    if (seen := bench.peak_extra_bytes(lambda: np.ones(size, np.uint8))) is None:
+    machine.peak_extra_bytes(lambda: None)
+    if (seen := machine.peak_extra_bytes(lambda: np.ones(size, np.uint8))) is None:
         pytest.skip("this system keeps no peak of memory that can be reset")
     assert size <= seen + 1_000_000
     assert seen < 1.2 * size
@@ -116,7 +99,7 @@ def test_memory_measurement_sees_a_known_allocation(bench):
 
 
 @pytest.fixture
-def small_surgery(bench, monkeypatch):
+def small_surgery(monkeypatch):
     """The part `surgery` with one small network, few rounds and short timings; its
     bandwidth is 1,000 bytes/s."""
     pytest.importorskip("torch_pruning")
@@ -126,11 +109,11 @@ def small_surgery(bench, monkeypatch):
         ),
         measure.latency,
     )
-    monkeypatch.setattr(bench, "network", {"small": network}.get)
-    monkeypatch.setattr(bench, "CUT_ROUNDS", {"small": 2})
-    monkeypatch.setattr(bench, "EXAMPLE", torch.ones(1, 3, 8, 8))
-    monkeypatch.setattr(bench, "LARGE", 1000)
-    monkeypatch.setattr(bench, "bytes_per_second", lambda source, target: 1000.0)
+    monkeypatch.setattr(removing, "network", {"small": network}.get)
+    monkeypatch.setattr(removing, "CUT_ROUNDS", {"small": 2})
+    monkeypatch.setattr(removing, "EXAMPLE", torch.ones(1, 3, 8, 8))
+    monkeypatch.setattr(removing, "LARGE", 1000)
+    monkeypatch.setattr(removing, "bytes_per_second", lambda source, target: 1000.0)
     monkeypatch.setattr(
         measure,
         "latency",
@@ -139,9 +122,9 @@ def small_surgery(bench, monkeypatch):
     return network
 
 
-def test_surgery_is_measured_against_torch_pruning(bench, small_surgery, unchanged):
+def test_surgery_is_measured_against_torch_pruning(small_surgery, unchanged):
     check = unchanged(small_surgery.eval())
-    (row,) = bench.cutting(threads=1)
+    (row,) = removing.cutting(threads=1)
     check()
     assert (row.what, row.against, row.goal) == ("halve small", "torch-pruning", "3x")
     assert [len(values) for values in (row.ours, row.other, row.bound)] == [2, 2, 2]
@@ -154,7 +137,7 @@ def test_surgery_is_measured_against_torch_pruning(bench, small_surgery, unchang
     assert "as fast as theirs" in row.remarks
 
 
-def test_both_cutters_halve_and_ours_keeps_the_largest(bench, small_surgery):
+def test_both_cutters_halve_and_ours_keeps_the_largest(small_surgery):
     largest = (
         score("l1", small_surgery, units=True)["0.weight"]
         .argsort(descending=True)[:4]
@@ -162,30 +145,30 @@ def test_both_cutters_halve_and_ours_keeps_the_largest(bench, small_surgery):
         .values
     )
     expected = small_surgery[0].weight[largest]
-    ours = bench.cut_ours(small_surgery, bench.EXAMPLE)
+    ours = removing.cut_ours(small_surgery, removing.EXAMPLE)
     assert torch.equal(ours[0].weight, expected)
-    theirs = bench.cut_torch_pruning(small_surgery, bench.EXAMPLE)
+    theirs = removing.cut_torch_pruning(small_surgery, removing.EXAMPLE)
     assert theirs is small_surgery  # in place: why each round needs a fresh copy
     assert [tuple(p.shape) for p in theirs.parameters()] == [
         tuple(p.shape) for p in ours.parameters()
     ]
 
 
-def test_a_different_result_is_said(bench):
+def test_a_different_result_is_said():
     before, small, other = (
         (25_600_000, 4_090_000_000),
         (6_920_000, 1_050_000_000),
         (6_920_000, 1_049_999_999),
     )
     said = "25.6 M parameters, 4.09 GMACs -> 6.92 M parameters, 1.05 GMACs"
-    assert bench.change(before, small, small) == f"{said}, the same in both"
+    assert removing.change(before, small, small) == f"{said}, the same in both"
     assert (
-        bench.change(before, small, other)
+        removing.change(before, small, other)
         == f"{said}, NOT the same: theirs 6.92 M parameters, 1.05 GMACs"
     )
 
 
-def test_latency_of_ours_is_relative_to_theirs(bench, small_surgery, monkeypatch):
+def test_latency_of_ours_is_relative_to_theirs(small_surgery, monkeypatch):
     asked = {}
 
     def latency(networks, inputs, *, threads):
@@ -197,7 +180,7 @@ def test_latency_of_ours_is_relative_to_theirs(bench, small_surgery, monkeypatch
         }
 
     monkeypatch.setattr(measure, "latency", latency)
-    (row,) = bench.cutting(threads=3)
+    (row,) = removing.cutting(threads=3)
     # the first is what the others are compared with
     assert asked["networks"] == ["theirs", "ours"]
     assert asked["threads"] == 3
@@ -208,45 +191,43 @@ def test_latency_of_ours_is_relative_to_theirs(bench, small_surgery, monkeypatch
 
 
 @pytest.fixture
-def few_pictures(bench, course_data, monkeypatch):
+def few_pictures(course_data, monkeypatch):
     """The part `schedules` with a small network, 20 steps of 8 pictures and two rounds;
     counts the runs."""
-    fit, runs = bench.training.fit, []
+    fit, runs = training.training.fit, []
 
     def counted(*given, schedule, **options):
         runs.append(schedule)
         return fit(*given, schedule=schedule, **options)
 
-    recipe = bench.training.Recipe(epochs=1, batch_size=8)
+    recipe = training.training.Recipe(epochs=1, batch_size=8)
     monkeypatch.setattr(
         data, "load", lambda: Data(course_data.train[:200], *course_data[1:])
     )
-    monkeypatch.setattr(models, "build", lambda name: models.lenet300((30, 10)))
-    monkeypatch.setattr(bench.training, "Recipe", lambda epochs: recipe)
-    monkeypatch.setattr(bench.training, "fit", counted)
-    monkeypatch.setattr(bench, "PICTURES", 20 * 8 - 3)  # the last step has fewer
-    monkeypatch.setattr(bench, "FITS", 2)
+    monkeypatch.setattr(baselines, "build", lambda name: models.lenet300((30, 10)))
+    monkeypatch.setattr(training.training, "Recipe", lambda epochs: recipe)
+    monkeypatch.setattr(training.training, "fit", counted)
+    monkeypatch.setattr(training, "PICTURES", 20 * 8 - 3)  # the last step has fewer
+    monkeypatch.setattr(training, "FITS", 2)
     # before each of 21 runs, it would take most of the time
-    monkeypatch.setattr(bench.gc, "collect", lambda: None)
+    monkeypatch.setattr(machine.gc, "collect", lambda: None)
     return runs
 
 
-def test_each_schedule_is_measured_against_dense_in_the_same_rounds(
-    bench, few_pictures
-):
-    rows = list(bench.scheduled_steps(threads=1))
+def test_each_schedule_is_measured_against_dense_in_the_same_rounds(few_pictures):
+    rows = list(training.scheduled_steps(1))
     names = ["one-shot", "iterative", "cubic", "movement", "SET", "RigL"]
     assert [row.what for row in rows] == [
         f"a step of fit with {name}" for name in names
     ]
     # a warm-up and two rounds
-    assert few_pictures == [bench.SCHEDULES[name] for name in ["dense", *names]] * 3
+    assert few_pictures == [None, *training.SCHEDULES.values()] * 3
     assert all(row.against == "dense" and row.other == rows[0].other for row in rows)
     assert all(len(row.ours) == len(row.other) == 2 for row in rows)
     assert "updates: 1 in 20 steps of 8" in rows[0].remarks
     assert all("updates: 3 in 20 steps of 8" in row.remarks for row in rows[1:])
     for name in names:  # each did prune, as far as it should
-        found = bench.SCHEDULES[name].masks.values()
+        found = training.SCHEDULES[name].masks.values()
         sparsity = 1 - sum(int(mask.sum()) for mask in found) / sum(
             mask.numel() for mask in found
         )
@@ -254,7 +235,7 @@ def test_each_schedule_is_measured_against_dense_in_the_same_rounds(
 
 
 def test_seconds_are_of_one_step_and_the_share_is_of_a_dense_one(
-    bench, few_pictures, monkeypatch
+    few_pictures, monkeypatch
 ):
     # the warm-up, and two rounds with dense first
     clock = iter([9.0] * 7 + [2.0, *[3.0] * 6] + [4.0, *[5.0] * 6])
@@ -263,10 +244,10 @@ def test_seconds_are_of_one_step_and_the_share_is_of_a_dense_one(
         work()
         return next(clock)
 
-    monkeypatch.setattr(bench, "timed", timed)
+    monkeypatch.setattr(training, "timed", timed)
     cells = [
-        dict(zip(bench.COLUMNS, row.cells(), strict=True))
-        for row in bench.scheduled_steps(threads=1)
+        dict(zip(COLUMNS, row.cells(), strict=True))
+        for row in training.scheduled_steps(1)
     ]
     for row in cells:
         assert row["ours, s"] == "0.2 (0.15-0.25)"
@@ -278,16 +259,25 @@ def test_seconds_are_of_one_step_and_the_share_is_of_a_dense_one(
 # ------------------------------------------------------------------------------ command
 
 
-def test_one_part_alone_is_run_and_printed(bench, few_pictures, capsys):
+def test_one_part_alone_is_run_and_printed(few_pictures, capsys):
     before = torch.get_num_threads()
-    bench.main(["--threads", str(before), "schedules"])
+    main(["--threads", str(before), "schedules"])
     printed = capsys.readouterr()
     assert printed.err.count("measured: a step of fit with") == 6
     assert printed.out.count("of a dense step") == 6
     assert "surgery 4 bytes for each weight scored" in printed.out
 
 
-def test_unknown_part_is_named(bench, capsys):
+def test_pruning_needs_no_browser():
+    """Only the part that opens one imports what it takes."""
+    code = (
+        "import sys; from tools.bench import __main__, removing;"
+        " sys.exit('playwright' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
+
+
+def test_unknown_part_is_named(capsys):
     with pytest.raises(SystemExit):
-        bench.main(["prunning"])
+        main(["prunning"])
     assert "prunning" in capsys.readouterr().err

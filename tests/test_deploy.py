@@ -16,8 +16,6 @@ from torch import nn
 from utils import baselines, deploy, models, surgery
 from utils.data import Split
 from utils.deploy import (
-    Budget,
-    Cost,
     Parity,
     Session,
     parity,
@@ -840,24 +838,3 @@ def test_parity_of_what_cannot_be_compared_is_refused():
                 ValueError, match=f"outputs of {name} are not all finite"
             ):
                 parity(one, other, pictures)
-
-
-def test_a_budget_by_hand():
-    budget = Budget(bytes=1000, speedup=2.0, accuracy=0.9)
-    good = Cost(bytes=1000, speedup=2.0, accuracy=0.9)  # exactly on each limit
-    assert budget.met(good)
-    assert budget.report(good) == {
-        "bytes": (1000, 1000, True),
-        "speedup": (2.0, 2.0, True),
-        "accuracy": (0.9, 0.9, True),
-    }
-    for name, cost in {
-        "bytes": Cost(1001, 9.0, 1.0),
-        "speedup": Cost(1, 1.99, 1.0),
-        "accuracy": Cost(1, 9.0, 0.8999),
-    }.items():
-        assert not budget.met(cost)
-        assert [
-            entry for entry, (_, _, met) in budget.report(cost).items() if not met
-        ] == [name]
-    assert not budget.met(Cost(1, float("nan"), 1.0))

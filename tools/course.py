@@ -47,7 +47,10 @@ TOOLS = {
     ),
     "notebooks": ("tools.notebooks", "build notebooks/ from lessons/"),
     "checkpoints": ("tools.checkpoints", "train the baselines again"),
-    "results": ("tools.studies", "run what is stale of the studies that the labs quote"),
+    "results": (
+        "tools.studies",
+        "run what is stale of the studies that the labs quote",
+    ),
     "predictions": (
         "tools.predictions",
         "record what pruned networks answer, for the explorer",

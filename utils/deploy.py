@@ -1,5 +1,5 @@
-"""From PyTorch to a file that runs without it: ONNX, ONNX Runtime, int8, a budget.
-Built in lessons/10_deployment.
+"""From PyTorch to a file that runs without it: ONNX, ONNX Runtime, int8. Built in
+lessons/10_deployment.
 
 ONNX is a file format for networks: a graph of standard operations and their weights.
 ONNX Runtime runs it, and fuses what stands next to each other. For int8 its static
@@ -260,42 +260,6 @@ def parity(one: nn.Module, other: nn.Module, images: Tensor) -> Parity:
             )
     same = (first.argmax(1) == second.argmax(1)).float().mean().item()
     return Parity((first - second).abs().max().item(), same)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a deployed network costs and gives: bytes of its file, how much faster than
-    the dense network in PyTorch at batch 1, accuracy 0..1."""
-
-    bytes: int
-    speedup: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What it may cost at most, and must give at least; the same three numbers.
-
-    >>> budget = Budget(bytes=30_000, speedup=4.0, accuracy=0.9)
-    >>> budget.met(Cost(bytes=25_000, speedup=4.2, accuracy=0.91))
-    True
-    """
-
-    bytes: int
-    speedup: float
-    accuracy: float
-
-    def report(self, cost: Cost) -> dict[str, tuple[float, float, bool]]:
-        """By entry: what it is, what was asked, and whether that is met."""
-        return {
-            "bytes": (cost.bytes, self.bytes, cost.bytes <= self.bytes),
-            "speedup": (cost.speedup, self.speedup, cost.speedup >= self.speedup),
-            "accuracy": (cost.accuracy, self.accuracy, cost.accuracy >= self.accuracy),
-        }
-
-    def met(self, cost: Cost) -> bool:
-        """Whether all three are."""
-        return all(met for _, _, met in self.report(cost).values())
 
 
 class _Calibration(quantization.CalibrationDataReader):

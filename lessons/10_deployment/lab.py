@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from utils import baselines, data, deploy, measure, plots, studies, training
+from utils import baselines, capstone, data, deploy, measure, plots, studies, training
 from utils.data import sample_batches
 from utils.lab import check, claim, finish, predict, quiz
 
@@ -475,11 +475,15 @@ claim(
 # the dense VGG, 93% on validation data.
 
 # %%
-budget = deploy.Budget(bytes=56_000, speedup=10, accuracy=0.93)
+budget = capstone.Budget(bytes=56_000, speedup=10, accuracy=0.93)
 costs = {
-    "dense": deploy.Cost(dense_bytes, runtime, dense_right),
-    "thin": deploy.Cost(thin_bytes, timings[1]["runtime"].speedup, trained_on[0] / 100),
-    "thin, int8": deploy.Cost(int8_bytes, timings[1]["int8"].speedup, in_int8[0] / 100),
+    "dense": capstone.Cost(dense_bytes, runtime, dense_right),
+    "thin": capstone.Cost(
+        thin_bytes, timings[1]["runtime"].speedup, trained_on[0] / 100
+    ),
+    "thin, int8": capstone.Cost(
+        int8_bytes, timings[1]["int8"].speedup, in_int8[0] / 100
+    ),
 }
 
 # %% tags=["nbval-ignore-output"]

@@ -113,7 +113,7 @@ timings = measure.latency(
 tried = {}
 for name, session in sessions.items():
     accuracy = training.evaluate(session, some)
-    tried[name] = deploy.Cost(
+    tried[name] = capstone.Cost(
         files[name].stat().st_size, timings[name].speedup, accuracy
     )
     within = "within" if budget.met(tried[name]) else ""
@@ -339,7 +339,7 @@ path = my_pipeline(pictures.train, pictures.validation, folder / "network.onnx")
 
 # %% tags=["nbval-ignore-output"]
 found = capstone.examine(path, some.images, some.labels, dense, rounds=9)
-for name, (value, asked, met) in budget.report(deploy.Cost(**found["cost"])).items():
+for name, (value, asked, met) in budget.report(capstone.Cost(**found["cost"])).items():
     print(f"{name}: {value:,.5g}, asked {asked:,.5g}: {'met' if met else 'NOT met'}")
 
 # %% [markdown]

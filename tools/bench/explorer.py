@@ -8,15 +8,18 @@ import contextlib
 import random
 import re
 import statistics
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Locator
 
 from tools import browser, course
+from tools.bench.table import Row, spread
 
 EXPLORER = """
 from utils.explorer import Explorer
@@ -41,8 +44,7 @@ def show(stop):
     curve.plot(stops.index(stop), state.accuracy, "o", markersize=12)
     curve.set(xticks=range(len(stops)), xticklabels=stops, ylim=(0, 1))
     curve.set_title(f"{state.accuracy:.1%}")
-    fractions = [state.weights, state.macs, state.saved]
-    bars.barh(["weights", "MACs", "saved"], fractions)
+    bars.barh(["weights", "MACs", "saved"], [state.weights, state.macs, state.saved])
     plt.show()
 
 slider = ipywidgets.SelectionSlider(options=stops, description="Sparsity")
@@ -55,6 +57,8 @@ NEW_IMAGE = """() => { window.shown = watched => {
     window.last = image.src;
     return true;
 }; window.last = document.querySelector(".widget-output img").src; }"""
+# milliseconds from a key press to the repaint
+GOALS = {"lenet300": "75 ms, p95 100 ms", "resnet": "150 ms", "vgg": "150 ms"}
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,65 @@ class Response:
     repaint: Sequence[float]
     settled: Sequence[float] = ()
     full: Sequence[float] = ()
-    kernel_bytes: int | None = None  # that the kernel grew by over the moves
-    page_bytes: int | None = None
 
     @property
     def p95(self) -> float:
         """95th percentile of the repaint."""
         return statistics.quantiles(self.repaint, n=20)[-1]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Seconds from each key press to its repaint, and bytes that the kernel (None where
+    the system does not say) and the page grew by meanwhile."""
+
+    repaint: Sequence[float]
+    kernel: int | None
+    page: int
+
+
+def answering(_threads: int) -> Iterator[Row]:
+    """Key press to repaint in JupyterLab in a Chromium; the explorer beside `interact`
+    with `plt.show`."""
+    with (
+        browser.chromium() as chromium,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+    ):
+        if chromium is None:
+            return
+        folders = (Path(folder) / str(number) for number in count())
+        plain = interact(chromium, next(folders))
+        for network, goal in GOALS.items():
+            for score in ("magnitude", "taylor"):
+                found = explorer(chromium, next(folders), network, score)
+                yield Row(
+                    f"key press, {network}, {score}",
+                    found.repaint,
+                    "interact",
+                    plain.repaint,
+                    goal,
+                    remarks=_remarks(found, plain),
+                )
+        yield _growth_row(growth(chromium, next(folders)))
+
+
+def _remarks(found: Response, plain: Response) -> str:
+    return (
+        f"p95 {1000 * found.p95:.0f} ms (interact {1000 * plain.p95:.0f}); key held:"
+        f" settles in {spread([1000 * s for s in found.settled])} ms; all 5,000"
+        f" pictures in {spread(found.full)} s"
+    )
+
+
+def _growth_row(grown: Growth) -> Row:
+    kernel = "not known" if grown.kernel is None else f"{grown.kernel / 1e6:+.1f} MB"
+    page = f"{grown.page / 1e6:+.1f} MB"
+    return Row(
+        "1,000 moves without a pause",
+        grown.repaint,
+        goal="no growth",
+        remarks=f"memory after 1,000 moves: kernel {kernel}, page {page}",
+    )
 
 
 @contextlib.contextmanager
@@ -115,14 +171,10 @@ def explorer(
 ) -> Response:
     """Key presses at random moments (often in the middle of slow work), keys held, time
     until all pictures are in."""
-    pauses = random.Random(0)
     with opened(chromium, folder, EXPLORER.format(network=network, score=score)) as lab:
         slider = lab.slider()
         lab.start_stopwatch()
-        keys = to_and_fro(presses)
-        repaint = lab.time_presses(
-            slider, keys, [pauses.uniform(0.05, 0.9) for _ in keys]
-        )
+        repaint = _presses(lab, slider, presses)
         settled = []
         for start, key in (("Home", "ArrowRight"), ("End", "ArrowLeft")) * 2:
             lab.page.keyboard.press(start)
@@ -132,29 +184,32 @@ def explorer(
         full = []
         for _ in range(4):
             lab.settle()
-            full += [lab.time_until_full(slider, "ArrowRight")]
+            full.append(lab.time_until_full(slider, "ArrowRight"))
         if lab.error_badge():
             raise AssertionError(f"a callback failed: {lab.error_badge()}")
-        repaint, settled, full = (
-            [value / 1000 for value in values] for values in (repaint, settled, full)
-        )
-        return Response(repaint, settled, full)
+        return Response(repaint, _seconds(settled), _seconds(full))
 
 
 def interact(chromium: Browser, folder: Path, presses: int = 60) -> Response:
     """The same key presses for `interact` and `plt.show`."""
-    pauses = random.Random(0)
     with opened(chromium, folder, INTERACT) as lab:
         lab.start_stopwatch(".widget-output img", NEW_IMAGE)
         handle = lab.page.locator(".widget-slider .noUi-handle").first
-        keys = to_and_fro(presses)
-        repaint = lab.time_presses(
-            handle, keys, [pauses.uniform(0.05, 0.9) for _ in keys]
-        )
-        return Response([value / 1000 for value in repaint])
+        return Response(_presses(lab, handle, presses))
 
 
-def growth(chromium: Browser, folder: Path, moves: int = 1000) -> Response:
+def _presses(lab: browser.Lab, slider: Locator, presses: int) -> list[float]:
+    """Seconds to repaint of key presses at random moments."""
+    pauses, keys = random.Random(0), to_and_fro(presses)
+    waits = [pauses.uniform(0.05, 0.9) for _ in keys]
+    return _seconds(lab.time_presses(slider, keys, waits))
+
+
+def _seconds(milliseconds: Sequence[float]) -> list[float]:
+    return [value / 1000 for value in milliseconds]
+
+
+def growth(chromium: Browser, folder: Path, moves: int = 1000) -> Growth:
     """Memory of the kernel and of the page before and after so many moves."""
     with opened(
         chromium, folder, EXPLORER.format(network="lenet300", score="magnitude")
@@ -164,17 +219,12 @@ def growth(chromium: Browser, folder: Path, moves: int = 1000) -> Response:
         pid = int((folder / "workspace" / "pid").read_text())
         lab.time_presses(slider, to_and_fro(104), [0.0] * 104)
         lab.settle()
-        before = resident(pid), lab.heap()
-        repaint = lab.time_presses(slider, to_and_fro(moves), [0.0] * moves)
+        kernel, page = resident(pid), lab.heap()
+        repaint = _seconds(lab.time_presses(slider, to_and_fro(moves), [0.0] * moves))
         lab.settle()
-        after = resident(pid), lab.heap()
-        known = None not in (before[0], after[0])
-        kernel = (after[0] or 0) - (before[0] or 0) if known else None
-        return Response(
-            [value / 1000 for value in repaint],
-            kernel_bytes=kernel,
-            page_bytes=after[1] - before[1],
-        )
+        after = resident(pid)
+        grown = None if kernel is None or after is None else after - kernel
+        return Growth(repaint, grown, lab.heap() - page)
 
 
 def resident(pid: int) -> int | None:

@@ -1,0 +1,9 @@
+"""How fast are the helpers, against what one would use otherwise and against what the
+machine can do? `make bench`.
+
+Some parts only: `python -m tools.bench pruning explorer` (of pruning, surgery,
+training, schedules, evaluation, loading, deployment, explorer). Every comparison but
+the explorer's alternates between its sides within one run, so that other work on the
+machine slows both alike: trust the ratios, not the seconds. Figures are medians with
+(lowest-highest) of the rounds.
+"""
