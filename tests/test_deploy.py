@@ -404,7 +404,8 @@ def test_the_same_input_gives_the_same_bytes(vgg, start_python, tmp_path):
         import hashlib, torch
         from utils.deploy import to_int8
         x = torch.load({str(tmp_path / "pictures")!r})
-        to_int8({str(vgg.path)!r}, [(x[:40], None), (x[40:], None)], {str(tmp_path / "other.onnx")!r})
+        batches = [(x[:40], None), (x[40:], None)]
+        to_int8({str(vgg.path)!r}, batches, {str(tmp_path / "other.onnx")!r})
     """
     process = start_python(code, PYTHONHASHSEED="1")
     out, error = process.communicate(timeout=120)

@@ -18,8 +18,9 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, Locator
 
-from tools import browser, course
+from tools import browser
 from tools.bench.table import Row, spread
+from tools.start import serving
 
 EXPLORER = """
 from utils.explorer import Explorer
@@ -145,7 +146,7 @@ def opened(chromium: Browser, folder: Path, source: str) -> Iterator[browser.Lab
         }
     }
     nbformat.write(
-        new_notebook(cells=[cell], metadata=kernel), notebooks / course.FIRST_NOTEBOOK
+        new_notebook(cells=[cell], metadata=kernel), notebooks / serving.FIRST_NOTEBOOK
     )
     with browser.opened_lab(
         chromium, notebooks, folder / "workspace", "responsiveness"
