@@ -1,20 +1,24 @@
 """The long studies: read in words, written after every run, gone on with where they
-stopped, and complete."""
+stopped, and what is committed is what would come out today.
+"""
 
 import json
 import runpy
 import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
-from utils.results import Spread
 
-from tools import results as studies
-from utils import baselines, results
+from tools import studies as tool
+from utils import data, distillation, masks, studies, training
 from utils.data import Data
 from utils.files import DamagedFileError
-from utils.schedules import Cubic
+from utils.schedules import Cubic, RigL, SparseFromStart, rewire
+from utils.studies import Run, Spread, Study, Train, Untrained, Work
 from utils.training import Recipe
 
 PROJECT = Path(__file__).parents[1]
@@ -22,10 +26,11 @@ PROJECT = Path(__file__).parents[1]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """An empty folder of results, the one that is read and written."""
-    monkeypatch.setenv("PRUNING_DATA", str(tmp_path))
-    (tmp_path / "results").mkdir()
-    return tmp_path / "results"
+    """An empty folder of results of a lesson, the one that is read and written."""
+    monkeypatch.setattr(studies, "LESSONS", tmp_path)
+    folder = tmp_path / "00_some" / "results"
+    folder.mkdir(parents=True)
+    return folder
 
 
 # ------------------------------------------------------------------- what the labs read
@@ -57,30 +62,30 @@ def recorded(folder) -> Path:
 
 
 def test_runs_are_those_that_are_like_where_in_the_order_of_the_file(recorded):
-    assert results.runs("some") == RUNS
-    assert results.runs("some", method="cubic") == RUNS[:4]
-    assert results.runs("some", method="cubic", sparsity=0.98) == [RUNS[3]]
-    assert results.runs("some", seed=0) == [RUNS[0], RUNS[3], RUNS[4]]
+    assert studies.runs("some") == RUNS
+    assert studies.runs("some", method="cubic") == RUNS[:4]
+    assert studies.runs("some", method="cubic", sparsity=0.98) == [RUNS[3]]
+    assert studies.runs("some", seed=0) == [RUNS[0], RUNS[3], RUNS[4]]
 
 
 def test_spread_is_over_the_seeds_of_one_setting(recorded):
-    assert results.spread("some", method="cubic", sparsity=0.9) == Spread(
+    assert studies.spread("some", method="cubic", sparsity=0.9) == Spread(
         mean=0.5, low=0.25, high=0.75, seeds=3
     )
-    assert results.spread("some", "seconds", method="cubic", sparsity=0.9) == Spread(
+    assert studies.spread("some", "seconds", method="cubic", sparsity=0.9) == Spread(
         10, 0, 20, 3
     )
-    assert results.spread("some", method="RigL") == Spread(0.875, 0.875, 0.875, 1)
+    assert studies.spread("some", method="RigL") == Spread(0.875, 0.875, 0.875, 1)
 
 
 def test_bands_are_the_lower_and_the_upper_ends():
-    assert results.bands(
+    assert studies.bands(
         {"a": Spread(0.5, 0.25, 0.75, 3), "b": Spread(0.875, 0.8, 0.9, 2)}
     ) == (
         [0.25, 0.8],
         [0.75, 0.9],
     )
-    assert results.bands({}) == ([], [])
+    assert studies.bands({}) == ([], [])
 
 
 def test_a_mistyped_name_lists_the_known_ones(recorded):
@@ -88,19 +93,19 @@ def test_a_mistyped_name_lists_the_known_ones(recorded):
         ValueError,
         match=r"runs of some have no sede\. They have: method, seconds, seed",
     ):
-        results.runs("some", sede=0)
+        studies.runs("some", sede=0)
     with pytest.raises(ValueError, match="entry='accuracy' is not in the runs of some"):
-        results.spread("some", "accuracy", method="RigL")
+        studies.spread("some", "accuracy", method="RigL")
 
 
-@pytest.mark.parametrize("read", [results.runs, results.spread])
+@pytest.mark.parametrize("read", [studies.runs, studies.spread])
 def test_a_missing_file_is_named_with_its_repair(folder, read):
     with pytest.raises(
         DamagedFileError,
-        match=r"missing.*git checkout -- data/results.*make results ARGS=some",
+        match=r"some\.json is missing.*git checkout -- lessons.*make results ARGS=some",
     ) as caught:
         read("some")
-    assert str(folder / "some.json") in str(caught.value)
+    assert str(folder.parents[1]) in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -121,18 +126,18 @@ def test_a_damaged_file_is_named_with_its_repair(recorded, content):
     with pytest.raises(
         DamagedFileError, match=r"damaged.*make results ARGS=some"
     ) as caught:
-        results.runs("some", seed=0)
+        studies.runs("some", seed=0)
     assert str(recorded) in str(caught.value)
 
 
 def test_no_run_like_that_is_said(recorded):
     with pytest.raises(ValueError, match=r"some has no run with \{'method': 'SET'\}"):
-        results.runs("some", method="SET")
+        studies.runs("some", method="SET")
     with pytest.raises(ValueError, match="no run"):
-        results.spread("some", sparsity=0.5)
+        studies.spread("some", sparsity=0.5)
     recorded.write_text(json.dumps({"runs": []}))
     with pytest.raises(ValueError, match="no run"):
-        results.runs("some")
+        studies.runs("some")
 
 
 def test_a_spread_over_two_settings_is_refused(recorded):
@@ -140,199 +145,429 @@ def test_a_spread_over_two_settings_is_refused(recorded):
         ValueError,
         match=r"\{'method': 'cubic'\} does not single out one setting of some: a seed",
     ):
-        results.spread("some", method="cubic")
+        studies.spread("some", method="cubic")
 
 
 # ----------------------------------------------------------------- how they are written
 
+DONE: list[int] = []  # the seeds of the runs that were carried out
+
+
+@dataclass(frozen=True)
+class Count:
+    """A step that costs nothing: notes its number; stops where the file `stop` is."""
+
+    number: int
+    path: Path
+    factor: int = 1
+
+    def carry_out(self, work: Work) -> None:
+        if work.train is data.load().train:  # no probe
+            if self.number == 2 and (self.path.parent / "stop").exists():
+                raise KeyboardInterrupt
+            DONE.append(self.number)
+        work.history += [self.number / 4]
+        work.signs += [float(self.factor)]
+        work.found["validation_accuracy"] = self.number / 4
+
+
+def small(path: Path, *, factor: int = 1, method: str = "some", runs: int = 3) -> Study:
+    """A study of three runs."""
+
+    def due():
+        for seed in range(runs):
+            settings = {"method": method, "seed": seed}
+            step = Count(seed, path, factor)
+            yield Run(settings, Untrained("lenet300", 0), (step,))
+
+    return Study("small", "What it is about.", due, path)
+
 
 @pytest.fixture
-def done(folder, monkeypatch) -> list[int]:
-    """A study of three runs in place of all others; the list grows by the number of
-    each run that is really done.
-
-    The last run fails while the file `stop` is there. Before each run the file must
-    hold all earlier ones.
-    """
-    done, path = [], folder / "small.json"
-
-    def work(number: int) -> dict:
-        assert (
-            len(json.loads(path.read_text())["runs"]) if path.exists() else 0
-        ) == number
-        if number == 2 and (folder / "stop").exists():
-            raise KeyboardInterrupt
-        done.append(number)
-        return {
-            "validation_accuracy": number / 4,
-            "history": [0.25],
-            "recipe": {"epochs": 1},
-        }
-
-    def small():
-        """What it is about."""
-        for number in range(3):
-            yield {"method": "some", "seed": number}, lambda number=number: work(number)
-
-    monkeypatch.setattr(studies, "STUDIES", {"small": small})
-    return done
+def study(folder) -> Study:
+    """That study; nothing of it is done yet."""
+    DONE.clear()
+    return small(folder / "small.json")
 
 
-def test_a_study_is_written_after_each_run(done, folder, capsys):
-    studies.study("small")
-    assert done == [0, 1, 2]
+def test_a_study_is_written_after_each_run(study, monkeypatch, capsys):
+    sizes, write = [], tool.write
+    monkeypatch.setattr(
+        tool,
+        "write",
+        lambda *what: (
+            write(*what)
+            or sizes.append(len(json.loads(study.path.read_text())["runs"]))
+        ),
+    )
+    tool.bring_up_to_date(study)
+    assert DONE == [0, 1, 2] and sizes == [0, 1, 2, 3]
     # and no half-written one
-    assert [path.name for path in folder.iterdir()] == ["small.json"]
-    text = (folder / "small.json").read_text()
+    assert [path.name for path in study.path.parent.iterdir()] == ["small.json"]
+    text = study.path.read_text()
     record = json.loads(text)
     assert text.endswith("}\n")
-    assert (record["about"], record["command"]) == (
-        "What it is about.",
-        "make results ARGS=small",
-    )
-    assert record["torch"] == torch.__version__
-    assert [
-        (run["method"], run["seed"], run["validation_accuracy"])
-        for run in record["runs"]
-    ] == [
-        ("some", 0, 0.0),
-        ("some", 1, 0.25),
-        ("some", 2, 0.5),
+    assert record["about"] == "What it is about."
+    assert record["command"] == "make results ARGS=small"
+    assert [(run["seed"], run["validation_accuracy"]) for run in record["runs"]] == [
+        (0, 0.0),
+        (1, 0.25),
+        (2, 0.5),
     ]
-    assert all(run["seconds"] == 0 for run in record["runs"])
-    assert results.spread("small") == Spread(0.25, 0.0, 0.5, 3)
+    for run in record["runs"]:
+        assert run["seconds"] == 0 and run["threads"] == torch.get_num_threads()
+        assert run["torch"] == torch.__version__
+    assert studies.spread("small") == Spread(0.25, 0.0, 0.5, 3)
     assert (
         capsys.readouterr().out.splitlines()[1]
         == "small: {'method': 'some', 'seed': 1}: 25.00%, 0 s"
     )
 
 
-def test_an_interrupted_study_goes_on_where_it_stopped(done, folder, capsys):
-    (folder / "stop").touch()
+def test_an_interrupted_study_goes_on_where_it_stopped(study, capsys):
+    stop = study.path.parent / "stop"
+    stop.touch()
     with pytest.raises(KeyboardInterrupt):
-        studies.study("small")
-    assert [run["seed"] for run in results.runs("small")] == [0, 1]
-    first = results.runs("small")
-    (folder / "stop").unlink()
+        tool.bring_up_to_date(study)
+    first = studies.runs("small")
+    assert [run["seed"] for run in first] == [0, 1]
+    stop.unlink()
     capsys.readouterr()
-    studies.study("small")
-    assert done == [0, 1, 2]
-    assert results.runs("small")[:2] == first
-    assert len(results.runs("small")) == 3
+    tool.bring_up_to_date(study)
+    assert DONE == [0, 1, 2]
+    assert studies.runs("small")[:2] == first and len(studies.runs("small")) == 3
     assert capsys.readouterr().out.count("small:") == 1
-    studies.study("small")
-    assert done == [0, 1, 2]
+    before = study.path.stat().st_mtime_ns
+    tool.bring_up_to_date(study)
+    assert DONE == [0, 1, 2] and study.path.stat().st_mtime_ns == before
 
 
-def test_an_interruption_before_later_runs_loses_none_of_them(done, folder):
+def test_an_interruption_before_later_runs_loses_none_of_them(study):
     """A run in the middle is missing (somebody added a setting): stopping there keeps
     what comes behind it."""
-    studies.study("small")
-    record = json.loads((folder / "small.json").read_text())
-    second = record["runs"].pop(1)
-    (folder / "small.json").write_text(json.dumps(record))
-    original = studies.STUDIES["small"]
-
-    def stopped():
-        for what, work in original():
-            yield what, (work if what["seed"] != 1 else interrupted)
-
-    def interrupted():
-        raise KeyboardInterrupt
-
-    stopped.__doc__ = original.__doc__
-    studies.STUDIES["small"] = stopped
+    tool.bring_up_to_date(small(study.path, runs=4))
+    record = json.loads(study.path.read_text())
+    record["runs"].pop(2)
+    study.path.write_text(json.dumps(record))
+    (study.path.parent / "stop").touch()
     with pytest.raises(KeyboardInterrupt):
-        studies.study("small")
-    assert [run["seed"] for run in results.runs("small")] == [0, 2] and second[
-        "seed"
-    ] == 1
+        tool.bring_up_to_date(small(study.path, runs=4))
+    assert [run["seed"] for run in studies.runs("small")] == [0, 1, 3]
 
 
-def test_runs_that_the_study_no_longer_has_leave_its_file(done, folder):
-    studies.study("small")
-    record = json.loads((folder / "small.json").read_text())
+def test_runs_that_the_study_no_longer_has_leave_its_file(study):
+    tool.bring_up_to_date(study)
+    record = json.loads(study.path.read_text())
     record["runs"].insert(0, {"method": "other", "seed": 0})
-    (folder / "small.json").write_text(json.dumps(record))
-    studies.study("small")
-    assert done == [0, 1, 2]
-    assert [run["method"] for run in results.runs("small")] == ["some"] * 3
+    study.path.write_text(json.dumps(record))
+    tool.bring_up_to_date(study)
+    assert DONE == [0, 1, 2]
+    assert [run["method"] for run in studies.runs("small")] == ["some"] * 3
 
 
-def test_a_name_that_is_no_study_writes_nothing(folder):
-    with pytest.raises(KeyError, match="dynamics"):
-        studies.study("dynamics")
-    assert not list(folder.iterdir())
+def test_a_run_whose_numbers_changed_is_done_again(study):
+    tool.bring_up_to_date(study)
+    tool.bring_up_to_date(small(study.path, factor=2))
+    assert DONE == [0, 1, 2, 0, 1, 2] and len(studies.runs("small")) == 3
 
 
-def test_a_name_that_is_no_study_is_an_error_of_the_command(
-    folder, monkeypatch, capsys
+def test_a_stale_run_stays_in_the_file_until_it_is_done_again(study):
+    tool.bring_up_to_date(study)
+    (study.path.parent / "stop").touch()
+    with pytest.raises(KeyboardInterrupt):
+        tool.bring_up_to_date(small(study.path, factor=2))
+    found = [("factor=2" in run["identity"]) for run in studies.runs("small")]
+    assert found == [True, True, False]
+
+
+@pytest.mark.parametrize("entry", ["identity", "probe"])
+def test_a_record_without_identity_or_probe_is_done_again(study, entry):
+    tool.bring_up_to_date(study)
+    record = json.loads(study.path.read_text())
+    del record["runs"][1][entry]
+    study.path.write_text(json.dumps(record))
+    tool.bring_up_to_date(study)
+    assert DONE == [0, 1, 2, 1]
+
+
+def test_a_run_is_done_again_when_the_code_makes_something_else_of_it(
+    study, monkeypatch
 ):
-    monkeypatch.setattr(sys, "argv", ["results.py", "structured", "dynamics"])
+    tool.bring_up_to_date(study)
+    monkeypatch.setattr(studies, "probe", lambda run: [1.5])
+    tool.bring_up_to_date(study)
+    assert DONE == [0, 1, 2, 0, 1, 2]
+    assert {tuple(run["probe"]) for run in studies.runs("small")} == {(1.5,)}
+
+
+def test_two_workers_find_what_one_finds(folder):
+    """Real runs, in processes of their own."""
+    due = [
+        run for run in STUDIES["deployment"].runs() if run.settings["loss"] == "taught"
+    ][:2]
+    found = {}
+    for workers in (1, 2):
+        path = folder / f"deployment{workers}.json"
+        two = Study(f"deployment{workers}", "", lambda: iter(due), path)
+        tool.bring_up_to_date(two, workers)
+        found[workers] = [
+            {key: value for key, value in run.items() if key != "seconds"}
+            for run in studies.runs(two.name)
+        ]
+    assert found[1] == found[2] and len(found[1]) == 2
+
+
+def test_a_name_that_is_no_study_is_an_error_of_the_command(monkeypatch, capsys):
+    known = ", ".join(studies.find())
+    monkeypatch.setattr(sys, "argv", ["studies.py", "structured", "dynamics"])
     with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(PROJECT / "tools" / "results.py"), run_name="__main__")
+        runpy.run_path(str(PROJECT / "tools" / "studies.py"), run_name="__main__")
     assert caught.value.code == 2
-    said = capsys.readouterr().err
-    assert f"no such study: dynamics. Known: {', '.join(studies.STUDIES)}." in said
-    assert not list(folder.iterdir())
+    assert f"no such study: dynamics. Known: {known}." in capsys.readouterr().err
 
 
-def test_a_real_run_says_how_it_was_trained(course_data, monkeypatch):
+# ------------------------------------------------------------------------ what a run is
+
+
+def test_a_real_run_says_how_it_went(course_data):
     few = Data(
         course_data.train[:200], course_data.validation[:100], course_data.test[:100]
     )
-    monkeypatch.setattr(studies, "pictures", lambda: few)
-    recipe, schedule = Recipe(epochs=2, batch_size=40), Cubic(0.9, updates=4)
-    found = json.loads(
-        json.dumps(studies.trained(baselines.build("lenet300", 0), recipe, 0, schedule))
+    schedule = Cubic(0.9, updates=4)
+    step = Train(Recipe(epochs=2, batch_size=40), 0, schedule)
+    run = Run({"seed": 0}, Untrained("lenet300", 0), (step,))
+    work = studies.carry_out(run, few)
+    assert len(work.history) == len(work.losses) == 2
+    assert 0.1 < work.found["validation_accuracy"] == work.history[-1] < 1
+    assert repr(schedule) in studies.identity(run)
+    assert not hasattr(schedule, "model")  # the run's own stays as it was
+
+
+RUN = Run({"seed": 0}, Untrained("lenet300", 0), (Train(Recipe(), 0, Cubic(0.9)),))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(RUN, start=Untrained("lenet300", 1)),
+        replace(RUN, start=studies.Shipped("lenet300")),
+        replace(RUN, steps=(Train(Recipe(learning_rate=1e-3), 0, Cubic(0.9)),)),
+        replace(RUN, steps=(Train(Recipe(optimizer="adam"), 0, Cubic(0.9)),)),
+        replace(RUN, steps=(Train(Recipe(weight_decay=0.0), 0, Cubic(0.9)),)),
+        replace(RUN, steps=(Train(Recipe(), 1, Cubic(0.9)),)),
+        replace(RUN, steps=(Train(Recipe(), 0, Cubic(0.9, end=0.6)),)),
+        replace(RUN, steps=(Train(Recipe(), 0, RigL(0.9)),)),
+        replace(RUN, steps=(*RUN.steps, studies.Prune(studies.Magnitude(0.9)))),
+    ],
+)
+def test_each_number_of_a_run_is_in_its_identity(other):
+    assert studies.identity(other) != studies.identity(RUN)
+
+
+def test_the_weights_of_networks_and_the_data_are_in_an_identity(monkeypatch):
+    lenet = studies.Shipped("lenet300")
+    lesson = studies.Taught(lenet, temperature=4.0)
+    run = replace(RUN, start=lenet, steps=(Train(Recipe(), 0, lesson=lesson),))
+    warmer = replace(lesson, temperature=2.0)
+    before = studies.identity(run)
+    assert before.count("sha256=") == 2
+    other = replace(run, steps=(Train(Recipe(), 0, lesson=warmer),))
+    assert studies.identity(other) != before
+    with monkeypatch.context() as patch:
+        patch.setattr(studies.baselines, "baseline_facts", lambda name: {"sha256": "1"})
+        assert studies.identity(run) != before
+    monkeypatch.setitem(data.PUBLISHED, "train-images-idx3-ubyte.gz", "1")
+    assert studies.identity(run) != before
+
+
+def test_no_identity_holds_an_address():
+    """What is not said in words differs from process to process."""
+    for study in studies.find().values():
+        for run in study.runs():
+            assert " at 0x" not in studies.identity(run)
+
+
+# ------------------------------------------------------------------------------- probes
+
+
+def run_of(name: str, **settings: object) -> Run:
+    """The first run of a study with these settings."""
+    due = studies.find()[name].runs()
+    return next(run for run in due if settings.items() <= run.settings.items())
+
+
+@contextmanager
+def forgotten():
+    """No trained network is remembered from before, nor afterwards."""
+    studies._worked.cache_clear()
+    yield
+    studies._worked.cache_clear()
+
+
+def squared(self, progress: float) -> float:
+    return self.sparsity + (self.initial - self.sparsity) * (1 - progress) ** 2
+
+
+def straight(self, progress: float) -> masks.Masks:
+    fraction = self.fraction * (1 - progress)
+    return {
+        name: rewire(weight.detach(), self.masks[name], fraction, self.desire(weight))
+        for name, weight in self.weights.items()
+    }
+
+
+def late_peak(optimizer, recipe: Recipe, steps: int):
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        recipe.learning_rate,
+        total_steps=max(steps, 4) + 1,
+        cycle_momentum=False,
+        pct_start=0.4,
     )
-    assert Recipe(**found["recipe"]) == recipe
-    assert found["schedule"] == repr(Cubic(0.9, updates=4))
-    assert (
-        len(found["history"]) == 2
-        and found["history"][-1] == found["validation_accuracy"]
-    )
-    assert 0.1 < found["validation_accuracy"] < 1
-    assert (
-        studies.trained(baselines.build("lenet300", 0), recipe, 0)["schedule"] is None
-    )
+
+
+def faster(optimizer, recipe: Recipe, steps: int, original=training._scheduler):
+    more = replace(recipe, learning_rate=1.1 * recipe.learning_rate)
+    return original(optimizer, more, steps)
+
+
+def without_decay(parameters, lr: float, weight_decay: float):
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
+
+
+def without_square(logits, outputs, temperature, original=distillation.soft_loss):
+    return original(logits, outputs, temperature) / temperature**2
+
+
+CUBIC, SET, RIGL, DENSE, GRADUAL, TICKET, TAUGHT = (
+    ("dynamic", {"method": "cubic"}),
+    ("dynamic", {"method": "SET"}),
+    ("dynamic", {"method": "RigL"}),
+    ("dynamic", {"method": "dense"}),
+    ("recovery", {"method": "gradual", "sparsity": 0.98}),
+    ("tickets", {}),
+    ("distillation", {"method": "LeNet teaches", "temperature": 2.0}),
+)
+CHANGES: dict[str, tuple[object, str, Callable, list]] = {
+    "the exponent of Cubic": (Cubic, "level", squared, [CUBIC, GRADUAL, TAUGHT]),
+    "the half cosine": (SparseFromStart, "update", straight, [SET, RIGL]),
+    "where RigL grows": (
+        RigL,
+        "desire",
+        lambda self, weight: self.random_like(weight),
+        [RIGL],
+    ),
+    "the optimizer": (
+        training.OPTIMIZERS,
+        "adamw",
+        torch.optim.Adam,
+        [DENSE, RIGL, GRADUAL, TICKET],
+    ),
+    "the weight decay": (
+        training.OPTIMIZERS,
+        "adamw",
+        without_decay,
+        [DENSE, RIGL, GRADUAL, TICKET],
+    ),
+    "the learning rate": (
+        training,
+        "_scheduler",
+        faster,
+        [DENSE, RIGL, GRADUAL, TICKET],
+    ),
+    "where the rate peaks": (training, "_scheduler", late_peak, [DENSE, TICKET]),
+    "masks.hold": (
+        masks,
+        "hold",
+        lambda model, masks: lambda: None,
+        [TICKET, ("structured", {"kind": "50% of the weights"})],
+    ),
+    "the soft loss": (distillation, "soft_loss", without_square, [TAUGHT]),
+    "the flips": (
+        training,
+        "augment",
+        lambda images, generator, flip, shift: images.clone(),
+        [DENSE],
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_probe_notices_a_change_of_the_code(change, monkeypatch):
+    place, name, new, where = CHANGES[change]
+    for study, settings in where:
+        run = run_of(study, **settings)
+        with forgotten(), monkeypatch.context() as patch:
+            before = studies.probe(run)
+            assert studies.agree(before, studies.probe(run))
+            studies._worked.cache_clear()
+            (patch.setitem if isinstance(place, dict) else patch.setattr)(
+                place, name, new
+            )
+            assert not studies.agree(before, studies.probe(run)), (change, study)
+
+
+def test_a_probe_is_the_same_each_time_and_leaves_the_threads_alone():
+    torch.set_num_threads(2)
+    try:
+        assert studies.probe(run_of("dynamic")) == studies.probe(run_of("dynamic"))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_probes_agree_within_a_small_tolerance():
+    assert studies.agree([2.3, 0.05], [2.301, 0.0501])
+    assert not studies.agree([2.3], [2.31])
+    assert not studies.agree([2.3], [2.3, 1.0])
+    assert not studies.agree([2.3], [float("nan")])
 
 
 # -------------------------------------------------------------------- what is committed
 
-COMMITTED = PROJECT / "data" / "results"
+STUDIES = studies.find()
 
 
-@pytest.mark.parametrize("name", studies.STUDIES)
-def test_a_committed_study_is_complete(name):
-    """It holds the runs that the study would do, all of them and in order. Nothing is
-    run here."""
-    path = COMMITTED / f"{name}.json"
-    assert path.is_file(), f"{path} is missing: `make results ARGS={name}`"
-    record = json.loads(path.read_text())
-    due = [what for what, _ in studies.STUDIES[name]()]
-    assert [
-        {key: run.get(key) for key in what}
-        for what, run in zip(due, record["runs"], strict=False)
-    ] == due
-    assert len(record["runs"]) == len(due)
-    assert (record["about"], record["command"]) == (
-        studies.STUDIES[name].__doc__,
-        f"make results ARGS={name}",
-    )
-    for run in record["runs"]:
-        assert ("history" in run) == (name != "deployment")  # which trains nothing
-        if "history" in run:
-            assert run["history"][-1] == run["validation_accuracy"]
-            assert len(run["history"]) == Recipe(**run["recipe"]).epochs
-        assert 0.1 <= run["validation_accuracy"] < 1
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_committed_study_is_what_would_come_out_today(name):
+    """All runs, in order, each with the identity and the probe of today. The runs
+    themselves are not carried out."""
+    study = STUDIES[name]
+    record, due = json.loads(study.path.read_text()), list(study.runs())
+    repair = f"`make results ARGS={name}`"
+    assert (record["about"], record["command"]) == (study.about, repair.strip("`"))
+    assert len(record["runs"]) == len(due), repair
+    for run, found, probe in zip(due, record["runs"], tool.expected(due), strict=True):
+        assert {key: found.get(key) for key in run.settings} == run.settings, repair
+        assert found.get("identity") == studies.identity(run), repair
+        assert tool.is_fresh(found, run, probe), f"{run.settings} is stale: {repair}"
 
 
-@pytest.mark.parametrize("name", studies.STUDIES)
+def epochs(part: object) -> int:
+    """Of all training in the steps of a run."""
+    if isinstance(part, Train):
+        return part.recipe.epochs
+    if isinstance(part, tuple):
+        return sum(map(epochs, part))
+    return sum(map(epochs, vars(part).values())) if hasattr(part, "tune") else 0
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_committed_run_has_a_learning_curve(name):
+    for run, found in zip(STUDIES[name].runs(), studies.runs(name), strict=True):
+        assert ("history" in found) == (name != "deployment")  # which trains nothing
+        if "history" in found:
+            assert found["history"][-1] == found["validation_accuracy"]
+            assert len(found["history"]) == epochs(run.steps)
+        assert 0.1 <= found["validation_accuracy"] < 1
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_no_two_runs_of_a_study_have_one_name(name):
-    due = [json.dumps(what, sort_keys=True) for what, _ in studies.STUDIES[name]()]
+    due = [json.dumps(dict(r.settings), sort_keys=True) for r in STUDIES[name].runs()]
     assert due and len(set(due)) == len(due)
 
 
 def test_each_committed_file_is_of_a_study():
-    assert {path.stem for path in COMMITTED.glob("*.json")} <= set(studies.STUDIES)
+    files = sorted((PROJECT / "lessons").glob("*/results/*.json"))
+    assert files == sorted(study.path for study in STUDIES.values())

@@ -78,7 +78,7 @@ def is_fresh(record: Record | None, run: Run, probe: list[float]) -> bool:
     """Whether a recorded run is what would come out today."""
     if record is None or record.get("identity") != studies.identity(run):
         return False
-    return studies.agree(record["probe"], probe)
+    return studies.agree(record.get("probe", []), probe)
 
 
 def carried_out(
