@@ -743,10 +743,10 @@ def lint(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def tool(options: argparse.Namespace, rest: list[str]) -> int:
-    """Run tools/NAME.py with whatever else stood on the command line. As a module:
-    tools use each other."""
+    """Run tools/NAME.py, or the folder of that name, with whatever else stood on the
+    command line. As a module: tools use each other."""
     script = ROOT / "tools" / f"{options.command}.py"
-    if not script.exists():
+    if not script.exists() and not script.with_suffix("").is_dir():
         raise Problem(
             f"{script} is missing: this copy of the course is not complete, so fetch it"
             " again."

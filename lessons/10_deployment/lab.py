@@ -20,16 +20,7 @@ from pathlib import Path
 
 import torch
 
-from utils import (
-    baselines,
-    capstone,
-    data,
-    deploy,
-    measure,
-    plots,
-    results,
-    training,
-)
+from utils import baselines, capstone, data, deploy, measure, plots, results, training
 from utils.data import sample_batches
 from utils.lab import check, claim, finish, predict, quiz
 
