@@ -1005,7 +1005,7 @@ class Attention(nn.Module):
             dict(kind="nm", sparsity=0.9),
             r"sparsity=0\.9 is no stop of kind='nm' .*Stops: 0, 0\.25, 0\.5, 0\.75\.",
         ),
-        (dict(pictures=0), r"pictures=0 must be a whole number, from 1 to 5000"),
+        (dict(pictures=0), r"pictures=0 must be a whole number from 1 to 5000"),
         (dict(pictures=-1), r"pictures=-1 must be"),
         (dict(pictures=5001), r"pictures=5001 must be"),
         (dict(pictures=True), r"pictures=True must be"),
