@@ -2,6 +2,7 @@
 CONTRIBUTING.md, in a copy of the project."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -179,3 +180,11 @@ def test_nothing_is_checked_when_the_notebook_can_not_be_built(monkeypatch, caps
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["a claim did not hold", "07_x"]
     assert len(lines) == 3 and lines[2].startswith("build")
+
+
+def test_every_place_that_contributing_names_exists():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:utils|tools|data|lessons)/[\w./]+)`", text)
+    places = [name for name in named if "NN_name" not in name]
+    assert len(places) > 20
+    assert not [name for name in places if not (ROOT / name).exists()]

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from utils import plots
+from utils.exercises import find
 from utils.lab import Guess
 
 LABELS = dict(title="Title", x_label="x", y_label="y")
