@@ -277,6 +277,15 @@ def test_pruning_needs_no_browser():
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
 
 
+def test_torchvision_is_there_for_a_benchmark_that_starts_by_itself(start_python):
+    """In a process of its own, where nothing else has imported it before."""
+    code = """
+from tools.bench.removing import network
+print(sum(p.numel() for p in network("ResNet-18").parameters()))
+"""
+    assert start_python(code).communicate(timeout=120) == ("11689512\n", "")
+
+
 def test_unknown_part_is_named(capsys):
     with pytest.raises(SystemExit):
         main(["prunning"])

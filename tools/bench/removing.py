@@ -16,6 +16,7 @@ from tools.bench.table import Row, digits
 from utils import baselines, masks, measure, surgery
 from utils.layers import prunable, prunable_layers
 from utils.scores import score
+from utils.torchvision_repair import import_torchvision
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ PASS_BYTES = 4 + 1 + 1 + 8
 
 def network(name: str) -> nn.Module:
     """A network of torchvision with random weights, the same each time."""
+    import_torchvision()
     from torchvision.models import densenet121, resnet18, resnet50, vgg16
 
     torch.manual_seed(0)

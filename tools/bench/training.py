@@ -14,6 +14,7 @@ from torch import nn
 from tools.bench.machine import LARGE, bytes_per_second, flops_per_second, timed
 from tools.bench.table import Row, digits, spread
 from utils import baselines, data, files, measure, schedules, training
+from utils.torchvision_repair import import_torchvision
 
 BATCHES = 60  # steps timed with the DataLoader, and scaled to an epoch
 # short runs and many of them: what else the machine does changes from second to second
@@ -93,6 +94,7 @@ def fit_seconds(
 def pil_dataset(folder: Path) -> torch.utils.data.Dataset:
     """FashionMNIST the usual way: a PIL picture at a time, flipped, turned into a
     tensor, normalised."""
+    import_torchvision()
     from torchvision import transforms
     from torchvision.datasets import FashionMNIST
 
