@@ -114,6 +114,7 @@ def test_the_app_by_keyboard_alone(open_app):
     fine_tune.focus()
     page.keyboard.press("Enter")
     says(panel, "s left")
+    cancel.click(trial=True)  # waits until the page shows it enabled
     cancel.focus()
     page.keyboard.press("Enter")
     says(panel, "cancelled")
