@@ -12,7 +12,7 @@ from utils.channels import follow
 from utils.explorer.state import Controls
 from utils.explorer.subject import Subject
 from utils.layers import prunable
-from utils.masks import apply_masks, masks_from_scores, nm_masks
+from utils.masks import masked, masks_from_scores, nm_masks
 from utils.scores import SCORES, UNIT_SCORES
 
 STOPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
@@ -76,7 +76,7 @@ class Weights(Kind):
         masks = masks_from_scores(
             scores, controls.sparsity, scope=controls.scope, allow_empty=True
         )
-        return _masked(subject.dense, masks)
+        return masked(subject.dense, masks)
 
 
 class Pattern(Kind):
@@ -103,7 +103,7 @@ class Pattern(Kind):
         if controls.sparsity == 0:
             return copy.deepcopy(subject.dense)
         kept = round(GROUP * (1 - controls.sparsity))
-        return _masked(
+        return masked(
             subject.dense,
             nm_masks(subject.dense, kept, GROUP, exclude=self._unfit(subject)),
         )
@@ -187,9 +187,3 @@ KINDS: dict[str, Kind] = {
     "channels": Channels(),
     "blocks": Blocks(),
 }
-
-
-def _masked(model: nn.Module, masks: dict) -> nn.Module:
-    result = copy.deepcopy(model)
-    apply_masks(result, masks)
-    return result
