@@ -393,6 +393,19 @@ def test_cancelling_after_any_number_of_slices_leaves_everything_as_before(
     assert panel.shown.tuned == 600 and panel.problems == []
 
 
+def test_that_it_was_cancelled_stays_said_until_the_next_action(lenet):
+    panel = lenet(sparsity=0.95)
+    panel.refresh()  # its slow work is still to do
+    panel.tune.click()
+    drive(panel, 2)
+    panel.cancel.click()
+    panel.settle()  # ends by describing what is shown
+    assert "cancelled" in panel.status.value and "accuracy" in panel.status.value
+    panel.sparsity.index -= 1
+    panel.settle()
+    assert "cancelled" not in panel.status.value
+
+
 def test_cancelling_a_second_run_keeps_the_first(lenet):
     panel = lenet(sparsity=0.95)
     panel.tune.click()

@@ -111,8 +111,6 @@ def test_the_app_by_keyboard_alone(open_app):
         page.get_by_role("button", name=name, exact=True)
         for name in ("Fine-tune", "Cancel")
     )
-    # what is still measured would be told in place of the cancelling
-    says(panel, "time for one picture [0-9]+%")
     fine_tune.focus()
     page.keyboard.press("Enter")
     says(panel, "s left")

@@ -83,6 +83,7 @@ class Explorer:
         self._unsaved: list[findings.Row] = []
         self._shown: State | None = None
         self._drawn = 0.0  # when
+        self._notice = ""  # stands before the description until the next action
         # held by whoever touches the panel
         self.lock = threading.RLock()
         self.slow_work = Background(self.lock, self._fail)
@@ -301,8 +302,7 @@ class Explorer:
                 memory.refine(place)
         self._draw(subject.with_times(state, race), model)
         if not self.fine_tuning.busy:
-            # at rest only: a screen reader reads it out
-            self._say(self.describe(self.shown))
+            self._say_shown()  # at rest only: a screen reader reads it out
 
     def _complete_shown(
         self, state: State, model: nn.Module
@@ -322,6 +322,11 @@ class Explorer:
     def _draw(self, state: State, model: nn.Module) -> None:
         self._shown, self._drawn = state, time.perf_counter()
         self.picture.value = drawing.html_of(self.parts(state, model))
+
+    def _say_shown(self) -> None:
+        """Describe what is shown; a notice that stands comes first."""
+        if self._shown is not None:
+            self._say(f"{self._notice} {self.describe(self._shown)}".lstrip())
 
     def _say(self, words: str, done: float | None = None) -> None:
         bar = (
@@ -344,6 +349,7 @@ class Explorer:
             self._guarded(self._changed)(change.get("owner"))
 
     def _changed(self, owner: object) -> None:
+        self._notice = ""
         self.slow_work.stop()
         self._follow(owner)
         self.refresh()
@@ -379,6 +385,7 @@ class Explorer:
     def _on_tune(self) -> None:
         if self.fine_tuning.busy:
             return
+        self._notice = ""
         state, model = self.memory.look(self.controls)
         self.tune.disabled, self.cancel.disabled = True, False
         self.fine_tuning.start(self._tune(state, model))
@@ -417,15 +424,15 @@ class Explorer:
 
     def _end_tuning(self) -> None:
         self.tune.disabled, self.cancel.disabled = False, True
-        if self._shown is not None:
-            self._say(self.describe(self._shown))
+        self._say_shown()
 
     def _on_cancel(self) -> None:
         self.fine_tuning.stop()
+        self._notice = "Fine-tuning was cancelled; the network is as it was before."
         self._end_tuning()
-        self._say("Fine-tuning was cancelled; the network is as it was before.")
 
     def _on_reset(self) -> None:
+        self._notice = ""
         self.fine_tuning.stop()
         self._end_tuning()
         self.slow_work.stop()
