@@ -10,8 +10,8 @@ What it cannot find out: whether a network was trained on the test pictures, or 
 a few of them (up to about one in thirty) from a list.
 """
 
-from utils.capstone.judge import answers, examine
-from utils.capstone.process import score
+from utils.capstone.judge import answers
+from utils.capstone.process import examine, score
 from utils.capstone.rules import BUDGET, Budget, Cost, Refused, Score, points
 
 __all__ = [
