@@ -1,25 +1,31 @@
 """The capstone's scorer: it believes the file and nothing else, refuses what is no
 network, and keeps the history."""
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from filelock import FileLock
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from utils import baselines, capstone, data, measure
-from utils.capstone import Budget, Cost, Refused, judge, process
+from utils.capstone import Budget, Cost, Refused, judge, openings, process, rules
 from utils.data import Split
 from utils.exercises import find
+from utils.files import data_folder
+from utils.training import Recipe, fit
 
 # ------------------------------------------------------------------- files made by hand
 
@@ -260,7 +266,7 @@ def some(course_data):
 
 
 def examined(path: Path, some) -> dict:
-    return capstone.examine(path, some.images, some.labels, nn.Flatten(), rounds=1)
+    return judge.verdict(path, some.images, some.labels, nn.Flatten(), rounds=1)
 
 
 # ----------------------------------------------------------------------------- refusals
@@ -300,7 +306,7 @@ REFUSED = {
     ),
     "one picture at a time": (
         linear(inputs=[value("pictures", 1, 1, 28, 28)]),
-        "cannot be run",
+        "batches of one size only, 1; wanted is any",
     ),
     "nine classes": (
         linear(weight=WEIGHT[:, :9], outputs=[value("outputs", "n", 9)]),
@@ -650,7 +656,7 @@ def test_the_pictures_are_shown_only_to_what_takes_pictures(some, tmp_path):
         linear(weight=WEIGHT[:, :9], outputs=[value("outputs", "n", 9)]), tmp_path
     )
     with pytest.raises(Refused, match="wanted are ten finite numbers"):
-        capstone.examine(
+        judge.verdict(
             network,
             some.images,
             some.labels,
@@ -659,7 +665,7 @@ def test_the_pictures_are_shown_only_to_what_takes_pictures(some, tmp_path):
         )
     assert not asked
     with pytest.raises(Refused, match="alone than among others"):
-        capstone.examine(
+        judge.verdict(
             written(by_place(), tmp_path),
             some.images,
             some.labels,
@@ -679,7 +685,7 @@ def test_no_single_picture_is_timed(some, tmp_path):
             time.sleep(0.001)
             return images
 
-    capstone.examine(
+    judge.verdict(
         written(CONTENT, tmp_path), some.images, some.labels, Dense(), rounds=2
     )
     assert len(set(seen)) > 5
@@ -769,11 +775,140 @@ def test_honest_networks_hardly_notice(name, known):
     assert (first != second).float().mean() <= judge.SHAKY / 2
 
 
+# -------------------------------------------------------------------------- other light
+
+
+def nearest(known: Split, directions: torch.Tensor) -> onnx.ModelProto:
+    """A table of these pictures: a few numbers of each as int8, sorted by class, so
+    that the place of the nearest says the class."""
+    order = known.labels.argsort(stable=True)
+    flat = known.images[order].flatten(1)
+    middle = flat.mean(0) @ directions
+    keys = flat @ directions - middle
+    step = keys.abs().max() / 127
+    keys = (keys / step).round().T  # [directions, n]
+    nodes = [
+        ("Flatten", "pictures", "flat"),
+        ("MatMul", "flat weight", "turned"),
+        ("Sub", "turned middle", "query"),
+        node("Cast", "small", "keys", to=TensorProto.FLOAT),
+        ("MatMul", "query keys", "alike"),
+        ("Sub", "alike half", "near"),
+        node("ArgMax", "near", "place", axis=1, keepdims=1),
+        ("GreaterOrEqual", "place ends", "past"),
+        node("Cast", "past", "counted", to=TensorProto.INT64),
+        node("ReduceSum", "counted one", "class", keepdims=0),
+        ("OneHot", "class ten values", "outputs"),
+    ]
+    return make(
+        nodes,
+        weight=(directions / step).numpy(),
+        middle=(middle / step).numpy(),
+        small=keys.numpy().astype(np.int8),
+        half=((keys**2).sum(0, keepdim=True) / 2).numpy(),
+        ends=known.labels.bincount(minlength=10).cumsum(0).numpy(),
+        one=[1],
+        ten=[10],
+        values=np.float32([0, 1]),
+    )
+
+
+def components(images: torch.Tensor, count: int) -> torch.Tensor:
+    flat = images.flatten(1) - images.flatten(1).mean(0)
+    _, vectors = torch.linalg.eigh(flat.T @ flat)
+    return vectors[:, -count:]
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_table_of_principal_components_is_refused(mirrored, course_data, tmp_path):
+    known = stored = course_data.validation
+    if mirrored:
+        both = torch.cat([known.images, known.images.flip(3)])
+        stored = Split(both, known.labels.repeat(2))
+    path = written(nearest(stored, components(known.images, 3)), tmp_path)
+    assert path.stat().st_size < 20 * 5_000 * (1 + mirrored)
+    # it passes whatever else is asked
+    right = capstone.answers(judge.Session(path), known.images) == known.labels
+    assert right.float().mean() > 0.99
+    with pytest.raises(
+        Refused, match=r"it gets 99.*% of the pictures right, but [4-7].*% of the same"
+    ):
+        examined(path, known)
+
+
+def without_mirrored_pictures(train: Split) -> nn.Module:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    fit(network, train, Recipe(epochs=1, flip=False), progress=False)
+    return network
+
+
+def half_pruned() -> nn.Module:
+    network = baselines.baseline("vgg_half")
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            size = module.weight.detach().abs()
+            module.weight.data *= size >= size.flatten().quantile(0.5)
+    return network
+
+
+@pytest.mark.parametrize(
+    "name", ["lenet300", "vgg_thin", "vgg_half, pruned", "unmirrored"]
+)
+def test_honest_networks_stand_other_light(name, course_data):
+    network = {
+        "unmirrored": lambda: without_mirrored_pictures(course_data.train[:20_000]),
+        "vgg_half, pruned": half_pruned,
+    }.get(name, lambda: baselines.baseline(name))()
+    some = course_data.validation[:1000]
+    with torch.no_grad():
+        right = network(some.images).argmax(1) == some.labels
+        judge._check_other_light(network, some.images, some.labels, right)
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "refused"),
+    [(76, 0, False), (77, 0, True), (190, 90, False), (191, 90, True), (0, 500, False)],
+)
+def test_how_many_may_be_lost_in_other_light(lost, won, refused, monkeypatch):
+    """Of 1,000: 50, and three times the root of how many changed."""
+    images = torch.arange(1.0, 1001).view(-1, 1, 1, 1).expand(-1, 1, 28, 28)
+    place = torch.arange(1, 1001)
+    before = place <= 500
+    monkeypatch.setattr(judge, "other_light", lambda images, generator: -images)
+
+    def network(asked):
+        at = -asked[:, 0, 0, 0]
+        right = ((at > lost) & (at <= 500)) | ((at > 500) & (at <= 500 + won))
+        return nn.functional.one_hot(right.long(), 10).float()
+
+    labels = torch.ones(1000).long()
+    with pytest.raises(Refused, match="uneven light") if refused else nullcontext():
+        judge._check_other_light(network, images, labels, before)
+
+
+def test_pictures_in_other_light_are_much_the_same(known):
+    light = lambda: judge.other_light(known, torch.Generator().manual_seed(0))  # noqa: E731
+    changed = light()
+    assert torch.equal(changed, light()) and changed.shape == known.shape
+    low, high = known.aminmax()
+    assert changed.min() >= low and changed.max() <= high
+    flat, other = (each.flatten(1) - low for each in (known, changed))
+    alike = nn.functional.cosine_similarity(flat, other)
+    assert 0.9 < alike.mean() < 0.999  # each moved a little
+    ratio = other.mean(1) / flat.mean(1)
+    assert ratio.min() > 0.5 and ratio.max() < 1.5 and ratio.std() > 0.05
+    black = torch.full((4, 1, 28, 28), -1.0)
+    black[0, 0, 0, 0] = 1
+    assert (judge.other_light(black, torch.Generator())[1:] == -1).all()
+
+
 # ------------------------------------------------------------------------------- points
 
 
 def test_points_by_hand():
     facts = baselines.baseline_facts("vgg")
+    assert facts["parameters"] == rules.DENSE_PARAMETERS
+    assert facts["test_accuracy"] == rules.DENSE_ACCURACY
     dense, exact = 4 * facts["parameters"], facts["test_accuracy"]
     assert capstone.points(Cost(dense, 1.0, exact)) == 0
     assert capstone.points(Cost(dense // 8, 4.0, exact)) == pytest.approx(5, abs=0.01)
@@ -915,7 +1050,12 @@ def test_where_no_scores_can_be_kept_nothing_is_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "damage", [b"{", b"\xff\xfe", b"3", b"null", b'["a"]', b'{"a": 1}']
+    "damage",
+    [
+        *(b"{", b"\xff\xfe", b"3", b"null", b'["a"]', b'{"a": 1}'),
+        pytest.param(b"[" * 100_000, id="brackets"),
+        pytest.param(b" " * 10_000_001 + b"[]", id="large"),
+    ],
 )
 def test_a_damaged_history_is_laid_aside_each_time(instant, tmp_path, damage):
     kept = tmp_path / "scores.json"
@@ -925,6 +1065,68 @@ def test_a_damaged_history_is_laid_aside_each_time(instant, tmp_path, damage):
     assert len(json.loads(kept.read_text())) == 1
     aside = list(tmp_path.glob("scores.damaged*"))
     assert len(aside) == 2 and all(path.read_bytes() == damage for path in aside)
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def no_room(folder: Path, monkeypatch) -> Path:
+    monkeypatch.setattr(openings, "write_atomically", full)
+    return folder / "scores.json"
+
+
+def lock_is_a_folder(folder: Path, monkeypatch) -> Path:
+    (folder / ".scores.json.lock").mkdir()
+    return folder / "scores.json"
+
+
+def lock_is_held(folder: Path, monkeypatch) -> Path:
+    monkeypatch.setattr(openings, "PATIENCE", 0.1)
+    held = FileLock(folder / ".scores.json.lock")
+    held.acquire()
+    monkeypatch.setattr(openings, "held", held, raising=False)
+    return folder / "scores.json"
+
+
+def name_too_long(folder: Path, monkeypatch) -> Path:
+    return folder / f"{'x' * 250}.json"
+
+
+@pytest.mark.parametrize(
+    "spoilt", [no_room, lock_is_a_folder, lock_is_held, name_too_long]
+)
+def test_where_scores_cannot_be_written_the_test_set_stays_closed(
+    spoilt, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(process, "in_fresh_process", None)
+    path = written(CONTENT, tmp_path)
+    with pytest.raises(
+        ValueError, match=r"kept=.* cannot be written \(.*\); it must be"
+    ):
+        capstone.score(path, kept=spoilt(tmp_path, monkeypatch))
+    assert not [*tmp_path.glob("*scores*.json"), *tmp_path.glob("*.trial*")]
+
+
+def test_the_rehearsal_leaves_the_scores_as_they_were(tmp_path):
+    kept = tmp_path / "scores.json"
+    openings.rehearse(kept)
+    assert not kept.exists()
+    assert openings.keep(kept, {"file": "a.onnx"}) == 1
+    before = kept.read_bytes()
+    openings.rehearse(kept)
+    assert kept.read_bytes() == before
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["scores.json"]
+    assert not [*tmp_path.glob(".*trial*")]
+
+
+def test_what_cannot_be_kept_after_all_is_told(instant, tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "keep", full)
+    for name, words in (("a.onnx", '"points": 9.0'), ("late.onnx", "it is bad")):
+        with pytest.raises(
+            ValueError, match=f"No space left .* test set was opened.*{words}"
+        ):
+            capstone.score(name, kept=tmp_path / "scores.json")
 
 
 def test_scores_at_once_are_all_kept(instant, tmp_path):
@@ -971,13 +1173,19 @@ def solved(tmp_path_factory):
     (folder / "sitecustomize.py").write_text(forger)
     (folder / "my_baselines").mkdir()
     (folder / "my_baselines" / "vgg.safetensors").write_bytes(b"another network")
+    forged = folder / "data" / "baselines" / "baselines.json"
+    forged.parent.mkdir(parents=True)
+    facts = baselines.baseline_facts("vgg")
+    thousandfold = {"parameters": 1000 * facts["parameters"], "test_accuracy": 0.0}
+    forged.write_text(json.dumps({"vgg": facts | thousandfold}))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("PYTHONPATH", str(folder))
         patch.setenv("PYTHONWARNINGS", "error")
+        patch.setenv("PRUNING_DATA", str(forged.parents[1]))
         patch.setattr(measure, "latency", None)
         patch.setattr(baselines, "baseline", None)
-        for name in ("examine", "points", "answers", "Session"):
+        for name in ("verdict", "points", "answers", "Session"):
             for room in (capstone, judge, process):
                 patch.setattr(room, name, None, raising=False)
         result = capstone.score("network.onnx")
@@ -1044,16 +1252,13 @@ def test_a_file_that_asks_for_too_much_memory_ends_nothing_and_forges_nothing(
     assert not kept.exists()
 
 
-def test_memory_is_limited():
+def test_memory_is_limited_beyond_what_is_taken():
     pytest.importorskip("resource")
     lines = [
         "import numpy; from utils.capstone import process",
-        (
-            "ask = lambda: numpy.empty(process.MEMORY, numpy.uint8).size  # nothing is"
-            " written: no memory is used"
-        ),
-        "print(ask()); process.limit_memory(); ask()",
-    ]
+        "ask = lambda part: numpy.empty(int(part * process.MEMORY), numpy.uint8).size",
+        "print(ask(1.1)); process.limit_memory(); print(ask(0.8)); ask(1.1)",
+    ]  # nothing is written there: no memory is used
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)],
         capture_output=True,
@@ -1062,6 +1267,7 @@ def test_memory_is_limited():
     )
     if not done.stdout:
         pytest.skip("this machine gives nobody so much memory")
+    assert len(done.stdout.split()) == 2
     assert done.returncode == 1 and "MemoryError" in done.stderr.splitlines()[-1]
 
 
@@ -1145,7 +1351,216 @@ def test_an_interruption_ends_the_process(tmp_path, started, monkeypatch):
     assert [process.returncode is not None for process in started] == [True]
 
 
-def test_a_process_that_fails_says_why(tmp_path, monkeypatch):
-    monkeypatch.setenv("PRUNING_DATA", str(tmp_path))
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """A copy of the project, in whose process the files are scored. Its data are the
+    project's."""
+    project = tmp_path / "project"
+    shutil.copytree(Path(judge.__file__).parents[1], project / "utils")
+    (project / "data").symlink_to(data_folder())
+    monkeypatch.setattr(process, "MAIN", project / "utils" / "capstone" / "__main__.py")
+    return project
+
+
+FORGER = f"import os\nos.write(1, {FORGED!r}.encode())\nos._exit(0)\n"
+
+
+def test_modules_beside_the_package_are_not_used(copied, some, tmp_path):
+    for name in ("onnx", "json", "torch", "sitecustomize", "cupy", "coloredlogs"):
+        (copied / f"{name}.py").write_text(FORGER)
+    found = process_examined(written(CONTENT, tmp_path), some)
+    assert found["cost"]["bytes"] == len(CONTENT)
+
+
+def test_it_is_the_package_beside_the_process_that_judges(copied, some, tmp_path):
+    rules = copied / "utils" / "capstone" / "rules.py"
+    rules.write_text(rules.read_text() + "\n\ndef points(cost):\n    return 4321\n")
+    assert process_examined(written(CONTENT, tmp_path), some)["points"] == 4321
+
+
+def test_a_process_that_fails_says_why(copied, tmp_path):
+    (copied / "data").unlink()
+    kept = tmp_path / "scores.json"
     with pytest.raises(Refused, match=r"the process ended with code 1 .* is missing"):
-        capstone.score(written(CONTENT, tmp_path), kept=tmp_path / "scores.json")
+        capstone.score(written(CONTENT, tmp_path), kept=kept)
+    assert not kept.exists()
+
+
+def test_the_process_gets_little_of_the_surroundings(tmp_path, monkeypatch):
+    for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "LD_PRELOAD_NO"):
+        monkeypatch.setenv(name, "default")
+    for name in ("PYTHONPATH", "PRUNING_DATA", "ORT_LOAD_CONFIG_FROM_MODEL"):
+        monkeypatch.setenv(name, str(tmp_path))
+    real, given = subprocess.Popen, {}
+
+    def start(command, **options):
+        given.update(options, command=command)
+        tell = (
+            "import json, os; print(json.dumps({'points': 1, 'files': os.listdir()}))"
+        )
+        return real([command[0], "-I", "-c", tell], **options)
+
+    monkeypatch.setattr(process.subprocess, "Popen", start)
+    found = process.in_fresh_process(tmp_path / "mine.onnx", 60)
+    assert found["files"] == [] and not Path(given["cwd"]).exists()
+    places = {"HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP"}
+    assert set(given["env"]) <= {*process.KEPT, *places}
+    assert {given["env"][name] for name in places} == {given["cwd"]}
+    assert given["command"][1] == "-I"
+
+
+# ------------------------------------------------------- examined in a process, limited
+
+
+def process_examined(path: Path, some: Split, **options) -> dict:
+    return capstone.examine(path, some.images, some.labels, **{"rounds": 1} | options)
+
+
+def test_examined_in_a_process_is_what_the_judge_finds(some, tmp_path):
+    path = written(CONTENT, tmp_path)
+    found, judged = process_examined(path, some), examined(path, some)
+    assert set(found) == set(judged)
+    for name in ("bytes", "accuracy"):
+        assert found["cost"][name] == pytest.approx(judged["cost"][name], abs=0.011)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def folded() -> onnx.ModelProto:
+    """An endless loop of constants, that a runtime computes while it loads."""
+    model = endless(2**62)
+    loop = next(node for node in model.graph.node if node.op_type == "Loop")
+    loop.input[2] = "start"
+    model.graph.initializer.append(
+        numpy_helper.from_array(np.zeros((1, 10), np.float32), "start")
+    )
+    loop.output[0] = "zeros"
+    model.graph.node.append(node("Add", "first zeros", "outputs"))
+    return model
+
+
+def tiled() -> onnx.ModelProto:
+    most = node("ReduceMax", "much", "most", keepdims=0)
+    nodes = [("Tile", "first often", "much"), most, ("Add", "first most", "outputs")]
+    return followed_by(*nodes, often=np.int64([1, 10**9]))
+
+
+def doubling(times: int = 40) -> onnx.ModelProto:
+    nodes = [node("Concat", f"d{n} d{n}", f"d{n + 1}", axis=0) for n in range(times)]
+    most = node("ReduceMax", f"d{times}", "most", keepdims=0)
+    return followed_by(
+        node("Identity", "first", "d0"), *nodes, most, ("Add", "first most", "outputs")
+    )
+
+
+def collecting() -> onnx.ModelProto:
+    """A loop that keeps what each of its rounds gives."""
+    model = endless(2**40)
+    loop = next(node for node in model.graph.node if node.op_type == "Loop")
+    body = loop.attribute[0].g
+    body.node.append(node("Identity", "y", "each"))
+    body.output.append(value("each", "n", 10))
+    loop.output[0] = "last"
+    loop.output.append("all")
+    most = node("ReduceMax", "all", "most", keepdims=0)
+    model.graph.node.extend([most, node("Add", "last most", "outputs")])
+    return model
+
+
+def nested(depth: int = 12) -> onnx.ModelProto:
+    """2**depth branches."""
+
+    def choice(left: int) -> onnx.NodeProto:
+        if not left:
+            return node("Neg", "first", "chosen")
+        inner = branch(choice(left - 1))
+        return node("If", "no", "chosen", then_branch=inner, else_branch=inner)
+
+    return followed_by(
+        choice(depth), node("Identity", "chosen", "outputs"), no=np.bool_(False)
+    )
+
+
+def long(nodes: int = 100_000) -> onnx.ModelProto:
+    steps = [node("Neg", f"s{n}", f"s{n + 1}") for n in range(nodes)]
+    return followed_by(
+        node("Identity", "first", "s0"), *steps, node("Neg", f"s{nodes}", "outputs")
+    )
+
+
+def multiplied() -> onnx.ModelProto:
+    """784**3 products for each picture."""
+    products = node("Einsum", "flat flat flat", "much", equation="na,nb,nc->nabc")
+    most = node("ReduceMax", "much", "most", keepdims=0)
+    return followed_by(products, most, ("Add", "first most", "outputs"))
+
+
+def most_memory() -> float:
+    """Bytes that the largest of the processes took that have ended."""
+    resource = pytest.importorskip("resource")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+
+
+BOMBS = (endless, folded, tiled, doubling, collecting, nested, long, multiplied)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_ends_in_its_process(bomb, some, tmp_path, started, monkeypatch):
+    monkeypatch.setattr(judge, "check_graph", None)  # nothing is opened here
+    began = time.monotonic()
+    with pytest.raises(Refused):
+        process_examined(written(bomb(), tmp_path), some, seconds=1)
+    assert time.monotonic() - began < 30
+    assert [process.returncode is not None for process in started] == [True]
+    assert most_memory() < process.MEMORY + 1e9
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.onnx"]
+
+
+def test_an_examination_that_never_ends_says_so(some, tmp_path):
+    with pytest.raises(Refused, match=r"^it was not done after 1 s; it is too slow"):
+        process_examined(written(endless(), tmp_path), some, seconds=1)
+
+
+@NO_FILES
+def test_no_process_is_started_to_examine_it(no_file, words, some, monkeypatch):
+    monkeypatch.setattr(process.subprocess, "Popen", None)
+    with pytest.raises(Refused, match=f"^{words}"):
+        process_examined(no_file, some)
+
+
+PIXELS, CLASS = torch.zeros(3, 1, 28, 28), torch.tensor([0, 1, 9])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"path": 54_854}, "path=54854 must be the path of a file"),
+        ({"path": None}, "path=None must be the path of a file"),
+        ({"images": None}, "images=<NoneType> must be pictures"),
+        ({"images": PIXELS[:0]}, "images=.* must be pictures"),
+        ({"images": PIXELS[0]}, "images=.* must be pictures"),
+        ({"images": PIXELS[..., 1:]}, r"images=.*\[3, 1, 28, 27\]> must be pictures"),
+        ({"images": PIXELS.double()}, "images=<torch.float64 .* must be pictures"),
+        ({"images": PIXELS / 0}, "images=.* must be pictures of finite numbers"),
+        ({"labels": [0, 1, 9]}, "labels=<list> must be the class"),
+        ({"labels": CLASS[:2]}, r"labels=.* of shape \[3\]"),
+        ({"labels": CLASS + 1}, "labels=.* 0 to 9"),
+        ({"labels": CLASS - 1}, "labels=.* 0 to 9"),
+        ({"labels": CLASS.float()}, "labels=<torch.float32 .* int64"),
+        ({"rounds": 0}, "rounds=0 must be a whole number"),
+        ({"seconds": 0}, "seconds=0 must be a number above 0"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_told(changes, words, monkeypatch):
+    monkeypatch.setattr(process.subprocess, "Popen", None)
+    given = {"path": "no.onnx", "images": PIXELS, "labels": CLASS} | changes
+    with pytest.raises(ValueError, match=words):
+        capstone.examine(**given)
+
+
+def test_a_score_needs_a_path(tmp_path):
+    with pytest.raises(ValueError, match="path=54854 must be the path of a file"):
+        capstone.score(54_854, kept=tmp_path / "scores.json")  # pyright: ignore
+    with pytest.raises(ValueError, match="kept=None must be the path of a file"):
+        capstone.score("mine.onnx", kept=None)  # pyright: ignore

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -12,15 +13,27 @@ from dataclasses import asdict
 from numbers import Real
 from pathlib import Path
 
-from utils import baselines, data
-from utils.capstone.judge import check_plain, examine
-from utils.capstone.openings import SCORES, keep
-from utils.capstone.rules import DENSE, Cost, Refused, Score
-from utils.files import data_folder
+import safetensors.torch
+import torch
+from torch import Tensor
 
-PROJECT = Path(__file__).parents[2]
-MEMORY = 8_000_000_000  # bytes of address space that a file may make the process take
-STARTING = 120  # seconds that the fresh process may take before it opens the file
+from utils import baselines, data
+from utils.arguments import whole
+from utils.capstone.judge import CLASSES, check_plain, verdict
+from utils.capstone.openings import SCORES, keep, rehearse
+from utils.capstone.rules import DENSE, Cost, Refused, Score
+from utils.data import Split
+
+MAIN = Path(__file__).with_name("__main__.py")
+# all that the fresh process is given of the environment: no setting of Python, of a
+# library or of the course. LD_LIBRARY_PATH, since on some clusters Python does not
+# start without it
+KEPT = (
+    *("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "WINDIR", "LANG", "LC_ALL", "LC_CTYPE"),
+    *("USER", "LOGNAME", "USERNAME"),
+)
+MEMORY = 2_000_000_000  # bytes of address space that a file may make the process take
+STARTING = 600  # seconds that the fresh process may take before it opens the file
 LONGEST = 86_400  # seconds that it may be given from there on: a day
 
 
@@ -40,37 +53,117 @@ def score(
         Refused: the file is missing or damaged, does not take pictures and give ten
             numbers each, draws random numbers, answers differently when asked again,
             among other pictures, with slightly other grey levels or while it is timed,
-            or takes too long or too much memory.
-        ValueError: seconds is no number above 0 (a day at most); kept cannot be a file.
+            gets many fewer pictures right in other light, or takes too long or too much
+            memory.
+        ValueError: path is none; seconds is no number above 0 (a day at most); kept
+            cannot be written.
 
     >>> score("no.onnx")
     Traceback (most recent call last):
     utils.capstone.rules.Refused: no.onnx gets no score: it is missing.
     """
-    path, kept = Path(path), Path(kept)
-    _check_arguments(kept, seconds)
+    path, kept = _path("path", path), _path("kept", kept)
+    _check_seconds(seconds)
+    _check_kept(kept)
     try:
         check_plain(path)
     except Refused as reason:
         raise Refused(f"{path.name} gets no score: {reason}") from None
+    rehearse(kept)
     answer = in_fresh_process(path, seconds)
     entry = {"file": path.name, "when": time.strftime("%Y-%m-%d %H:%M:%S")}
     if "refused" in answer:
         reason = answer["refused"]
         if answer["asked"]:
-            opened = keep(kept, entry | {"refused": reason})
+            opened = _keep(kept, entry | {"refused": reason})
             reason += (
                 " It had been shown the test set, so this counts as an opening; there"
                 f" are {opened} now."
             )
         raise Refused(f"{path.name} gets no score: {reason}")
     cost = Cost(**answer["cost"])
-    opened = keep(kept, entry | {"points": answer["points"]} | asdict(cost))
+    opened = _keep(kept, entry | {"points": answer["points"]} | asdict(cost))
     return Score(cost, answer["points"], tuple(answer["speedup_quartiles"]), opened)
 
 
-def _check_arguments(kept: Path, seconds: float) -> None:
-    """Before anything is run: what is found out must not be lost afterwards."""
+def examine(
+    path: Path | str,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    rounds: int = 25,
+    seconds: float = 300,
+) -> dict:
+    """What `score` finds of a file, on pictures of your own choice, in a fresh process
+    as there: cost, points, and the quartiles of the speedup. Nothing is kept.
+
+    Args:
+        images, labels: `[n, 1, 28, 28]` and `[n]`, what it is judged on.
+        rounds: of timing.
+        seconds: as there.
+    Raises:
+        Refused: as there.
+        ValueError: path is none; images are no pictures, or labels not a class of each;
+            rounds is no whole number from 1; seconds as there.
+
+    >>> examine("no.onnx", torch.zeros(9, 1, 28, 28), torch.zeros(9).long())
+    Traceback (most recent call last):
+    utils.capstone.rules.Refused: it is missing.
+    """
+    path = _path("path", path)
+    _check_pictures(images, labels)
+    whole("rounds", rounds, low=1)
+    _check_seconds(seconds)
+    check_plain(path)
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = Path(folder) / "pictures.safetensors"
+        pictures.write_bytes(baselines.to_bytes({"images": images, "labels": labels}))
+        answer = in_fresh_process(path, seconds, str(pictures), str(rounds))
+    del answer["asked"]  # these pictures are not the test set
+    if "refused" in answer:
+        raise Refused(answer["refused"])
+    return answer
+
+
+def _path(name: str, value: object) -> Path:
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError(f"{name}={value!r} must be the path of a file.")
+    return Path(value)
+
+
+def _check_pictures(images: Tensor, labels: Tensor) -> None:
+    if (
+        not isinstance(images, Tensor)
+        or images.dtype != torch.float32
+        or images.ndim != 4
+        or images.shape[1:] != (1, 28, 28)
+        or not len(images)
+        or not images.isfinite().all()
+    ):
+        raise ValueError(
+            f"images={_short(images)} must be pictures of finite numbers, float32 of"
+            " shape [n, 1, 28, 28], one or more."
+        )
+    if (
+        not isinstance(labels, Tensor)
+        or labels.dtype != torch.int64
+        or labels.shape != (len(images),)
+        or not ((labels >= 0) & (labels < CLASSES)).all()
+    ):
+        raise ValueError(
+            f"labels={_short(labels)} must be the class of each picture, 0 to 9, int64"
+            f" of shape [{len(images)}]."
+        )
+
+
+def _short(value: object) -> str:
+    """A value in few words."""
+    if isinstance(value, Tensor):
+        return f"<{value.dtype} of shape {list(value.shape)}>"
+    return f"<{type(value).__name__}>"
+
+
+def _check_seconds(seconds: float) -> None:
     if (
         isinstance(seconds, bool)
         or not isinstance(seconds, Real)
@@ -79,6 +172,9 @@ def _check_arguments(kept: Path, seconds: float) -> None:
         raise ValueError(
             f"seconds={seconds!r} must be a number above 0, and at most {LONGEST:,}."
         )
+
+
+def _check_kept(kept: Path) -> None:
     if kept.exists() and not kept.is_file():
         raise ValueError(
             f"kept={str(kept)!r} is a folder or a device; it must be a file, such as"
@@ -91,29 +187,43 @@ def _check_arguments(kept: Path, seconds: float) -> None:
             )
 
 
-def in_fresh_process(path: Path, seconds: float) -> dict:
-    """What `examine` finds, or why the file is `refused`; and whether the test set was
+def _keep(kept: Path, entry: dict) -> int:
+    """`keep`; where that fails although it was rehearsed, what was found is told."""
+    try:
+        return keep(kept, entry)
+    except OSError as error:
+        raise ValueError(
+            f"kept={str(kept)!r} could not be written ({error.strerror or error}). The"
+            " test set was opened, and this was found; write it down:"
+            f" {json.dumps(entry)}"
+        ) from error
+
+
+def in_fresh_process(path: Path, seconds: float, *more: str) -> dict:
+    """What `verdict` finds, or why the file is `refused`; and whether the pictures were
     `asked`.
 
-    Not in the learner's folder, and without the learner's settings of Python: their
-    modules are not to be used here.
+    Isolated (`python -I`), in an empty folder, with few variables of the environment:
+    neither the learner's modules nor their settings are used there. Whoever edits
+    `utils/` or the installed packages still can say what is found.
+
+    Args:
+        more: pictures and rounds, as `main` takes them.
     """
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.upper().startswith("PYTHON")
-    }
-    with subprocess.Popen(
-        [sys.executable, "-m", "utils.capstone", str(path.resolve())],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        cwd=PROJECT,
-        env=environment | {"PRUNING_DATA": str(data_folder())},
-    ) as process:
-        said, complaints, late = _listen(process, seconds)
+    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+    with tempfile.TemporaryDirectory() as folder:
+        places = dict.fromkeys(("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP"), folder)
+        with subprocess.Popen(
+            [sys.executable, "-I", str(MAIN), str(path.resolve()), *more],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            cwd=folder,
+            env=environment | places,
+        ) as process:
+            said, complaints, late = _listen(process, seconds)
     if said and {"points", "refused"} & set(said[-1]):
         answer = said[-1]
     else:
@@ -180,21 +290,32 @@ def _json(line: str) -> list[dict]:
     """The JSON object in a line; nothing if there is none."""
     try:
         return [dict(json.loads(line))]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return []
 
 
 # ------------------------------------------------------------ inside the fresh process
 
 
-def main(path: str) -> None:
-    """What the fresh process does: judge the file, and say so."""
+def main(path: str, pictures: str = "", rounds: str = "25") -> None:
+    """What the fresh process does: judge the file, and say so. On the test set, or on
+    the `images` and `labels` of a file of pictures."""
+    if pictures:
+        chosen = Split(**safetensors.torch.load_file(pictures))
+    else:
+        chosen = data.load().test
+        data.forget()  # the others' memory
+    dense = baselines.baseline(DENSE)
     limit_memory()
-    test, dense = data.load().test, baselines.baseline(DENSE)
     _say(started=True)
     try:
-        found = examine(
-            path, test.images, test.labels, dense, asked=lambda: _say(asked=True)
+        found = verdict(
+            path,
+            chosen.images,
+            chosen.labels,
+            dense,
+            rounds=int(rounds),
+            asked=lambda: _say(asked=True),
         )
     except Refused as reason:
         found = {"refused": str(reason)}
@@ -209,9 +330,20 @@ def limit_memory() -> None:
     try:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        most = address_space() + MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     except (ImportError, ValueError, OSError):
         pass
+
+
+def address_space() -> int:
+    """Bytes of address space that this process has taken; where the system does not
+    tell, what PyTorch and the pictures take on Linux."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 6_000_000_000
 
 
 def _say(**facts: object) -> None:

@@ -4,9 +4,11 @@ Built in lessons/10_deployment (the budget) and lessons/12_capstone (the points)
 import math
 from dataclasses import dataclass
 
-from utils import baselines
-
 DENSE = "vgg"  # what everything is compared with
+# what `make checkpoints` recorded of it: here, because no file of data/ may change what
+# a point is worth
+DENSE_PARAMETERS = 557_386
+DENSE_ACCURACY = 0.9341  # on the test set
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,6 @@ def points(cost: Cost) -> float:
     >>> f"{half - whole:.1f} more for half of the bytes"
     '1.0 more for half of the bytes'
     """
-    facts = baselines.baseline_facts(DENSE)
-    lost = 100 * (facts["test_accuracy"] - cost.accuracy)
-    gained = math.log2(4 * facts["parameters"] / cost.bytes) + math.log2(cost.speedup)
+    lost = 100 * (DENSE_ACCURACY - cost.accuracy)
+    gained = math.log2(4 * DENSE_PARAMETERS / cost.bytes) + math.log2(cost.speedup)
     return round(gained - 10 * max(0.0, lost - 0.5), 2)
