@@ -34,6 +34,7 @@ ORDER = (
     "plots",
     "capstone",
     "exercises",
+    "guesses",
     "lab",
     "explorer",
 )

@@ -5,8 +5,10 @@ import json
 import threading
 from pathlib import Path
 
+import nbformat
 import pytest
 
+from tests.conftest import PROJECT
 from tools.start import workspace
 from tools.start.files import StartError
 
@@ -14,9 +16,16 @@ NAME = "01_first.ipynb"
 
 
 def notebook(text: str, outputs: str = "") -> bytes:
-    """A notebook with one cell; `outputs` changes the file and not its source."""
-    cell = {"cell_type": "code", "source": [text], "outputs": [outputs]}
-    return json.dumps({"cells": [cell], "nbformat": 4}).encode()
+    """A notebook with one cell, run where there are `outputs`, which change the file
+    and not its source."""
+    cell = {
+        "cell_type": "code",
+        "metadata": {"execution": {"iopub.execute_input": outputs}} if outputs else {},
+        "source": [text],
+        "outputs": [outputs] if outputs else [],
+        "execution_count": 3 if outputs else None,
+    }
+    return json.dumps({"cells": [cell], "nbformat": 4}, indent=1).encode() + b"\n"
 
 
 class Folders:
@@ -54,6 +63,36 @@ def test_a_first_start_lays_everything_and_a_second_changes_nothing(folders):
     before = (folders.workspace / NAME).stat().st_mtime_ns
     assert folders.lay() == []
     assert (folders.workspace / NAME).stat().st_mtime_ns == before
+
+
+def test_what_is_laid_shows_no_result(folders):
+    folders.publish(notebook("v1", "the answer"))
+    folders.lay()
+    assert folders.held() == {NAME: notebook("v1")}
+
+
+def test_the_courses_notebooks_are_laid_without_any_output(tmp_path):
+    workspace.lay_notebooks(PROJECT / "notebooks", tmp_path)
+    laid = sorted(tmp_path.glob("*.ipynb"))
+    assert len(laid) == len(list((PROJECT / "notebooks").glob("*.ipynb"))) >= 13
+    for path in laid:
+        original = nbformat.read(PROJECT / "notebooks" / path.name, as_version=4)
+        found = nbformat.read(path, as_version=4)
+        nbformat.validate(found)
+        assert [c.source for c in found.cells] == [c.source for c in original.cells]
+        code = [cell for cell in found.cells if cell.cell_type == "code"]
+        assert not any(c.outputs or c.execution_count for c in code)
+
+
+def test_an_untouched_older_copy_with_outputs_is_replaced(folders):
+    older = notebook("v1", "the answer")  # as an earlier version of the course laid it
+    folders.workspace.mkdir()
+    folders.edit(older)
+    record = {"laid": {NAME: workspace.sha256(older)}, "offered": {}}
+    (folders.workspace / ".laid.json").write_text(json.dumps(record))
+    (line,) = folders.lay()
+    assert "you had not changed it" in line
+    assert folders.held() == {NAME: notebook("v1")}
 
 
 def test_no_temporary_file_stays(folders):

@@ -19,6 +19,7 @@ from nbclient.exceptions import CellExecutionError
 
 from tools import notebooks, syllabus
 from tools.notebooks import LESSONS, NOTEBOOKS, ROOT
+from tools.start.checking import SANITIZE
 from utils import exercises
 
 TESTS = ROOT / "tests"
@@ -67,6 +68,7 @@ def check_notebook(lesson: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(NOTEBOOKS / f"{lesson}.ipynb", folder)
         options = ["--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+        options.append(f"--nbval-sanitize-with={SANITIZE}")
         return pytest(*options, "--rootdir", folder, folder, folder=Path(folder))
 
 

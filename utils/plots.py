@@ -70,7 +70,7 @@ Name = TypeVar("Name", str, int)
 
 
 class Guess(Protocol):
-    """What `lab.predict` gives: `value` is None until the learner locks it."""
+    """What `guesses.predict` gives: `value` is None until the learner locks it."""
 
     value: float | None
     unit: str

@@ -149,10 +149,7 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 fell = next(s for s, accuracy in zip(sparsities, accuracies) if accuracy < dense - 0.05)
-print(
-    f"Accuracy is more than 5 points lower from {fell:.0%} on. Your guess:"
-    f" {guess_cliff.value or 'not locked'}"
-)
+guess_cliff.compare(100 * fell)
 
 # %% [markdown]
 # Most of the network was not needed: the pictures are recognised from a small part of
@@ -202,12 +199,8 @@ claim(
 claim("Masked weights do not make the network faster", pruned.time, between=(0.6, 1.67))
 
 # %% tags=["nbval-ignore-output"]
-print(
-    f"time: your guess {guess_time.value or 'not locked'}, measured {pruned.time:.0%}"
-)
-print(
-    f"file: your guess {guess_file.value or 'not locked'}, measured {pruned.saved:.0%}"
-)
+guess_time.compare(100 * pruned.time)
+guess_file.compare(100 * pruned.saved)
 
 # %% [markdown]
 # Surprised? Nearly everyone expects a network of zeros to be fast. But a zero is still

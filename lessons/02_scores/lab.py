@@ -134,7 +134,7 @@ rank_correlation = check(rank_correlation)
 
 # %%
 guess_gradient = predict(
-    "Rank correlation of the gradient score with the truth?", -1, 1, step=0.05
+    "Rank correlation of the gradient score with the truth?", -1, 1
 )
 
 # %% [markdown]
@@ -220,6 +220,7 @@ plots.show(
 )
 
 # %%
+guess_gradient.compare(middle["gradient"])
 better = [t > g for t, g in zip(correlations["taylor"], correlations["gradient"])]
 claim(
     "In at least 7 of 9 runs the Taylor score ranks neurons better than the gradient",

@@ -141,6 +141,9 @@ plots.show(
 )
 
 # %%
+guess_output.compare(by_layer["fc3, global"])
+
+# %%
 import copy
 
 sparsities = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98]
@@ -338,6 +341,7 @@ plots.show(
 )
 
 # %%
+guess_zeros.compare(100 * zombies[-1])
 claim(
     "With masked gradients, fewer than one in ten weights are zero after a single step",
     zombies[1],
@@ -450,6 +454,7 @@ plots.show(
 )
 
 # %%
+guess_file.compare(100 * sizes["torch.nn.utils.prune"] / dense_bytes)
 claim(
     "A file full of zeros is as large as the dense one",
     sizes["zeros, as saved"] / dense_bytes,
@@ -550,7 +555,7 @@ print(
     f"Batch 1: CSR is faster at {', '.join(f'{s:.0%}' for s in faster)} of the"
     " sparsities tried."
 )
-print(f"Your guess: {guess_cross.value or 'not locked'}")
+guess_cross.compare(100 * min(faster))
 
 # %% [markdown]
 # And the network itself? Dense against masked, timed in turn.

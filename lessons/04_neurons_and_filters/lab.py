@@ -138,8 +138,8 @@ guess_speed = predict(
     "Half of LeNet's neurons removed: how many times as fast is it, one picture at a"
     " time?",
     0,
-    5,
-    step=0.1,
+    100,
+    unit="times",
 )
 
 # %%
@@ -179,6 +179,9 @@ plots.show(
         " faster."
     ),
 )
+
+# %% tags=["nbval-ignore-output"]
+guess_speed.compare(lenet_times["removed"].speedup)
 
 # %%
 claim(
@@ -348,10 +351,7 @@ half_masks = surgery.unit_masks(vgg, picture, score("l1", vgg, units=True), 0.5)
 half_zeroed = surgery.zero_units(vgg, picture, half_masks)
 half = surgery.remove_units(vgg, picture, half_masks)
 work_left = 100 * measure.macs(half, picture) / measure.macs(vgg, picture)
-print(
-    f"{work_left:.1f}% of the multiply-accumulates are left. Your guess:"
-    f" {guess_macs.value or 'not locked'}"
-)
+guess_macs.compare(work_left)
 
 # %%
 vggs = {"dense": vgg, "half zeroed": half_zeroed, "half removed": half}
@@ -434,6 +434,7 @@ plots.show(
 )
 
 # %%
+guess_accuracy.compare(100 * accuracy["half of the filters removed"])
 claim(
     "Straight after the operation more than 7 in 10 are wrong",
     accuracy["half of the filters removed"],

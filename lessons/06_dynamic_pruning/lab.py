@@ -428,10 +428,7 @@ claim(
 # pictures; here it crowds its weights into a few neurons.
 
 # %% tags=["nbval-ignore-output"]
-print(
-    f"RigL is {mean['dense'] - mean['RigL']:.1f} points behind. Your guess:"
-    f" {guess_rigl.value or 'not locked'}"
-)
+guess_rigl.compare(mean["dense"] - mean["RigL"])
 
 # %% [markdown]
 # ## In production

@@ -103,6 +103,7 @@ plots.show(
 )
 
 # %%
+guess_norm.compare(100 * accuracy["and BatchNorm re-estimated"])
 gained = (
     accuracy["and BatchNorm re-estimated"] - accuracy["a quarter of the filters gone"]
 )
@@ -193,7 +194,6 @@ guess_gradual = predict(
     0,
     20,
     unit="points",
-    step=0.5,
 )
 
 # %%
@@ -230,7 +230,6 @@ plots.show(
 )
 
 # %%
-print(f"Your guess for 98%: {guess_gradual.value or 'not locked'}")
 lost = {
     s: (
         100
@@ -241,6 +240,7 @@ lost = {
     )
     for s in sparsities
 }
+guess_gradual.compare(100 * (dense - study["gradual"][0.98].mean))
 claim(
     "Gradually, with 24 epochs: at 90% less than 0.5 points are lost",
     lost[0.9],
@@ -365,7 +365,6 @@ guess_ticket = predict(
     -2,
     5,
     unit="points",
-    step=0.1,
 )
 
 # %% tags=["nbval-ignore-output"]
@@ -464,10 +463,7 @@ claim(
 # point. Who compares only the best with the worst credits one of them with everything.
 
 # %% tags=["nbval-ignore-output"]
-print(
-    f"Ticket against new weights: {ticket_ - redrawn:+.2f} points. Your guess:"
-    f" {guess_ticket.value or 'not locked'}"
-)
+guess_ticket.compare(ticket_ - redrawn)
 
 # %% [markdown]
 # ## Recovery, live

@@ -358,10 +358,7 @@ claim("in 3 bits more than 20", lost["VGG, both (200 pictures)"][1], at_least=20
 
 # %% tags=["nbval-ignore-output"]
 four_bits = lost["LeNet, weights and activations"][2]
-print(
-    f"All of LeNet in 4 bits: {four_bits:.1f} points lost. Your guess:"
-    f" {guess_four.value or 'not locked'}"
-)
+guess_four.compare(four_bits)
 
 # %% [markdown]
 # LeNet needs hardly more than 4 bits. The convolutional network falls earlier. A likely
@@ -494,7 +491,6 @@ guess_order = predict(
     -5,
     5,
     unit="points",
-    step=0.1,
 )
 
 # %% tags=["figure:order"]
@@ -542,10 +538,7 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 better = first - mean["quantize, then prune"]
-print(
-    f"Prune first: {better:+.2f} points. Your guess:"
-    f" {guess_order.value or 'not locked'}"
-)
+guess_order.compare(better)
 
 # %% [markdown]
 # Two reasons, which this study cannot tell apart: weights that look alike on the grid
@@ -749,8 +742,8 @@ claim(
 # %%
 guess_times = predict(
     "How many times smaller than LeNet's 1,066,440 bytes will the file be?",
-    5,
-    150,
+    1,
+    1000,
     unit="times",
 )
 
@@ -771,10 +764,7 @@ plots.show(
 )
 
 # %% tags=["nbval-ignore-output"]
-print(
-    f"{1_066_440 / stages['huffman']:.0f} times smaller. Your guess:"
-    f" {guess_times.value or 'not locked'}"
-)
+guess_times.compare(1_066_440 / stages["huffman"])
 
 # %%
 claim(

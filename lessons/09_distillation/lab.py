@@ -60,6 +60,7 @@ plots.show(
 )
 
 # %%
+guess_second.compare(100 * second[data.CLASSES.index("T-shirt")])
 upper = [data.CLASSES.index(name) for name in ("T-shirt", "Coat", "Pullover")]
 claim(
     "T-shirt, coat and pullover together are more than eight in ten",
@@ -396,7 +397,6 @@ guess_teacher = predict(
     -2,
     3,
     unit="points",
-    step=0.1,
 )
 
 # %%
@@ -465,10 +465,7 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 gain = mean["ResNet teaches, T = 1"] - mean["labels alone"]
-print(
-    f"ResNet's student against labels alone: {gain:+.2f} points. Your guess:"
-    f" {guess_teacher.value or 'not locked'}"
-)
+guess_teacher.compare(gain)
 
 # %% [markdown]
 # Being soft did not help by itself: the two controls are soft, and no better than

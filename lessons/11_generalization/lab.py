@@ -104,6 +104,7 @@ plots.show(
 )
 
 # %%
+guess_heart.compare(100 * heart[-1])
 claim("More than 70% of the wrong labels are learned by heart", heart[-1], at_least=0.7)
 peak, end = (
     100 * max(history.validation_accuracy),
@@ -259,7 +260,7 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 best = max(levels, key=lambda s: val[s].mean)
-print(f"Best at {best:.0%}. Your guess: {guess_level.value or 'not locked'}")
+guess_level.compare(100 * best)
 
 # %% [markdown]
 # So pruning can make a network better. But not a little pruning: half of 266,610
@@ -427,10 +428,7 @@ claim(
 claim("while T-shirts lose nothing", change[0.95][:, tshirt].mean(), at_least=0)
 
 # %% tags=["nbval-ignore-output"]
-print(
-    f"Shirts lose {-change[0.98][:, shirt].mean():.1f} points. Your guess:"
-    f" {guess_class.value or 'not locked'}"
-)
+guess_class.compare(-change[0.98][:, shirt].mean())
 
 # %% [markdown]
 # Shirts were the hardest class before: they look like T-shirts, pullovers and coats.

@@ -11,6 +11,8 @@ from pathlib import Path
 from tools.start.environment import ensure, environment, venv_python
 from tools.start.files import ROOT
 
+# what may differ between two machines in a notebook's output
+SANITIZE = ROOT / "tests" / "nbval_sanitize.cfg"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -49,6 +51,7 @@ def test_notebooks() -> str:
         options = [
             "--nbval",
             "--nbval-current-env",
+            f"--nbval-sanitize-with={SANITIZE}",
             "-p",
             "no:cacheprovider",
             "--rootdir",

@@ -36,6 +36,17 @@ def source_version(content: bytes) -> str:
     return sha256(content)
 
 
+def without_outputs(content: bytes) -> bytes:
+    """The notebook as nobody has run it yet: a learner guesses before the result is
+    there."""
+    notebook = json.loads(content)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+            cell["metadata"].pop("execution", None)
+    return json.dumps(notebook, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
 def read_record(workspace: Path) -> dict[str, dict]:
     """What was laid: `laid`, file -> hash of the bytes; `offered`, notebook -> newest
     version laid anywhere."""
@@ -101,9 +112,9 @@ def lay_one(name: str, content: bytes, workspace: Path, record: dict[str, dict])
 
 
 def lay_notebooks(source: Path, workspace: Path) -> list[str]:
-    """Lay every notebook of `source` into `workspace`, whatever else is done there at
-    the same time."""
-    originals = sorted(source.glob("*.ipynb"))
+    """Lay every notebook of `source`, without its outputs, into `workspace`, whatever
+    else is done there at the same time."""
+    originals = {path.name: path for path in sorted(source.glob("*.ipynb"))}
     if not originals:
         raise StartError(
             f"There are no notebooks in {source}: build them with make notebooks."
@@ -111,8 +122,8 @@ def lay_notebooks(source: Path, workspace: Path) -> list[str]:
     with locked(workspace / ".laid.lock"):
         record = read_record(workspace)
         lines = [
-            lay_one(original.name, original.read_bytes(), workspace, record)
-            for original in originals
+            lay_one(name, without_outputs(original.read_bytes()), workspace, record)
+            for name, original in originals.items()
         ]
         if record != read_record(workspace):
             write_json(workspace / ".laid.json", record)

@@ -75,7 +75,7 @@ def latency(
     shortest: float = 1e-3,
 ) -> dict[str, Timing]:
     """Time several models on the same inputs, interleaved: each round times every model
-    once, in turn.
+    once, in turn, in another order than the round before.
 
     Other work on the machine then slows all of them alike, and the *ratio* within a
     round stays trustworthy where the times themselves are not.
@@ -130,12 +130,10 @@ class Race:
         return len(next(iter(self.seconds.values())))
 
     def round(self) -> None:
-        """Time every model once, in turn."""
+        """Time every model once, in turn, in the order of this round."""
         names = list(self.models)
-        if self.rounds % 2:  # nobody always comes first
-            names.reverse()
         with _steady(self.models, self.threads):
-            for name in names:
+            for name in (names[place] for place in _order(len(names), self.rounds)):
                 self.seconds[name].append(
                     _time(self.models[name], self.inputs, self.calls[name])
                 )
@@ -176,6 +174,20 @@ def _time(model: Callable, inputs: Tensor, calls: int) -> float:
     for _ in range(calls):
         model(inputs)
     return (time.perf_counter() - started) / calls
+
+
+def _order(count: int, number: int) -> list[int]:
+    """In which order so many models run in round `number`: over `count` rounds, or
+    twice as many for an odd number, each stands at each place equally often, and each
+    comes equally often right after each other one (Williams 1949).
+
+    What a model leaves behind, in the caches or as heat, then reaches all alike.
+    """
+    # 0, 1, count - 1, 2, count - 2, ...: all steps from one to the next differ
+    zigzag = [-(i // 2) if i % 2 == 0 else (i + 1) // 2 for i in range(count)]
+    row = [(place + number) % count for place in zigzag]
+    mirrored = count % 2 and number // count % 2
+    return row[::-1] if mirrored else row
 
 
 def _warm_up(model: Callable, inputs: Tensor, shortest: float) -> int:

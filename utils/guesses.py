@@ -1,0 +1,151 @@
+"""Guesses: asked before a result appears, kept on the learner's disk, and compared with
+what was measured.
+"""
+
+import html
+import json
+import math
+from pathlib import Path
+
+import ipywidgets
+from IPython.display import display
+
+from utils.files import write_atomically
+
+FILE = "my_guesses.json"  # beside the notebook; by question
+CLOSE = 0.05  # of the range: nearer than that, a guess was close
+
+
+class Guess:
+    """A prediction: `value` is None until the learner locks it; plots draw it beside
+    the measurement then. Locked once, it stays: in `my_guesses.json`, through a restart
+    of the kernel and a second run of the cell.
+
+    It is typed, not set on a slider: a slider has to stand somewhere, and that would be
+    a hint.
+
+    Args:
+        question: one sentence.  low, high: what is possible.  unit: shown behind the
+            number.
+    Raises:
+        ValueError: low is not below high.
+    """
+
+    def __init__(self, question: str, low: float, high: float, unit: str = "") -> None:
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"low={low!r}, high={high!r}: low must be below high.")
+        self.question, self.low, self.high, self.unit = question, low, high, unit
+        self.value: float | None = None
+        self.field = ipywidgets.Text(
+            description="My guess", placeholder=f"{low:g} to {high:g}"
+        )
+        self.button = ipywidgets.Button(
+            description="Lock my guess", tooltip=f"Lock my guess: {question}"
+        )
+        self.status = ipywidgets.Label(f"A number from {low:g} to {high:g}; lock it.")
+        self.button.on_click(lambda _: self.lock())
+        title = ipywidgets.HTML(f"<b>Predict.</b> {html.escape(question)}")
+        row = ipywidgets.HBox(
+            [self.field, ipywidgets.Label(unit), self.button, self.status]
+        )
+        self.panel = ipywidgets.VBox([title, row])
+        kept = kept_guesses().get(question, {}).get("guess")
+        if isinstance(kept, int | float) and low <= kept <= high:
+            self._show_locked(float(kept))
+
+    def lock(self, value: float | None = None) -> None:
+        """Commit the guess, by default what is typed. What is no number in the range
+        says so, and locks nothing; locked once, it stays."""
+        if self.value is not None:
+            return
+        typed = self.field.value if value is None else str(value)
+        try:
+            number = float(typed.strip().rstrip("%").replace(",", "."))
+        except ValueError:
+            number = math.nan
+        if not self.low <= number <= self.high:
+            self.status.value = (
+                f"{typed!r} is no number from {self.low:g} to {self.high:g}."
+            )
+            return
+        self._show_locked(number)
+        self._keep(guess=number)
+
+    def compare(self, measured: float) -> None:
+        """Say what was measured, in the unit of the guess, and how far off it was; keep
+        both.
+
+        >>> Guess("How many weights can go?", 0, 100, "%").compare(90)
+        Measured: 90 %. You locked no guess.
+        """
+        measured = float(measured)
+        said = f"Measured: {self._in_words(measured)}."
+        if self.value is None:
+            print(f"{said} You locked no guess.")
+            return
+        self._keep(guess=self.value, measured=measured)
+        guess, far = self._in_words(self.value), measured - self.value
+        if abs(far) <= CLOSE * (self.high - self.low):
+            print(f"{said} Your guess, {guess}, was close. What did it rest on?")
+            return
+        way = "low" if far > 0 else "high"
+        print(
+            f"{said} Your guess, {guess}, was {abs(far):.3g} too {way}. What had you"
+            " left out?"
+        )
+
+    def _in_words(self, value: float) -> str:
+        return f"{value:.3g} {self.unit}".rstrip()
+
+    def _show_locked(self, value: float) -> None:
+        self.value = value
+        self.field.value = f"{value:g}"
+        self.field.disabled = self.button.disabled = True
+        self.status.value = f"Locked: {self._in_words(value)}"
+
+    def _keep(self, **what: float) -> None:
+        kept = kept_guesses()
+        kept[self.question] = {**what, "low": self.low, "high": self.high}
+        content = json.dumps(kept, indent=1, ensure_ascii=False)
+        try:
+            write_atomically(Path(FILE), content.encode())
+        except OSError as error:  # a full disk stops no lesson
+            self.status.value += f" (not kept: {error.strerror})"
+
+    def __repr__(self) -> str:
+        return (
+            f"Predict. {self.question} (A guess from {self.low:g} to {self.high:g}"
+            f" {self.unit}.)"
+        )
+
+    def _repr_mimebundle_(self, **_: object) -> dict:
+        live = self.panel._repr_mimebundle_() or {}
+        return {**live, "text/plain": repr(self)}
+
+
+def kept_guesses() -> dict[str, dict]:
+    """What was guessed in this folder so far, and what was measured: by question,
+    `guess`, `measured`, `low` and `high`. A damaged file counts as none."""
+    try:
+        found = json.loads(Path(FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {
+        question: each for question, each in found.items() if isinstance(each, dict)
+    }
+
+
+def predict(question: str, low: float, high: float, *, unit: str = "") -> Guess:
+    """Ask for a guess before a result appears, and show where to type it. Never stops a
+    run: an open guess is no guess. Hand it to `plots.lines(..., guess=guess)`, and say
+    `guess.compare(measured)` afterwards.
+
+    >>> guess = Guess("How many weights can go?", 0, 100, unit="%")  # shows nothing
+    >>> guess.value is None
+    True
+    """
+    guess = Guess(question, low, high, unit)
+    display(guess)
+    return guess
