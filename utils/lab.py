@@ -5,13 +5,13 @@ they print is the same on every machine as long as everything is right.
 """
 
 import html
-import json
 import math
 
 import ipywidgets
 from IPython.display import display
 
 from utils.exercises import LESSONS, WrongAnswer, check
+from utils.files import read_json
 
 __all__ = ["WrongAnswer", "check", "claim", "finish", "predict", "quiz"]
 
@@ -185,7 +185,8 @@ def quiz(lesson: str) -> Quiz:
     """The quiz of a lesson, from lessons/<lesson>/quiz.json.
 
     Raises:
-        ValueError: no such lesson; lists the known ones.
+        ValueError: no such lesson; lists the known ones.  DamagedFileError: its quiz
+            cannot be read.
 
     >>> len(quiz("00_start_here").questions) > 0
     True
@@ -194,7 +195,7 @@ def quiz(lesson: str) -> Quiz:
     if not path.is_file():
         known = sorted(p.parent.name for p in LESSONS.glob("*/quiz.json"))
         raise ValueError(f"lesson={lesson!r} has no quiz. Known: {', '.join(known)}.")
-    return Quiz(json.loads(path.read_text(encoding="utf-8")))
+    return Quiz(read_json(path, "`git checkout -- lessons`."))
 
 
 # ------------------------------------------------------------------------------- finish

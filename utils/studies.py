@@ -37,7 +37,7 @@ from torch import nn
 from utils import baselines, data, masks, training
 from utils.data import Data, Split
 from utils.distillation import Teacher
-from utils.files import DamagedFileError
+from utils.files import DamagedFileError, read_sealed
 from utils.schedules import Schedule
 from utils.training import Loss, Recipe
 
@@ -77,9 +77,7 @@ def _recorded(name: str) -> list[dict]:
     path = places[0] if places else LESSONS / "*" / "results" / f"{name}.json"
     repair = f"`git checkout -- lessons`, or `make results ARGS={name}`."
     try:
-        return [dict(run) for run in json.loads(path.read_text())["runs"]]
-    except FileNotFoundError:
-        raise DamagedFileError(f"{path} is missing. Repair: {repair}") from None
+        return [dict(run) for run in read_sealed(path, repair)["runs"]]
     except (ValueError, KeyError, TypeError):
         raise DamagedFileError(f"{path} is damaged. Repair: {repair}") from None
 
