@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def bind(path: Path) -> None:
-    socket.socket(socket.AF_UNIX).bind(str(path))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
 
 
 # what may lie where a file should
@@ -101,7 +103,7 @@ def test_a_missing_file_is_told_from_a_damaged_one(tmp_path):
         (tmp_path / "dangling").symlink_to("nowhere")
         with pytest.raises(MissingFileError, match=f"{missing} is missing.*mend it"):
             read_regular(tmp_path / missing, "mend it")
-    with pytest.raises(DamagedFileError, match="cannot be read.*null byte"):
+    with pytest.raises(DamagedFileError, match=r"cannot be read.*null byte"):
         read_regular("zero\0byte", "x")
     (tmp_path / "file").touch()
     with pytest.raises(DamagedFileError, match=r"cannot be read \(Not a directory"):
@@ -167,7 +169,7 @@ def test_json_of_fifty_levels_is_read():
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe\xff", b"1" * 5000, b"nul"])
 def test_what_is_no_json_is_refused(tmp_path, text):
     (tmp_path / "it").write_bytes(text)
-    with pytest.raises(DamagedFileError, match="it is damaged.*mend it"):
+    with pytest.raises(DamagedFileError, match=r"it is damaged.*mend it"):
         read_json(tmp_path / "it", "mend it")
 
 
@@ -193,10 +195,8 @@ def test_every_flipped_bit_is_noticed_or_changes_no_fact(tmp_path):
             changed = bytearray(content)
             changed[place] ^= 1 << bit
             path.write_bytes(changed)
-            try:
+            with suppress(DamagedFileError):
                 assert read_sealed(path, "x") == FACTS, (place, bit)
-            except DamagedFileError:
-                pass
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "{}", '{"sha256": null}', '{"n": 1}'])
@@ -363,9 +363,12 @@ def test_four_processes_and_four_threads_count_without_losing_one(tmp_path):
 
 
 def test_a_lock_that_is_never_let_go_is_said(tmp_path):
-    with alone(tmp_path / "it"), pytest.raises(TimeoutError, match="held it for 0.1 s"):
-        with alone(tmp_path / "it", patience=0.1):
-            pass
+    with (
+        alone(tmp_path / "it"),
+        pytest.raises(TimeoutError, match=r"held it for 0\.1 s"),
+        alone(tmp_path / "it", patience=0.1),
+    ):
+        pass
     with alone(tmp_path / "it", patience=0.1):
         pass
 
@@ -392,6 +395,8 @@ def test_a_process_that_is_killed_lets_go(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="cannot be written"):
-        with alone(tmp_path / "file" / "in" / "it"):
-            pass
+    with (
+        pytest.raises(OSError, match="cannot be written"),
+        alone(tmp_path / "file" / "in" / "it"),
+    ):
+        pass
