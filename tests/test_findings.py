@@ -302,10 +302,12 @@ def test_a_row_that_could_not_be_read_back_is_not_written(tmp_path):
 
 
 KEEP = """
-import os
+import os, sys
 from pathlib import Path
 from utils.explorer import findings
-for number in range(15):
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(25):
     name = f"{os.environ['FINDER']} {number}"
     row = dict.fromkeys(findings.COLUMNS, "1") | {"network": name}
     findings.append(Path(os.environ["FOUND"]), [row])
@@ -315,13 +317,17 @@ for number in range(15):
 def test_four_processes_that_find_at_once_lose_no_row(tmp_path, start_python):
     path = tmp_path / "found" / findings.FILE
     each = [start_python(KEEP, FOUND=str(path), FINDER=f"{n}") for n in range(4)]
+    assert [process.stdout.readline() for process in each] == ["ready\n"] * 4
+    for process in each:
+        process.stdin.write("go\n")
+        process.stdin.flush()
     said = [process.communicate(timeout=120) for process in each]
     assert said == [("", "")] * 4
     found = [row["network"] for row in findings.read(path)]
-    assert sorted(found) == sorted(f"{n} {i}" for n in range(4) for i in range(15))
+    assert sorted(found) == sorted(f"{n} {i}" for n in range(4) for i in range(25))
     for name in range(4):  # each one's in order
         mine = [row for row in found if row.startswith(f"{name} ")]
-        assert mine == [f"{name} {number}" for number in range(15)]
+        assert mine == [f"{name} {number}" for number in range(25)]
 
 
 @given(
