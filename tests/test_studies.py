@@ -3,6 +3,7 @@ stopped, and what is committed is what would come out today.
 """
 
 import json
+import os
 import runpy
 import sys
 from collections.abc import Callable
@@ -148,6 +149,26 @@ def test_the_runs_of_another_study_are_not_taken(recorded):
     recorded.with_name("other.json").write_bytes(recorded.read_bytes())
     with pytest.raises(DamagedFileError, match=r"other\.json is damaged"):
         studies.runs("other")
+
+
+@pytest.mark.parametrize("name", ["*", "s?me", "**/some", "n" * 300, "zero\0byte"])
+def test_a_name_is_no_pattern_and_may_be_anything(recorded, name):
+    with pytest.raises(DamagedFileError, match=r"is missing|cannot be read"):
+        studies.runs(name)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "circle"])
+def test_what_is_no_file_is_refused_and_nobody_waits_for_it(recorded, kind):
+    recorded.unlink()
+    make = {
+        "pipe": lambda: os.mkfifo(recorded),
+        "folder": recorded.mkdir,
+        "device": lambda: recorded.symlink_to("/dev/zero"),
+        "circle": lambda: recorded.symlink_to(recorded),
+    }
+    make[kind]()
+    with pytest.raises(DamagedFileError, match=r"some\.json cannot be read.*checkout"):
+        studies.runs("some")
 
 
 def test_no_run_like_that_is_said(recorded):

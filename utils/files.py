@@ -120,7 +120,7 @@ def read_regular(path: Path | str, repair: str, limit: int = LARGEST) -> bytes:
     except OSError as error:
         raise DamagedFileError(
             f"{path} cannot be read ({error.strerror}). Repair: {repair}"
-        ) from error
+        ) from None
     if len(content) != size:
         raise DamagedFileError(
             f"{path} cannot be read (it changes meanwhile). Repair: {repair}"
@@ -215,7 +215,7 @@ def sealed(name: str, content: dict) -> bytes:
     file's name.
 
     >>> sealed("a.json", {"x": 1})[:30].decode()
-    '{\\n "x": 1,\\n "sha256": "9767c7'
+    '{\\n "x": 1,\\n "sha256": "9767c7d'
     """
     text = json.dumps(content | {SEAL: _checksum(name, content)}, indent=1)
     return f"{text}\n".encode()

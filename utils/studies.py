@@ -73,8 +73,8 @@ def runs(name: str, **where: object) -> list[dict]:
 
 
 def _recorded(name: str) -> list[dict]:
-    places = sorted(LESSONS.glob(f"*/results/{name}.json"))
-    path = places[0] if places else LESSONS / "*" / "results" / f"{name}.json"
+    places = {path.stem: path for path in LESSONS.glob("*/results/*.json")}
+    path = places.get(name, LESSONS / "*" / "results" / f"{name}.json")
     repair = f"`git checkout -- lessons`, or `make results ARGS={name}`."
     try:
         return [dict(run) for run in read_sealed(path, repair)["runs"]]
