@@ -68,7 +68,8 @@ from tools.start.files import ready_streams
 ready_streams()
 print("für \u2603", flush=True)
 print("für \u2603", file=sys.stderr, flush=True)
-subprocess.run([sys.executable, "-c", "print('für'.encode())"], check=True)
+child = "import sys; assert sys.stdout and sys.stderr; print('für'.encode())"
+subprocess.run([sys.executable, "-c", child], check=True)
 """
 
 
