@@ -11,6 +11,7 @@ from tools import checkpoints
 from utils import data
 from utils.baselines import BASELINES, baseline, baseline_facts, build
 from utils.data import Data
+from utils.files import read_sealed, sealed
 from utils.training import Recipe, evaluate
 
 
@@ -73,8 +74,8 @@ def test_training_again_gives_the_same_file_and_keeps_the_other_entries(folder):
     checkpoints.train("lenet300", threads=1)
     first = (folder / "lenet300.safetensors").read_bytes()
     path = folder / "baselines.json"
-    entries = json.loads(path.read_text())
-    path.write_text(json.dumps({**entries, "vgg": {"sha256": "x"}}))
+    entries = read_sealed(path, "")
+    path.write_bytes(sealed(path.name, {**entries, "vgg": {"sha256": "x"}}))
     checkpoints.train("lenet300", threads=1)
     assert (folder / "lenet300.safetensors").read_bytes() == first
     after = json.loads(path.read_text())

@@ -173,6 +173,47 @@ def test_more_elements_than_allowed_are_refused(saved):
                 read(path, max_elements=most)
 
 
+def unfolding(elements: int) -> bytes:
+    """A few bytes that are a sound file of so many zeros."""
+    head = entry(shape=(elements,), kind=2, numbers=(0, 0, 1, 0, 0))
+    return by_hand(head, body=b"")
+
+
+def test_a_small_file_of_many_numbers_is_refused_before_it_is_unfolded(tmp_path):
+    path = tmp_path / "net"
+    path.write_bytes(unfolding(29_000_000))
+    assert path.stat().st_size < 50
+    with few_bytes(1e6):
+        for read in (read_compressed, byte_bill):
+            with pytest.raises(
+                DamagedFileError,
+                match=r"holds 29,000,000, which may take 580 MB, and 12,000,000 are"
+                r" allowed, 240 MB.*give more max_elements",
+            ):
+                read(path)
+            with pytest.raises(DamagedFileError, match="28,999,999 are allowed"):
+                read(path, max_elements=28_999_999)
+
+
+def test_a_limit_of_the_caller_is_kept_and_what_it_says_is_what_is_taken(tmp_path):
+    elements = 1_000_000
+    (tmp_path / "net").write_bytes(unfolding(elements))
+    with few_bytes(20 * elements):
+        found = read_compressed(tmp_path / "net", max_elements=elements)
+    assert found["weight"].shape == (elements,) and not found["weight"].any()
+    network = Weights(sparse(1000, 1000, density=1.0))
+    save_compressed(network, tmp_path / "full", bits=8)
+    with few_bytes(20 * elements):
+        read_compressed(tmp_path / "full")
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, math.nan, True, "many", None])
+def test_a_limit_that_is_no_number_is_refused(saved, wrong):
+    for read in (read_compressed, byte_bill):
+        with pytest.raises(ValueError, match=r"max_elements=.* whole number"):
+            read(saved[1], max_elements=wrong)
+
+
 def number(value: int) -> bytes:
     return (
         bytes([value])
@@ -267,7 +308,7 @@ BY_HAND = {
         r"shape \[1152921504606846976, 3\]: more elements",
     ),
     "2**60 times nothing": (
-        by_hand(entry(shape=(HUGE, 0))),
+        by_hand(entry(shape=(HUGE, 0), kind=0, numbers=()), body=b""),
         r"shape \[1152921504606846976, 0\]: more elements",
     ),
     "2**32 by 2**32": (

@@ -3,6 +3,7 @@ starts."""
 
 import ast
 import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from tools import course
 from tools.start.environment import venv_python
 from tools.start.files import StartError
+from utils.files import DamagedFileError
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,7 +43,10 @@ def run_main(monkeypatch, capsys, error: BaseException) -> tuple[int, str]:
             "/shared/workspace",
         ),
         (OSError(errno.EIO, "Input/output error", "/shared/x"), "Input/output error"),
+        (OSError(errno.EIO, "advice of its own", "/shared/x"), "Input/output error;"),
+        (OSError("of no number"), "of no number"),
         (StartError("Do this."), "Do this."),
+        (DamagedFileError("It is damaged. Repair: do this."), "Repair: do this."),
     ],
 )
 def test_what_goes_wrong_is_one_sentence(monkeypatch, capsys, error, advice):
@@ -55,6 +60,33 @@ def test_stopping_is_no_error_of_ours(monkeypatch, capsys):
     status, said = run_main(monkeypatch, capsys, KeyboardInterrupt())
     assert status == 130
     assert "Traceback" not in said
+
+
+SPEAK = """
+import subprocess, sys
+from tools.start.files import ready_streams
+ready_streams()
+print("für \u2603", flush=True)
+print("für \u2603", file=sys.stderr, flush=True)
+child = "import sys; assert sys.stdout and sys.stderr; print('für'.encode())"
+subprocess.run([sys.executable, "-c", child], check=True)
+"""
+
+
+@pytest.mark.parametrize("closed", ["", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_the_launcher_speaks_wherever_it_is_started(closed, encoding):
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, SPEAK],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )
+    said = "für \u2603".encode(encoding, "backslashreplace")
+    lines = [said, str("für".encode()).encode()]
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == ([] if ">&-" in closed.split() else lines)
+    assert done.stderr.splitlines() == ([] if "2>&-" in closed else [said])
 
 
 def test_an_old_python_can_read_the_file_and_is_told_so():

@@ -2,6 +2,7 @@
 broken."""
 
 import gzip
+import os
 import shutil
 
 import numpy as np
@@ -197,6 +198,19 @@ def test_a_relative_folder_is_looked_up_where_one_is_now(
             load("data")
 
 
+@pytest.mark.parametrize("wrong", ["~nosuch/x", "circle", "zero\0byte"])
+def test_a_folder_that_leads_nowhere_is_said(tmp_path, monkeypatch, forgotten, wrong):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    if wrong == "circle":
+        wrong = str(tmp_path / wrong)
+    with pytest.raises(ValueError, match=r"folder='.*leads nowhere"):
+        load(wrong)
+    if "\0" not in wrong:
+        monkeypatch.setenv("PRUNING_DATA", wrong)
+        with pytest.raises(ValueError, match=r"PRUNING_DATA='.*leads nowhere"):
+            load()
+
+
 # ---------------------------------------------------------------------- what is damaged
 
 
@@ -223,79 +237,26 @@ def test_a_damaged_file_is_named_with_its_repair(name, damage, linked, forgotten
     assert "git checkout -- data" in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "circle", "long name"])
+def test_what_is_no_file_is_refused_and_nobody_waits_for_it(linked, forgotten, kind):
+    name = next(iter(PUBLISHED))
+    path = linked / "FashionMNIST" / "raw" / name
+    path.unlink()
+    make = {
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "device": lambda: path.symlink_to("/dev/zero"),
+        "circle": lambda: path.symlink_to(path),
+        "long name": lambda: path.symlink_to("n" * 300),
+    }
+    make[kind]()
+    with pytest.raises(DamagedFileError, match=rf"{name} cannot be read.*git checkout"):
+        load(linked)
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_missing_file_is_named_with_its_repair(name, linked, forgotten):
     (linked / "FashionMNIST" / "raw" / name).unlink()
     with pytest.raises(DamagedFileError, match=f"{name} is missing") as caught:
         load(linked)
     assert "git checkout -- data" in str(caught.value)
-
-
-# -------------------------------------------------------------------------------- files
-
-
-def test_sha256_of_a_known_text(tmp_path):
-    path = tmp_path / "abc"
-    path.write_bytes(b"abc")
-    assert (
-        files.sha256(path)
-        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
-    files.verify(path, files.sha256(path), "nothing to repair")
-
-
-def test_an_unreadable_file_is_a_damaged_file(tmp_path, monkeypatch):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    (tmp_path / "weights").touch()
-    monkeypatch.setattr(files, "sha256", refuse)
-    with pytest.raises(DamagedFileError, match=r"weights.*Repair: chmod"):
-        files.verify(tmp_path / "weights", "0" * 64, "chmod a+r")
-
-
-def test_write_atomically_writes_makes_folders_and_leaves_no_temporary_file(tmp_path):
-    path = tmp_path / "new" / "folder" / "file"
-    for content in (b"first", b"second"):
-        files.write_atomically(path, content)
-        assert path.read_bytes() == content
-    assert [p.name for p in path.parent.iterdir()] == ["file"]
-    assert path.stat().st_mode & 0o777 == 0o644
-
-
-@pytest.mark.parametrize("broken", ["fdopen", "replace"])
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), KeyboardInterrupt()]
-)
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path, monkeypatch, broken, error
-):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def fail(*_):
-        raise error
-
-    class FullDisk:
-        def __init__(self, descriptor, mode):
-            self.descriptor = descriptor
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            files.os.close(self.descriptor)
-
-        def write(self, content):
-            files.os.write(self.descriptor, content[:2])
-            fail()
-
-    if broken == "fdopen":
-        monkeypatch.setattr(files.os, "fdopen", FullDisk)
-    else:
-        monkeypatch.setattr(files.Path, "replace", fail)
-    with pytest.raises(type(error)):
-        files.write_atomically(path, b"new content")
-    monkeypatch.undo()
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-    assert path.read_bytes() == b"old"

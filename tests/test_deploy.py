@@ -4,6 +4,7 @@ damaged one is refused, not run."""
 import copy
 import hashlib
 import logging
+import os
 import re
 import tempfile
 
@@ -639,7 +640,7 @@ def refused(path, match: str) -> None:
 
 def test_what_is_no_onnx_file_is_refused(vgg, tmp_path, capfd):
     refused(tmp_path / "missing.onnx", "is missing. Repair: write it with to_onnx")
-    refused(tmp_path, "no sound ONNX file")
+    refused(tmp_path, "it is no plain file")
     for name, content in {
         "text": b"This is no network.\n" * 20,
         "empty": b"",
@@ -789,10 +790,13 @@ def test_a_file_that_is_too_large_is_not_even_read(tmp_path, monkeypatch):
     path = tmp_path / "large.onnx"
     with open(path, "wb") as file:
         file.truncate(deploy.LARGEST + 1)  # takes no room on the disk
-    monkeypatch.setattr(
-        type(path), "read_bytes", lambda each: pytest.fail("it was read")
-    )
+    monkeypatch.setattr(deploy, "read_regular", lambda *_: pytest.fail("it was read"))
     refused(path, r"has 50,000,001 bytes; at most 50,000,000 are opened")
+
+
+def test_a_pipe_is_refused_and_nobody_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe.onnx")
+    refused(tmp_path / "pipe.onnx", r"it is no plain file.*Repair: export it again")
 
 
 # -------------------------------------------------------------------- parity and budget

@@ -3,6 +3,7 @@ the front no row beats."""
 
 import csv
 import io
+import os
 import threading
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -172,7 +173,7 @@ def test_a_panel_after_a_restart_adds_to_the_old_file(quick):
 
 # ----------------------------------------------------------------------------- the file
 
-AMOUNTS = st.floats(0, 1e4).map(lambda value: f"{value:.1f}")
+AMOUNTS = st.floats(0, 100).map(lambda value: f"{value:.1f}")
 
 
 def rows_of(*without: str) -> st.SearchStrategy:
@@ -195,7 +196,7 @@ def test_what_was_written_is_read_back(tmp_path_factory, first, second):
     assert findings.append(path, first) == first == findings.read(path)
     assert findings.append(path, second) == first + second == findings.read(path)
     # no temporary file is left
-    assert [each.name for each in path.parent.iterdir()] == ["my.csv"]
+    assert {each.name for each in path.parent.iterdir()} == {"my.csv", ".my.csv.lock"}
 
 
 def test_a_file_that_a_spreadsheet_saved_is_read(tmp_path):
@@ -227,6 +228,23 @@ DAMAGED = {
     ),
     "words for time": csv_of(list(COLUMNS), list(row(time="fast").values())).encode(),
     "no number": csv_of(list(COLUMNS), list(row(accuracy="nan").values())).encode(),
+    **{
+        f"{column} of {value}": (
+            csv_of(list(COLUMNS), list(row(**{column: value}).values())).encode()
+        )
+        for column, value in (
+            ("time %", "1e15"),
+            ("MACs %", "1e300"),
+            ("weights %", "inf"),
+            ("accuracy %", "-1e12"),
+            ("accuracy %", "100.1"),
+            ("margin", "-1"),
+            ("pictures", "1e20"),
+            ("zipped %", "-0.1"),
+        )
+    },
+    "too many rows": csv_of(list(COLUMNS), *[GOOD] * 10_000).encode(),
+    "deep zeros": bytes(1_000_000),
 }
 
 
@@ -252,6 +270,75 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do_and_costs_no_row(
     assert panel.findings == findings.read(panel.path)
     with pytest.raises(RuntimeError, match="Rename or delete it"):
         lab.finish()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "circle", "huge"])
+def test_what_is_no_file_of_findings_is_said_and_nobody_waits_for_it(tmp_path, kind):
+    path = tmp_path / findings.FILE
+    make = {
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "device": lambda: path.symlink_to("/dev/zero"),
+        "circle": lambda: path.symlink_to(path),
+        "huge": lambda: os.truncate(path, 10**10),
+    }
+    if kind == "huge":
+        path.touch()
+    make[kind]()
+    for call in (findings.read, lambda path: findings.append(path, [row()])):
+        with pytest.raises(ValueError, match=r"my_findings\.csv.*Rename or delete it"):
+            call(path)
+
+
+def test_a_row_that_could_not_be_read_back_is_not_written(tmp_path):
+    path = tmp_path / findings.FILE
+    findings.append(path, [row()])
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"time % of a row is 1e6; .* 0 and 100,000"):
+        findings.append(path, [row(time="1e6")])
+    with pytest.raises(ValueError, match=r"is full.*Rename it"):
+        findings.append(path, [row()] * 10_000)
+    assert path.read_bytes() == before
+
+
+KEEP = """
+import os, sys
+from pathlib import Path
+from utils.explorer import findings
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(25):
+    name = f"{os.environ['FINDER']} {number}"
+    row = dict.fromkeys(findings.COLUMNS, "1") | {"network": name}
+    findings.append(Path(os.environ["FOUND"]), [row])
+"""
+
+
+def test_four_processes_that_find_at_once_lose_no_row(tmp_path, start_python):
+    path = tmp_path / "found" / findings.FILE
+    each = [start_python(KEEP, FOUND=str(path), FINDER=f"{n}") for n in range(4)]
+    assert [process.stdout.readline() for process in each] == ["ready\n"] * 4
+    for process in each:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=120) for process in each]
+    assert said == [("", "")] * 4
+    found = [row["network"] for row in findings.read(path)]
+    assert sorted(found) == sorted(f"{n} {i}" for n in range(4) for i in range(25))
+    for name in range(4):  # each one's in order
+        mine = [row for row in found if row.startswith(f"{name} ")]
+        assert mine == [f"{name} {number}" for number in range(25)]
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300)), max_size=5),
+    st.sampled_from(list(COSTS)),
+)
+@settings(max_examples=60, deadline=None)
+def test_absurd_numbers_draw_few_lines(points, cost):
+    rows = [row(accuracy=good) | {COSTS[cost]: repr(dear)} for good, dear in points]
+    part = findings.draw_front(rows, cost)
+    assert len(part.marks) < 60
 
 
 def test_a_folder_that_cannot_be_written_costs_no_row(quick, tmp_path, monkeypatch):

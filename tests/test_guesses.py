@@ -110,6 +110,7 @@ def test_a_damaged_file_stops_nothing(content):
     assert guess.value is None
     guess.lock(3)
     assert json.loads(Path(FILE).read_text())["How much?"]["guess"] == 3
+    assert Path("my_guesses.damaged").read_bytes() == content  # nothing is lost
 
 
 def test_a_full_disk_stops_nothing_and_is_said(monkeypatch):

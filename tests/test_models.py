@@ -2,7 +2,8 @@
 file."""
 
 import hashlib
-import json
+import math
+import os
 import pickle
 
 import pytest
@@ -17,7 +18,7 @@ from utils.baselines import (
     build,
     keep_baseline,
 )
-from utils.files import DamagedFileError, data_folder
+from utils.files import DamagedFileError, data_folder, sealed
 from utils.measure import macs, parameters
 from utils.training import evaluate
 
@@ -65,7 +66,7 @@ def shipped(tmp_path, monkeypatch):
             "test_accuracy": 0.9,
         }
     }
-    (folder / "baselines.json").write_text(json.dumps(facts))
+    (folder / "baselines.json").write_bytes(sealed("baselines.json", facts))
     monkeypatch.setenv("PRUNING_DATA", str(tmp_path / "data"))
     return folder
 
@@ -122,7 +123,8 @@ def test_building_is_reproducible_differs_by_seed_and_leaves_the_global_generato
 
 
 @pytest.mark.parametrize(
-    "call", [build, baseline, lambda name: keep_baseline(nn.Linear(1, 1), name)]
+    "call",
+    [build, baseline, baseline_facts, lambda n: keep_baseline(nn.Linear(1, 1), n)],
 )
 def test_an_unknown_network_lists_the_known_ones(call):
     with pytest.raises(ValueError, match=r"name='lenet5'.*lenet300, vgg, resnet"):
@@ -193,7 +195,7 @@ def test_a_checkpoint_of_another_network_is_refused_even_with_the_right_checksum
     content = baselines.to_bytes(build("resnet"))
     (shipped / "lenet300.safetensors").write_bytes(content)
     record = {"lenet300": {"sha256": hashlib.sha256(content).hexdigest()}}
-    (shipped / "baselines.json").write_text(json.dumps(record))
+    (shipped / "baselines.json").write_bytes(sealed("baselines.json", record))
     with pytest.raises(DamagedFileError, match=r"lenet300\.safetensors cannot be read"):
         baseline("lenet300")
 
@@ -217,6 +219,22 @@ def test_a_damaged_manifest_is_named_with_its_repair(shipped, content):
         DamagedFileError, match=r"baselines\.json is damaged.*git checkout"
     ):
         baseline("lenet300")
+
+
+@pytest.mark.parametrize(
+    "facts", [{}, {"lenet300": {}}, {"lenet300": []}, {"lenet300": None}]
+)
+def test_a_sealed_manifest_without_the_network_is_damaged_too(shipped, facts):
+    (shipped / "baselines.json").write_bytes(sealed("baselines.json", facts))
+    with pytest.raises(DamagedFileError, match="is damaged or lacks 'lenet300'"):
+        baseline("lenet300")
+
+
+def test_another_number_in_the_manifest_is_noticed(shipped):
+    path = shipped / "baselines.json"
+    path.write_text(path.read_text().replace("0.9", "0.8"))
+    with pytest.raises(DamagedFileError, match=r"baselines\.json is damaged.*sha256"):
+        baseline_facts("lenet300")
 
 
 def test_a_missing_manifest_is_named_with_its_repair(shipped):
@@ -265,6 +283,51 @@ def test_a_damaged_network_of_ones_own_says_to_delete_it(shipped, damage):
         baseline("lenet300")
 
 
+def of_another_type(tensors: dict) -> dict:
+    return tensors | {"fc1.weight": tensors["fc1.weight"].half()}
+
+
+def not_finite(tensors: dict) -> dict:
+    tensors["fc2.bias"][3] = math.nan
+    return tensors
+
+
+STRANGE = {
+    of_another_type: r"fc1\.weight is torch\.float16, and must be torch\.float32",
+    not_finite: r"fc2\.bias has numbers that are not finite",
+}
+
+
+@pytest.mark.parametrize("change", STRANGE)
+def test_strange_weights_of_ones_own_are_neither_kept_nor_used(tmp_path, change):
+    model = build("lenet300")
+    keep_baseline(model, "lenet300")
+    tensors = change({name: each.clone() for name, each in model.state_dict().items()})
+    path = tmp_path / "my_baselines" / "lenet300.safetensors"
+    before = path.read_bytes()
+    model.load_state_dict(tensors, assign=True)
+    with pytest.raises(ValueError, match=f"cannot be kept as .*{STRANGE[change]}"):
+        keep_baseline(model, "lenet300")
+    assert path.read_bytes() == before
+    path.write_bytes(baselines.to_bytes(tensors))
+    with pytest.raises(DamagedFileError, match=f"{STRANGE[change]}.*delete"):
+        baseline("lenet300")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "circle"])
+def test_what_is_no_file_of_ones_own_is_said_and_nobody_waits_for_it(tmp_path, kind):
+    path = tmp_path / "my_baselines" / "lenet300.safetensors"
+    path.parent.mkdir()
+    make = {
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "circle": lambda: path.symlink_to(path),
+    }
+    make[kind]()
+    with pytest.raises(DamagedFileError, match=r"cannot be read.*delete"):
+        baseline("lenet300")
+
+
 class Trap:
     """Unpickling this creates a file."""
 
@@ -291,7 +354,7 @@ def test_a_pickle_in_disguise_is_refused_and_not_executed(
     record = {
         "lenet300": {"sha256": hashlib.sha256(disguised.read_bytes()).hexdigest()}
     }
-    (shipped / "baselines.json").write_text(json.dumps(record))
+    (shipped / "baselines.json").write_bytes(sealed("baselines.json", record))
     with pytest.raises(DamagedFileError, match="cannot be read"):
         baseline("lenet300")
     assert not (tmp_path / "executed").exists()

@@ -3,6 +3,7 @@ nothing, and the explorer uses an entry for exactly the weights it belongs to.
 """
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from utils.data import Data
 from utils.explorer import Controls, Explorer, recorded
 from utils.explorer.memory import Memory
 from utils.explorer.subject import OWN
-from utils.files import data_folder
+from utils.files import data_folder, sha256
 
 # an even number
 ANSWERS = st.lists(st.integers(0, 15), max_size=8).map(
@@ -79,7 +80,21 @@ def test_a_flipped_bit_or_a_missing_end_is_noticed(tmp_path_factory, data):
 
 @pytest.mark.parametrize(
     "facts",
-    ["", "[]", "{}", "null", "5", '{"sha256": "0"}', '{"sha256": null}', "{", "\x00"],
+    [
+        *(
+            "",
+            "[]",
+            "{}",
+            "null",
+            "5",
+            '{"sha256": "0"}',
+            '{"sha256": null}',
+            "{",
+            "\x00",
+        ),
+        "[" * 100_000,
+    ],
+    ids=lambda text: text[:20],
 )
 def test_wrong_facts_give_nothing(tmp_path, facts):
     recorded.write(FOUND, tmp_path)
@@ -92,7 +107,7 @@ def test_a_file_that_is_no_table_of_tensors_gives_nothing_even_if_its_checksum_i
 ):
     recorded.write(FOUND, tmp_path)
     (tmp_path / recorded.NAME).write_bytes(b"hello")
-    facts = {"sha256": recorded.sha256(tmp_path / recorded.NAME)}
+    facts = {"sha256": sha256(tmp_path / recorded.NAME)}
     (tmp_path / "facts.json").write_text(json.dumps(facts))
     assert recorded.entries(tmp_path) == {}
 
@@ -103,6 +118,22 @@ def test_missing_files_give_nothing(tmp_path, missing):
     (tmp_path / missing).unlink()
     assert recorded.entries(tmp_path) == {}
     assert recorded.entries(tmp_path / "nowhere") == {}
+
+
+@pytest.mark.parametrize("name", ["facts.json", recorded.NAME])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "circle"])
+def test_what_is_no_file_gives_nothing_and_nobody_waits_for_it(tmp_path, name, kind):
+    recorded.write(FOUND, tmp_path)
+    path = tmp_path / name
+    path.unlink()
+    make = {
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "device": lambda: path.symlink_to("/dev/zero"),
+        "circle": lambda: path.symlink_to(path),
+    }
+    make[kind]()
+    assert recorded.entries(tmp_path) == {}
 
 
 # ---------------------------------------------------------------------- in the explorer

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,6 +59,48 @@ def test_too_little_space_is_said_before_the_install(tmp_path, monkeypatch):
 )
 def test_a_failed_install_says_what_to_do(said, free, advice):
     assert advice in installing.pip_problem(said, Path("install.log"), free)
+
+
+# --------------------------------------------------------------- what programs are told
+
+
+@pytest.fixture
+def home(monkeypatch):
+    """Set HOME; nothing is remembered of another."""
+    environment.jupyter_folders.cache_clear()
+    yield lambda value: monkeypatch.setenv("HOME", str(value))
+    environment.jupyter_folders.cache_clear()
+
+
+def test_with_a_home_folder_jupyter_keeps_its_settings_there(home, tmp_path, capsys):
+    home(tmp_path)
+    assert environment.jupyter_folders() == {} and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/nowhere/at/all", "zero"])
+def test_without_a_home_folder_jupyter_gets_another(
+    home, tmp_path, monkeypatch, capsys, place
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", "/of/the/learner")
+    home(place)
+    told = environment.environment(tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert told["JUPYTER_CONFIG_DIR"] == str(folder / "config_dir")
+    assert told["JUPYTER_DATA_DIR"] == "/of/the/learner"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    environment.environment(tmp_path)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert capsys.readouterr().out.count(f"settings are kept in {folder}.") == 1
+
+
+def test_a_user_without_any_home_is_told_too(home, tmp_path, monkeypatch):
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(environment.Path, "home", unknown)
+    assert str(tmp_path) in environment.jupyter_folders()["JUPYTER_RUNTIME_DIR"]
 
 
 # ---------------------------------------------------------------------- installing once

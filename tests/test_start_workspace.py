@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.conftest import PROJECT
 from tools.start import workspace
 from tools.start.files import StartError
+from utils.files import DamagedFileError
 
 NAME = "01_first.ipynb"
 
@@ -219,7 +221,9 @@ def test_pages_are_laid_with_their_figures_and_lead_to_the_learners_notebooks(
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"{", b"[]", b'{"laid": 3}', b"\xff\xfe", None]
+    "damage",
+    [b"", b"{", b"[]", b'{"laid": 3}', b"\xff\xfe", b"[" * 100_000, None],
+    ids=lambda damage: str(damage)[:20],
 )
 def test_a_damaged_record_loses_nothing(folders, damage):
     folders.lay()
@@ -233,6 +237,72 @@ def test_a_damaged_record_loses_nothing(folders, damage):
         "01_first.new.ipynb": notebook("v2"),
     }
     assert folders.lay() == []
+
+
+def unreadable(path: Path) -> None:
+    path.write_bytes(notebook("mine"))
+    path.chmod(0)
+
+
+STRANGE = {
+    "deep": lambda path: path.write_bytes(b"[" * 100_000),
+    "deep in a cell": lambda path: path.write_bytes(
+        b'{"cells": [{"cell_type": ' + b"[" * 500 + b"]" * 500 + b', "source": ""}]}'
+    ),
+    "huge": lambda path: (path.touch(), os.truncate(path, 60 * 10**9)),
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "circle": lambda path: path.symlink_to(path),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "unreadable": unreadable,
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_whatever_lies_where_a_notebook_should_is_the_learners(folders, kind):
+    folders.workspace.mkdir()
+    path = folders.workspace / NAME
+    STRANGE[kind](path)
+    before = path.lstat()
+    (line,) = folders.lay()
+    assert "yours stays" in line and folders.lay() == []
+    after = path.lstat()
+    assert (before.st_ino, before.st_size) == (after.st_ino, after.st_size)
+    beside = folders.workspace / "01_first.new.ipynb"
+    assert beside.read_bytes() == notebook("v1")
+
+
+def test_a_notebook_of_the_course_that_cannot_be_read_is_said(folders):
+    (folders.source / NAME).unlink()
+    (folders.source / NAME).symlink_to("/dev/zero")
+    with pytest.raises(DamagedFileError, match=r"01_first\.ipynb cannot be.*fetch"):
+        folders.lay()
+
+
+@pytest.mark.parametrize("wrong", ["~nosuch/x", "circle"])
+def test_a_workspace_that_leads_nowhere_is_one_sentence(tmp_path, monkeypatch, wrong):
+    if wrong == "circle":
+        (tmp_path / wrong).symlink_to(tmp_path / wrong)
+        wrong = str(tmp_path / wrong)
+    monkeypatch.setenv("PRUNING_WORKSPACE", wrong)
+    with pytest.raises(StartError, match=r"PRUNING_WORKSPACE=.*leads nowhere"):
+        workspace.workspace_folder()
+
+
+def test_a_file_in_the_place_of_the_pages_is_said_and_stops_nothing(folders, tmp_path):
+    page = tmp_path / "lessons" / "01_first" / "README.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("# page")
+    folders.lay()
+    (folders.workspace / "lessons").write_text("mine")
+    workspace.lay_pages(tmp_path / "lessons", folders.workspace)
+    (line,) = workspace.shadows(folders.workspace)
+    assert "lessons is a file of yours" in line
+    assert (folders.workspace / "lessons").read_text() == "mine"
+    (folders.workspace / "lessons").unlink()
+    workspace.lay_pages(tmp_path / "lessons", folders.workspace)
+    assert (folders.workspace / "lessons/01_first/README.md").read_text() == "# page"
+    assert workspace.shadows(folders.workspace) == []
 
 
 def test_starts_at_once_do_not_trip_over_each_other(folders):
@@ -268,7 +338,7 @@ def test_a_disk_that_fills_up_leaves_the_learners_file_whole(folders, monkeypatc
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("os.fdopen", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         folders.lay()
     assert folders.held() == {NAME: notebook("v1")}

@@ -3,6 +3,7 @@ stopped, and what is committed is what would come out today.
 """
 
 import json
+import os
 import runpy
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import torch
 from tools import studies as tool
 from utils import data, distillation, masks, studies, training
 from utils.data import Data
-from utils.files import DamagedFileError
+from utils.files import DamagedFileError, read_sealed, sealed
 from utils.schedules import Cubic, RigL, SparseFromStart, rewire
 from utils.studies import Run, Spread, Study, Train, Untrained, Work
 from utils.training import Recipe
@@ -57,7 +58,7 @@ RUNS = [
 def recorded(folder) -> Path:
     """A file of five runs."""
     path = folder / "some.json"
-    path.write_text(json.dumps({"about": "for the tests", "runs": RUNS}))
+    path.write_bytes(sealed("some.json", {"about": "for the tests", "runs": RUNS}))
     return path
 
 
@@ -130,12 +131,52 @@ def test_a_damaged_file_is_named_with_its_repair(recorded, content):
     assert str(recorded) in str(caught.value)
 
 
+def test_another_number_in_the_file_is_noticed(recorded):
+    content = recorded.read_text()
+    recorded.write_text(content.replace("0.875", "0.835"))
+    with pytest.raises(DamagedFileError, match=r"some\.json is damaged.*its sha256"):
+        studies.spread("some", method="RigL")
+
+
+@pytest.mark.parametrize("content", [{}, {"runs": 5}, {"runs": [1]}, {"runs": None}])
+def test_sealed_facts_that_are_no_runs_are_damage_too(recorded, content):
+    recorded.write_bytes(sealed(recorded.name, content))
+    with pytest.raises(DamagedFileError, match=r"some\.json is damaged"):
+        studies.runs("some")
+
+
+def test_the_runs_of_another_study_are_not_taken(recorded):
+    recorded.with_name("other.json").write_bytes(recorded.read_bytes())
+    with pytest.raises(DamagedFileError, match=r"other\.json is damaged"):
+        studies.runs("other")
+
+
+@pytest.mark.parametrize("name", ["*", "s?me", "**/some", "n" * 300, "zero\0byte"])
+def test_a_name_is_no_pattern_and_may_be_anything(recorded, name):
+    with pytest.raises(DamagedFileError, match=r"is missing|cannot be read"):
+        studies.runs(name)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "circle"])
+def test_what_is_no_file_is_refused_and_nobody_waits_for_it(recorded, kind):
+    recorded.unlink()
+    make = {
+        "pipe": lambda: os.mkfifo(recorded),
+        "folder": recorded.mkdir,
+        "device": lambda: recorded.symlink_to("/dev/zero"),
+        "circle": lambda: recorded.symlink_to(recorded),
+    }
+    make[kind]()
+    with pytest.raises(DamagedFileError, match=r"some\.json cannot be read.*checkout"):
+        studies.runs("some")
+
+
 def test_no_run_like_that_is_said(recorded):
     with pytest.raises(ValueError, match=r"some has no run with \{'method': 'SET'\}"):
         studies.runs("some", method="SET")
     with pytest.raises(ValueError, match="no run"):
         studies.spread("some", sparsity=0.5)
-    recorded.write_text(json.dumps({"runs": []}))
+    recorded.write_bytes(sealed(recorded.name, {"runs": []}))
     with pytest.raises(ValueError, match="no run"):
         studies.runs("some")
 
@@ -246,9 +287,9 @@ def test_an_interruption_before_later_runs_loses_none_of_them(study):
     """A run in the middle is missing (somebody added a setting): stopping there keeps
     what comes behind it."""
     tool.bring_up_to_date(small(study.path, runs=4))
-    record = json.loads(study.path.read_text())
+    record = read_sealed(study.path, "")
     record["runs"].pop(2)
-    study.path.write_text(json.dumps(record))
+    study.path.write_bytes(sealed(study.path.name, record))
     (study.path.parent / "stop").touch()
     with pytest.raises(KeyboardInterrupt):
         tool.bring_up_to_date(small(study.path, runs=4))
@@ -257,9 +298,9 @@ def test_an_interruption_before_later_runs_loses_none_of_them(study):
 
 def test_runs_that_the_study_no_longer_has_leave_its_file(study):
     tool.bring_up_to_date(study)
-    record = json.loads(study.path.read_text())
+    record = read_sealed(study.path, "")
     record["runs"].insert(0, {"method": "other", "seed": 0})
-    study.path.write_text(json.dumps(record))
+    study.path.write_bytes(sealed(study.path.name, record))
     tool.bring_up_to_date(study)
     assert DONE == [0, 1, 2]
     assert [run["method"] for run in studies.runs("small")] == ["some"] * 3
@@ -280,12 +321,23 @@ def test_a_stale_run_stays_in_the_file_until_it_is_done_again(study):
     assert found == [True, True, False]
 
 
+def test_a_damaged_file_is_put_aside_and_its_runs_are_done_again(study, capsys):
+    tool.bring_up_to_date(study)
+    damaged = study.path.read_bytes().replace(b"0.25", b"0.75")
+    study.path.write_bytes(damaged)
+    tool.bring_up_to_date(study)
+    assert DONE == [0, 1, 2, 0, 1, 2]
+    assert (study.path.parent / "small.damaged").read_bytes() == damaged
+    assert "It is now small.damaged" in capsys.readouterr().out
+    assert studies.spread("small").mean == 0.25
+
+
 @pytest.mark.parametrize("entry", ["identity", "probe"])
 def test_a_record_without_identity_or_probe_is_done_again(study, entry):
     tool.bring_up_to_date(study)
-    record = json.loads(study.path.read_text())
+    record = read_sealed(study.path, "")
     del record["runs"][1][entry]
-    study.path.write_text(json.dumps(record))
+    study.path.write_bytes(sealed(study.path.name, record))
     tool.bring_up_to_date(study)
     assert DONE == [0, 1, 2, 1]
 

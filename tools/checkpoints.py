@@ -6,7 +6,6 @@ One network: `python tools/checkpoints.py lenet300`. The test set is opened once
 """
 
 import argparse
-import json
 import time
 from dataclasses import asdict
 
@@ -119,11 +118,10 @@ def _train_stage(name: str, number: int, model: nn.Module, pictures: data.Data) 
 
 def _record(name: str, facts: dict) -> None:
     path = files.data_folder() / "baselines" / "baselines.json"
-    everything = json.loads(path.read_text()) if path.is_file() else {}
-    everything[name] = facts
-    files.write_atomically(
-        path, (json.dumps(everything, indent=1, sort_keys=True) + "\n").encode()
-    )
+    repair = "`git checkout -- data/baselines`."
+    everything = files.read_sealed(path, repair) if path.is_file() else {}
+    everything = dict(sorted((everything | {name: facts}).items()))
+    files.write_atomically(path, files.sealed(path.name, everything))
 
 
 if __name__ == "__main__":

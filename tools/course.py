@@ -36,7 +36,8 @@ if __name__ == "__main__":  # started as a file: tools/ is where Python looks
 
 from tools.start import checking, serving
 from tools.start.environment import ensure, venv_python
-from tools.start.files import ROOT, StartError, os_problem
+from tools.start.files import ROOT, StartError, os_problem, ready_streams
+from utils.files import DamagedFileError
 
 # the module that a command runs, with whatever else stood on the command line
 TOOLS = {
@@ -123,10 +124,11 @@ def read_arguments(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]
 
 def main(arguments: list[str]) -> int:
     """Run one command; what goes wrong in a known way is one sentence."""
+    ready_streams()
     options, rest = read_arguments(arguments)
     try:
         return COMMANDS[options.command][0](options, rest)
-    except StartError as problem:
+    except (StartError, DamagedFileError) as problem:
         sentence = str(problem)
     except OSError as error:
         sentence = os_problem(error)

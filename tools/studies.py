@@ -8,7 +8,6 @@ validation data; studies of the course's targets also look, once, at the test se
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -50,12 +49,23 @@ def bring_up_to_date(study: Study, workers: int = 1) -> None:
 
 def recorded(study: Study, due: list[Run]) -> list[Record | None]:
     """What the file holds of each run, found by its settings, stale or not."""
-    text = study.path.read_text() if study.path.is_file() else '{"runs": []}'
-    old = json.loads(text)["runs"]
+    old = _runs_of(study)
     return [
         next((each for each in old if run.settings.items() <= each.items()), None)
         for run in due
     ]
+
+
+def _runs_of(study: Study) -> list[Record]:
+    """All that the file holds; a damaged one is put aside."""
+    try:
+        return files.read_sealed(study.path, "`git checkout -- lessons`.")["runs"]
+    except files.MissingFileError:
+        return []
+    except files.DamagedFileError as error:
+        kept = files.put_aside(study.path)
+        print(f"{error} It is now {kept.name}, and all its runs are done again.")
+        return []
 
 
 def expected(due: list[Run]) -> list[list[float]]:
@@ -120,9 +130,9 @@ def write(study: Study, known: list[Record | None]) -> None:
         "command": f"make results ARGS={study.name}",
         "runs": [each for each in known if each],
     }
-    text = json.dumps(content, indent=1) + "\n"
-    if not study.path.is_file() or study.path.read_text() != text:
-        files.write_atomically(study.path, text.encode())
+    text = files.sealed(study.path.name, content)
+    if not study.path.is_file() or study.path.read_bytes() != text:
+        files.write_atomically(study.path, text)
 
 
 def main(arguments: list[str] | None = None) -> None:

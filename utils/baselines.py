@@ -2,7 +2,7 @@
 what was recorded of it. `make checkpoints` trains them.
 """
 
-import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from utils.arguments import one_of
-from utils.files import DamagedFileError, data_folder, verify, write_atomically
+from utils.files import (
+    DamagedFileError,
+    data_folder,
+    read_regular,
+    read_sealed,
+    read_verified,
+    write_atomically,
+)
 from utils.models import lenet300, resnet, vgg
 from utils.training import Recipe
 
@@ -117,38 +124,37 @@ def baseline(name: str) -> nn.Module:
     """
     model = build(name)
     own = Path(OWN_FOLDER) / f"{name}.safetensors"
-    if own.is_file():
+    if os.path.lexists(own):
         print(
             f"Using your own {name} from {own} (delete that file to get the course's"
             " back)."
         )
-        return _read_weights(
-            model, own, f"delete {own}; the course's own weights are used then."
-        )
+        repair = f"delete {own}; the course's own weights are used then."
+        return _fill(model, own, read_regular(own, repair), repair)
     folder = data_folder() / "baselines"
     path = folder / f"{name}.safetensors"
     repair = (
         "`git checkout -- data/baselines`, or `make checkpoints` to train it again."
     )
-    verify(path, str(baseline_facts(name)["sha256"]), repair)
-    return _read_weights(model, path, repair)
+    content = read_verified(path, str(baseline_facts(name)["sha256"]), repair)
+    return _fill(model, path, content, repair)
 
 
 def baseline_facts(name: str) -> dict:
     """What `make checkpoints` recorded of a shipped network: sha256, accuracies,
-    parameters, recipe, seconds."""
+    parameters, recipe, seconds.
+
+    Raises:
+        ValueError: unknown name; lists the known ones.  DamagedFileError: the record is
+            missing, or another than was written; says how to repair it.
+    """
+    one_of("name", name, BASELINES)
     path = data_folder() / "baselines" / "baselines.json"
     repair = "`git checkout -- data/baselines`."
-    try:
-        facts = json.loads(path.read_text())[name]
-        facts["sha256"]  # an entry without it is damaged too
-        return facts
-    except FileNotFoundError:
-        raise DamagedFileError(f"{path} is missing. Repair: {repair}") from None
-    except (ValueError, KeyError, TypeError):
-        raise DamagedFileError(
-            f"{path} is damaged or lacks {name!r}. Repair: {repair}"
-        ) from None
+    facts = read_sealed(path, repair).get(name)
+    if not isinstance(facts, dict) or "sha256" not in facts:
+        raise DamagedFileError(f"{path} is damaged or lacks {name!r}. Repair: {repair}")
+    return facts
 
 
 def keep_baseline(model: nn.Module, name: str) -> Path:
@@ -156,16 +162,17 @@ def keep_baseline(model: nn.Module, name: str) -> Path:
     then use it.
 
     Raises:
-        ValueError: the model's weights do not fit the network `name`.
+        ValueError: the model's weights do not fit the network `name`, are stored in
+            another type, or are not all finite.
     """
-    wanted = {
-        key: tuple(value.shape) for key, value in build(name).state_dict().items()
-    }
-    if {key: tuple(value.shape) for key, value in model.state_dict().items()} != wanted:
+    wanted, kept = build(name).state_dict(), model.state_dict()
+    if _shapes(kept) != _shapes(wanted):
         raise ValueError(
             f"model does not have the layers of {name!r}; keep only a network made by"
             f" build({name!r})."
         )
+    if problem := _problem(kept, wanted):
+        raise ValueError(f"model cannot be kept as {name!r}: {problem}.")
     path = Path(OWN_FOLDER) / f"{name}.safetensors"
     write_atomically(path, to_bytes(model))
     return path
@@ -183,9 +190,28 @@ def to_bytes(state: State) -> bytes:
     )
 
 
-def _read_weights(model: nn.Module, path: Path, repair: str) -> nn.Module:
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _problem(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """What is wrong with weights of the right names and shapes; empty if nothing is."""
+    for name, tensor in state.items():
+        if tensor.dtype != wanted[name].dtype:
+            return f"{name} is {tensor.dtype}, and must be {wanted[name].dtype}"
+        if not tensor.isfinite().all():
+            return f"{name} has numbers that are not finite"
+    return ""
+
+
+def _fill(model: nn.Module, path: Path, content: bytes, repair: str) -> nn.Module:
+    """The model with the weights from `path`, in eval mode."""
     try:
-        model.load_state_dict(safetensors.torch.load_file(path))
+        state = safetensors.torch.load(content)
+        model.load_state_dict(state)
+        # what torch would convert without a word
+        if problem := _problem(state, model.state_dict()):
+            raise ValueError(problem)
     # safetensors has an exception type of its own for each kind of damage
     except Exception as error:
         raise DamagedFileError(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from utils.files import data_folder, verify
+from utils.files import data_folder, folder_named, read_verified
 
 CLASSES = (
     "T-shirt",
@@ -92,8 +92,9 @@ def load(folder: Path | str | None = None) -> Data:
             data/. It may be read-only.
     Raises:
         DamagedFileError: a file is missing or damaged; names the file and the repair.
+        ValueError: `folder` or `PRUNING_DATA` leads nowhere.
     """
-    return _load(Path(folder).expanduser().resolve() if folder else data_folder())
+    return _load(folder_named("folder", folder) if folder else data_folder())
 
 
 def forget() -> None:
@@ -104,19 +105,21 @@ def forget() -> None:
 @functools.lru_cache(maxsize=1)
 def _load(folder: Path) -> Data:
     raw = folder / "FashionMNIST" / "raw"
-    for name, expected in PUBLISHED.items():
-        verify(raw / name, expected, REPAIR)
-    train = Split(*_read(raw, "train"))
+    packed = {
+        name: read_verified(raw / name, expected, REPAIR)
+        for name, expected in PUBLISHED.items()
+    }
+    train = Split(*_unpack(packed, "train"))
     chosen = validation_positions(train.labels)
     rest = torch.ones(len(train), dtype=torch.bool).index_fill(0, chosen, False)
-    return Data(train[rest], train[chosen], Split(*_read(raw, "t10k")))
+    return Data(train[rest], train[chosen], Split(*_unpack(packed, "t10k")))
 
 
-def _read(raw: Path, part: str) -> tuple[Tensor, Tensor]:
+def _unpack(packed: dict[str, bytes], part: str) -> tuple[Tensor, Tensor]:
     """Normalised pictures and labels of a part, from its verified idx files: a header,
     then one byte a pixel or label."""
     pixels, labels = (
-        np.frombuffer(gzip.decompress((raw / name).read_bytes()), np.uint8, offset=skip)
+        np.frombuffer(gzip.decompress(packed[name]), np.uint8, offset=skip)
         for name, skip in (
             (f"{part}-images-idx3-ubyte.gz", 16),
             (f"{part}-labels-idx1-ubyte.gz", 8),

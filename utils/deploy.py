@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from utils.arguments import whole
 from utils.data import Batches
-from utils.files import DamagedFileError, write_atomically
+from utils.files import DamagedFileError, read_regular, write_atomically
 from utils.layers import eval_mode
 from utils.quantization import calibration_pictures
 from utils.training import predict_logits
@@ -183,7 +183,8 @@ def read_onnx(path: Path | str) -> onnx.ModelProto:
                 f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST:,} are"
                 " opened."
             )
-        model = onnx.load_model_from_string(path.read_bytes())
+        content = read_regular(path, "export it again.", LARGEST)
+        model = onnx.load_model_from_string(content)
         for tensor in _tensors(model):
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 raise DamagedFileError(

@@ -10,7 +10,13 @@ from pathlib import Path
 import ipywidgets
 from IPython.display import display
 
-from utils.files import write_atomically
+from utils.files import (
+    DamagedFileError,
+    alone,
+    put_aside,
+    read_json,
+    write_atomically,
+)
 
 FILE = "my_guesses.json"  # beside the notebook; by question
 CLOSE = 0.05  # of the range: nearer than that, a guess was close
@@ -104,11 +110,14 @@ class Guess:
         self.status.value = f"Locked: {self._in_words(value)}"
 
     def _keep(self, **what: float) -> None:
-        kept = kept_guesses()
-        kept[self.question] = {**what, "low": self.low, "high": self.high}
-        content = json.dumps(kept, indent=1, ensure_ascii=False)
         try:
-            write_atomically(Path(FILE), content.encode())
+            with alone(Path(FILE)):
+                kept = kept_guesses()
+                if not kept and Path(FILE).exists():
+                    put_aside(Path(FILE))  # damaged
+                kept[self.question] = {**what, "low": self.low, "high": self.high}
+                content = json.dumps(kept, indent=1, ensure_ascii=False)
+                write_atomically(Path(FILE), content.encode())
         except OSError as error:  # a full disk stops no lesson
             self.status.value += f" (not kept: {error.strerror})"
 
@@ -125,13 +134,12 @@ class Guess:
 
 def kept_guesses() -> dict[str, dict]:
     """What was guessed in this folder so far, and what was measured: by question,
-    `guess`, `measured`, `low` and `high`. A damaged file counts as none."""
+    `guess`, `measured`, `low` and `high`. A damaged file holds none."""
     try:
-        found = json.loads(Path(FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(Path(FILE), "delete it.", limit=1_000_000)
+    except DamagedFileError:
         return {}
-    if not isinstance(found, dict):
-        return {}
+    found = found if isinstance(found, dict) else {}
     return {
         question: each for question, each in found.items() if isinstance(each, dict)
     }

@@ -6,10 +6,10 @@ tests/nbval_sanitize.cfg leaves out of the comparison.
 """
 
 import html
-import json
 import math
 
 from utils.exercises import LESSONS, WrongAnswer, check
+from utils.files import read_json
 from utils.guesses import predict
 
 __all__ = ["WrongAnswer", "check", "claim", "finish", "predict", "quiz"]
@@ -108,7 +108,8 @@ def quiz(lesson: str) -> Quiz:
     """The quiz of a lesson, from lessons/<lesson>/quiz.json.
 
     Raises:
-        ValueError: no such lesson; lists the known ones.
+        ValueError: no such lesson; lists the known ones.  DamagedFileError: its quiz
+            cannot be read.
 
     >>> len(quiz("00_start_here").questions) > 0
     True
@@ -117,7 +118,7 @@ def quiz(lesson: str) -> Quiz:
     if not path.is_file():
         known = sorted(p.parent.name for p in LESSONS.glob("*/quiz.json"))
         raise ValueError(f"lesson={lesson!r} has no quiz. Known: {', '.join(known)}.")
-    return Quiz(json.loads(path.read_text(encoding="utf-8")))
+    return Quiz(read_json(path, "`git checkout -- lessons`."))
 
 
 # ------------------------------------------------------------------------------- finish

@@ -37,7 +37,7 @@ from torch import nn
 from utils import baselines, data, masks, training
 from utils.data import Data, Split
 from utils.distillation import Teacher
-from utils.files import DamagedFileError
+from utils.files import DamagedFileError, read_sealed
 from utils.schedules import Schedule
 from utils.training import Loss, Recipe
 
@@ -73,13 +73,11 @@ def runs(name: str, **where: object) -> list[dict]:
 
 
 def _recorded(name: str) -> list[dict]:
-    places = sorted(LESSONS.glob(f"*/results/{name}.json"))
-    path = places[0] if places else LESSONS / "*" / "results" / f"{name}.json"
+    places = {path.stem: path for path in LESSONS.glob("*/results/*.json")}
+    path = places.get(name, LESSONS / "*" / "results" / f"{name}.json")
     repair = f"`git checkout -- lessons`, or `make results ARGS={name}`."
     try:
-        return [dict(run) for run in json.loads(path.read_text())["runs"]]
-    except FileNotFoundError:
-        raise DamagedFileError(f"{path} is missing. Repair: {repair}") from None
+        return [dict(run) for run in read_sealed(path, repair)["runs"]]
     except (ValueError, KeyError, TypeError):
         raise DamagedFileError(f"{path} is damaged. Repair: {repair}") from None
 

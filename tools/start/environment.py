@@ -7,6 +7,7 @@ only.
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import json
@@ -15,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from tools.start.files import (
@@ -73,11 +75,30 @@ def environment(root: Path) -> dict[str, str]:
         [str(venv_python(root).parent), kept.get("PATH", "")]
     )
     return {
+        **jupyter_folders(),
         **kept,
         "VIRTUAL_ENV": str(root / ".venv"),
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PIP_USER": "0",
     }
+
+
+@functools.cache
+def jupyter_folders() -> dict[str, str]:
+    """Where Jupyter keeps its settings when there is no home folder to write to: in a
+    temporary one. Empty when there is."""
+    with contextlib.suppress(RuntimeError, OSError):  # no such user; no such folder
+        home = Path.home()
+        if home.is_dir() and os.access(home, os.W_OK | os.X_OK):
+            return {}
+    folder = tempfile.mkdtemp(prefix="pruning-course-")
+    print(
+        f"Your home folder cannot be written: Jupyter's settings are kept in {folder}.",
+        flush=True,
+    )
+    names = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
+    jupyter = {f"JUPYTER_{name}": str(Path(folder, name.lower())) for name in names}
+    return {**jupyter, "IPYTHONDIR": str(Path(folder, "ipython"))}
 
 
 # ------------------------------------------------------------------ is it there already
@@ -260,9 +281,7 @@ def repoint(folder: Path, old: str, new: str) -> None:
         content = file.read_bytes()
         if b"\0" in content or not path.search(content) or done.search(content):
             continue
-        mode = file.stat().st_mode
         write_atomically(file, path.sub(lambda _: new.encode(), content))
-        file.chmod(mode)
 
 
 def lay_settings(root: Path) -> None:

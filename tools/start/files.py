@@ -4,10 +4,12 @@ import contextlib
 import errno
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
-from utils.files import write_atomically
+from utils import files
+from utils.files import DamagedFileError, write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 DISK_FULL = (
@@ -31,8 +33,8 @@ def read_json(path: Path) -> dict:
     """The dict in a JSON file; empty when the file is missing, damaged or holds
     something else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = files.read_json(path, "delete it.")
+    except DamagedFileError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -72,6 +74,22 @@ def locked(path: Path):
         yield
 
 
+def ready_streams() -> None:
+    """Let the launcher speak wherever it is started: a letter that the terminal cannot
+    show is spelled out, and a stream that was closed says nothing."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_WRONLY)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            # for the programs that are started from here too
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))
+        with contextlib.suppress(AttributeError):  # a stand-in need not have it
+            getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
 def os_problem(error: OSError) -> str:
     """One sentence for an error of the operating system."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -82,6 +100,7 @@ def os_problem(error: OSError) -> str:
             "or name a folder of your own for the notebooks in PRUNING_WORKSPACE."
         )
     return (
-        f"{error.filename or 'The system'}: {error.strerror or error}; put that right,"
-        " then start again."
+        f"{error.filename or 'The system'}:"
+        f" {os.strerror(error.errno) if error.errno else error}; put that right, then"
+        " start again."
     )

@@ -7,7 +7,15 @@ import os
 from pathlib import Path
 
 from tools.start.files import ROOT, StartError, locked, read_json, write_json
-from utils.files import write_atomically
+from utils.files import (
+    DamagedFileError,
+    folder_named,
+    parse_json,
+    read_regular,
+    write_atomically,
+)
+
+AGAIN = "fetch the course again."
 
 
 def sha256(content: bytes) -> str:
@@ -17,11 +25,11 @@ def sha256(content: bytes) -> str:
 
 def workspace_folder() -> Path:
     """Where the learner's notebooks are."""
-    return (
-        Path(os.environ.get("PRUNING_WORKSPACE") or ROOT / "workspace")
-        .expanduser()
-        .resolve()
-    )
+    named = os.environ.get("PRUNING_WORKSPACE")
+    try:
+        return folder_named("PRUNING_WORKSPACE", named or ROOT / "workspace")
+    except ValueError as error:
+        raise StartError(str(error)) from None
 
 
 def source_version(content: bytes) -> str:
@@ -30,7 +38,7 @@ def source_version(content: bytes) -> str:
     with contextlib.suppress(ValueError, KeyError, TypeError):
         cells = [
             [cell["cell_type"], "".join(cell["source"])]
-            for cell in json.loads(content)["cells"]
+            for cell in parse_json(content)["cells"]
         ]
         content = json.dumps(cells).encode()
     return sha256(content)
@@ -57,19 +65,29 @@ def read_record(workspace: Path) -> dict[str, dict]:
     }
 
 
+def held(target: Path) -> bytes | None:
+    """What a file of the workspace holds; None when there is none, or none that can be
+    read: the learner's then."""
+    try:
+        return read_regular(target, AGAIN)
+    except DamagedFileError:
+        return None
+
+
 def is_ours(target: Path, content: bytes, laid: str | None) -> bool:
     """Whether writing to `target` loses nothing: it is free, or holds exactly what the
     course laid there (its hash)."""
     if not os.path.lexists(target):
         return True
-    return target.is_file() and sha256(target.read_bytes()) in (laid, sha256(content))
+    found = held(target)
+    return found is not None and sha256(found) in (laid, sha256(content))
 
 
 def put(name: str, content: bytes, workspace: Path, record: dict[str, dict]) -> bool:
     """Lay `content` at `name` and record it. True when that replaced an older
     version."""
     target = workspace / name
-    old = target.read_bytes() if target.exists() else None
+    old = held(target)
     if old != content:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, content)
@@ -99,8 +117,10 @@ def lay_one(name: str, content: bytes, workspace: Path, record: dict[str, dict])
             if replaced
             else ""
         )
-    held = source_version(target.read_bytes()) if target.is_file() else None
-    if version in (held, record["offered"].get(name)):
+    theirs = held(target)
+    if version == record["offered"].get(name) or (
+        theirs is not None and version == source_version(theirs)
+    ):
         return ""
     beside = place_beside(target, content, record)
     put(beside.name, content, workspace, record)
@@ -122,8 +142,8 @@ def lay_notebooks(source: Path, workspace: Path) -> list[str]:
     with locked(workspace / ".laid.lock"):
         record = read_record(workspace)
         lines = [
-            lay_one(name, without_outputs(original.read_bytes()), workspace, record)
-            for name, original in originals.items()
+            lay_one(name, without_outputs(read_regular(path, AGAIN)), workspace, record)
+            for name, path in originals.items()
         ]
         if record != read_record(workspace):
             write_json(workspace / ".laid.json", record)
@@ -139,11 +159,14 @@ def lay_pages(source: Path, workspace: Path) -> None:
             [*source.glob("*/README.md"), *source.glob("*/figures/*")]
         ):
             name = f"lessons/{original.relative_to(source).as_posix()}"
-            content = original.read_bytes()
+            content = read_regular(original, AGAIN)
             if original.suffix == ".md":
                 # to the learner's own copies
                 content = content.replace(b"](../../notebooks/", b"](../../")
-            if is_ours(workspace / name, content, record["laid"].get(name)):
+            free = not any(
+                each.is_file() for each in (workspace / name).parents
+            ) and is_ours(workspace / name, content, record["laid"].get(name))
+            if free:
                 put(name, content, workspace, record)
         if record != read_record(workspace):
             write_json(workspace / ".laid.json", record)
@@ -151,11 +174,17 @@ def lay_pages(source: Path, workspace: Path) -> None:
 
 def shadows(workspace: Path) -> list[str]:
     """A line for a file or folder of the learner that has the name of the course's
-    package."""
+    package, or of the folder of its pages."""
     found = [workspace / "utils.py", workspace / "utils" / "__init__.py"]
-    return [
+    lines = [
         f"{path} is not what the labs import: `utils` is the course's package, so give"
         " yours another name to use it."
         for path in found
         if path.is_file()
     ]
+    if (workspace / "lessons").is_file():
+        lines.append(
+            f"{workspace / 'lessons'} is a file of yours, so the course's pages are not"
+            " laid: give it another name to have them."
+        )
+    return lines

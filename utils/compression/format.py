@@ -53,7 +53,8 @@ DTYPES = {  # and how NumPy stores them
     torch.bool: "u1",
 }
 CHECKSUM = 4  # bytes
-MAX_ELEMENTS = 30_000_000  # 120 MB of float32; a ResNet-50 has 26 million
+MAX_ELEMENTS = 12_000_000  # a ResNet-18
+DECODING = 20  # bytes that a number takes while it is decoded, about, at most
 MAX_TENSORS = 10_000
 MAX_NAME = 1000  # bytes
 MAX_DIMS = 16

@@ -4,7 +4,6 @@ of them nothing else beats."""
 import csv
 import html
 import io
-import math
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -12,10 +11,17 @@ from utils.explorer.drawing import Part, heading, line, text
 from utils.explorer.kinds import KINDS
 from utils.explorer.state import State
 from utils.explorer.subject import Subject
-from utils.files import write_atomically
+from utils.files import (
+    DamagedFileError,
+    MissingFileError,
+    alone,
+    read_regular,
+    write_atomically,
+)
 from utils.plots import PALETTE, unbeaten
 
 FILE = "my_findings.csv"  # beside the learner's notebook
+LARGEST = 300_000  # bytes of it: some three thousand rows
 COLUMNS = (
     *(
         "network",
@@ -40,6 +46,12 @@ NUMBERS = (
     "zipped %",
     "time %",
 )
+MOST = {  # the largest that a number can be; else 100%
+    **dict.fromkeys(("fine-tuned on", "pictures"), 10**12),
+    # of the dense network: a thousand times as much
+    **dict.fromkeys(("weights %", "MACs %", "zipped %", "time %"), 100_000),
+}
+OPEN = ("zipped %", "time %")  # may be empty: not known
 COSTS = {
     "time": "time %",
     "MACs": "MACs %",
@@ -74,50 +86,67 @@ def read(path: Path) -> list[Row]:
     """The rows of the file; none if there is no file.
 
     Raises:
-        ValueError: the file has other columns, or a row that is not whole; names the
-            file and what to do.
+        ValueError: the file cannot be read, has more than LARGEST bytes, other columns,
+            or a row that is not whole; names the file and what to do.
     """
-    if not path.is_file():
+    advice = "Rename or delete it; new findings start a new file."
+    try:
+        content = read_regular(path, advice, LARGEST)
+    except MissingFileError:
         return []
+    except DamagedFileError as error:
+        raise ValueError(str(error)) from None
     try:
         # a spreadsheet puts a mark in front
-        text = path.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows = list(reader)
         if list(reader.fieldnames or ()) != list(COLUMNS):
             raise ValueError(f"its columns are {reader.fieldnames}")
         for row in rows:
             _check(row)
-    except (OSError, ValueError, csv.Error) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}). Rename or delete it; new findings start"
-            " a new file."
-        ) from None
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} cannot be read ({error}). {advice}") from None
     return rows
 
 
 def _check(row: dict) -> None:
     if None in row or None in row.values():
         raise ValueError(f"a row has not {len(COLUMNS)} entries: {row}")
-    numbers = {
-        column: float(
-            row[column] or 0 if column in ("zipped %", "time %") else row[column]
-        )
-        for column in NUMBERS
-    }
-    if not all(map(math.isfinite, numbers.values())):
-        raise ValueError(f"a row has an entry that is no number: {numbers}")
+    for column in NUMBERS:
+        if row[column] == "" and column in OPEN:
+            continue
+        most = MOST.get(column, 100)
+        # NaN is not between anything
+        if not 0 <= float(row[column]) <= most:
+            raise ValueError(
+                f"{column} of a row is {row[column]}; it lies between 0 and {most:,}"
+            )
 
 
 def append(path: Path, new: Sequence[Row]) -> list[Row]:
-    """Add rows to what the file holds by now (another panel may have added some);
-    returns all rows."""
-    rows = [*read(path), *new]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, buffer.getvalue().encode())
+    """Add rows to what the file holds by now; returns all rows. Panels of several
+    processes take turns, and none loses a row of another.
+
+    Raises:
+        ValueError: as `read`, of the file or of the new rows; or it would be too large.
+        OSError: it cannot be written. It is as it was then.
+    """
+    for row in new:
+        _check(row)
+    with alone(path):
+        rows = [*read(path), *new]
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+        content = buffer.getvalue().encode()
+        if len(content) > LARGEST:
+            raise ValueError(
+                f"{path} is full ({len(rows):,} rows). Rename it; new findings start a"
+                " new file."
+            )
+        write_atomically(path, content)
     return rows
 
 
@@ -172,7 +201,7 @@ class _Axes:
 
     def __init__(self, points: Collection[tuple[float, float]]) -> None:
         self.widest = 1.08 * max(100.0, *(x for x, _ in points))
-        self.floor = min(90.0, 10 * (min(y for _, y in points) // 10))
+        self.floor = min(90.0, 10 * (max(0, min(y for _, y in points)) // 10))
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         part = (y - self.floor) / (100 - self.floor)
@@ -213,6 +242,8 @@ def _grid(frame: _Axes, cost: str) -> Iterator[str]:
         yield text(frame.left - 7, y + 5, f"{percent}%", text_anchor="end")
     below, widest = frame.bottom + 20, frame.widest
     step = 25 if widest < 200 else 50 if widest < 400 else 100
+    while widest > 8 * step:  # so many numbers fit beside each other
+        step *= 2
     for percent in range(0, int(widest) + 1, step):
         x = frame.at(percent, frame.floor)[0]
         yield text(x, below, f"{percent}%", text_anchor="middle")

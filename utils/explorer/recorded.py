@@ -16,7 +16,13 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from utils.files import data_folder, sha256, write_atomically
+from utils.files import (
+    DamagedFileError,
+    data_folder,
+    read_json,
+    read_verified,
+    write_atomically,
+)
 
 NAME = "predictions.safetensors"
 
@@ -35,12 +41,12 @@ def predictions(content: bytes) -> bytes:
 def entries(folder: Path) -> dict[str, bytes]:
     """All predictions by key; none where the files are missing or not what was
     written."""
+    repair = "`make predictions`."
     try:
-        facts = json.loads((folder / "facts.json").read_text())
-        if sha256(folder / NAME) != facts["sha256"]:
-            return {}
-        packed = safetensors.numpy.load_file(folder / NAME)
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
+        expected = read_json(folder / "facts.json", repair)["sha256"]
+        content = read_verified(folder / NAME, str(expected), repair)
+        packed = safetensors.numpy.load(content)
+    except (DamagedFileError, LookupError, TypeError, safetensors.SafetensorError):
         return {}
     return {
         name: np.stack([each >> 4, each & 15], axis=1).tobytes()
