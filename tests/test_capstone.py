@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from filelock import FileLock
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from utils import baselines, capstone, data, measure
+from utils import baselines, capstone, data, files, measure
 from utils.capstone import Budget, Cost, Refused, judge, openings, process, rules
 from utils.data import Split
 from utils.exercises import find
@@ -1082,7 +1083,7 @@ def lock_is_a_folder(folder: Path, monkeypatch) -> Path:
 
 
 def lock_is_held(folder: Path, monkeypatch) -> Path:
-    monkeypatch.setattr(openings, "PATIENCE", 0.1)
+    monkeypatch.setattr(openings, "alone", partial(files.alone, patience=0.1))
     held = FileLock(folder / ".scores.json.lock")
     held.acquire()
     monkeypatch.setattr(openings, "held", held, raising=False)

@@ -102,7 +102,7 @@ def test_a_kept_number_that_is_not_in_the_range_is_open_again():
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"\xff", b'{"How much?": 3}', b'{"How much?": {"guess": "x"}}'],
+    [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"How much?": 3}'],
 )
 def test_a_damaged_file_stops_nothing(content):
     Path(FILE).write_bytes(content)

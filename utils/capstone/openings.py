@@ -2,18 +2,19 @@
 notebook."""
 
 import json
-from itertools import count
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock
-
-from utils.files import write_atomically
+from utils.files import (
+    DamagedFileError,
+    MissingFileError,
+    alone,
+    put_aside,
+    read_json,
+    write_atomically,
+)
 
 SCORES = Path("my_capstone") / "scores.json"  # beside the learner's notebook
-
-
 LARGEST = 10_000_000  # bytes of scores that are read
-PATIENCE = 60  # seconds to wait for another process that keeps a score
 
 
 def rehearse(kept: Path) -> None:
@@ -25,7 +26,7 @@ def rehearse(kept: Path) -> None:
     """
     trial = kept.with_name(f".{kept.name}.trial")
     try:
-        with _alone(kept):
+        with alone(kept):
             entries = [*_history(kept), {"trial": "x" * 1000}]
             try:
                 write_atomically(trial, _as_bytes(entries))
@@ -47,15 +48,10 @@ def keep(kept: Path, entry: dict) -> int:
     Raises:
         OSError: it cannot be written.
     """
-    with _alone(kept):
+    with alone(kept):
         history = [*_history(kept), entry]
         write_atomically(kept, _as_bytes(history))
     return len(history)
-
-
-def _alone(kept: Path) -> BaseFileLock:
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(kept.with_name(f".{kept.name}.lock"), timeout=PATIENCE)
 
 
 def _as_bytes(history: list[dict]) -> bytes:
@@ -65,14 +61,10 @@ def _as_bytes(history: list[dict]) -> bytes:
 def _history(kept: Path) -> list[dict]:
     """Earlier scores; a damaged file of them is laid aside under a free name, not
     overwritten. So is one too large to be scores."""
-    if not kept.is_file():
-        return []
     try:
-        if kept.stat().st_size > LARGEST:
-            raise ValueError("too large")
-        return [dict(entry) for entry in json.loads(kept.read_text("utf-8"))]
-    # brackets within brackets, thousands deep, are a RecursionError
-    except (ValueError, TypeError, RecursionError):
-        names = (kept.with_suffix(f".damaged{number or ''}") for number in count())
-        kept.replace(next(name for name in names if not name.exists()))
+        return [dict(entry) for entry in read_json(kept, "", LARGEST)]
+    except MissingFileError:
+        return []
+    except (DamagedFileError, ValueError, TypeError):
+        put_aside(kept)
         return []
