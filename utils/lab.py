@@ -11,7 +11,8 @@ import math
 import ipywidgets
 from IPython.display import display
 
-from utils.exercises import LESSONS, WrongAnswer, check
+from utils.exercises import LESSONS, WrongAnswer, check, number
+from utils.files import DamagedFileError
 
 __all__ = ["WrongAnswer", "check", "claim", "finish", "predict", "quiz"]
 
@@ -63,10 +64,17 @@ class Guess:
 
     def lock(self, value: float | None = None) -> None:
         """Commit the guess (by default what the slider shows). Locked once, it
-        stays."""
+        stays.
+
+        Raises:
+            ValueError: `value` is not one finite number.
+        """
         if self.value is not None:
             return
-        self.value = self.slider.value if value is None else float(value)
+        guess = number(self.slider.value if value is None else value)
+        if guess is None or not math.isfinite(guess):
+            raise ValueError(f"value={value!r} must be one finite number.")
+        self.value = guess
         self.slider.disabled = self.button.disabled = True
         self.status.value = f"Locked: {self.value:g} {self.unit}"
 
@@ -114,7 +122,8 @@ def claim(
     does not.
 
     Raises:
-        ValueError: not exactly one of `between`, `at_least`, `at_most` is given.
+        ValueError: not exactly one of `between`, `at_least`, `at_most` is given, a
+            bound that nothing can hold, or `value` is not one number.
 
     >>> claim("Half of the weights are zero", 0.5, between=(0.49, 0.51))
     Holds: Half of the weights are zero.
@@ -123,18 +132,26 @@ def claim(
         raise ValueError(
             "claim needs exactly one of between=(low, high), at_least=, at_most=."
         )
-    low, high = between or (at_least, at_most)
-    low, high = (
-        (-math.inf if low is None else low),
-        (math.inf if high is None else high),
-    )
-    value = float(value)
+    low = -math.inf if at_least is None else at_least
+    high = math.inf if at_most is None else at_most
+    if between is not None:
+        if len(between) != 2:
+            raise ValueError(f"between={between!r} must be two numbers, (low, high).")
+        low, high = between
+    if not low <= high:
+        raise ValueError(
+            f"no number is from {low:g} to {high:g}: give the lower bound first."
+        )
+    measured = number(value)
+    if measured is None:
+        raise ValueError(f"value={value!r} of {statement!r} must be one number.")
+    value = measured
     if low <= value <= high:
         print(f"Holds: {statement}.")
         return
     wanted = (
         f"{low:g} to {high:g}"
-        if between
+        if between is not None
         else f"at least {low:g}"
         if at_least is not None
         else f"at most {high:g}"
@@ -155,7 +172,7 @@ class Quiz:
 
     def _repr_html_(self) -> str:
         parts = []
-        for number, question in enumerate(self.questions, 1):
+        for place, question in enumerate(self.questions, 1):
             answers = "".join(
                 f"<details><summary>{html.escape(a['answer'])}</summary><p>"
                 f"<b>{'Yes.' if a['right'] else 'No.'}</b>"
@@ -163,7 +180,7 @@ class Quiz:
                 for a in question["answers"]
             )
             parts.append(
-                f"<p><b>{number}. {html.escape(question['question'])}</b></p>{answers}"
+                f"<p><b>{place}. {html.escape(question['question'])}</b></p>{answers}"
             )
         return (
             "<p>Unfold the answer you would give (click, or Tab and Enter).</p>"
@@ -172,8 +189,8 @@ class Quiz:
 
     def __repr__(self) -> str:
         lines = []
-        for number, question in enumerate(self.questions, 1):
-            lines.append(f"{number}. {question['question']}")
+        for place, question in enumerate(self.questions, 1):
+            lines.append(f"{place}. {question['question']}")
             lines += [
                 f"   {letter}) {a['answer']}"
                 for letter, a in zip("abcdef", question["answers"], strict=False)
@@ -186,6 +203,7 @@ def quiz(lesson: str) -> Quiz:
 
     Raises:
         ValueError: no such lesson; lists the known ones.
+        DamagedFileError: the file cannot be read as a quiz.
 
     >>> len(quiz("00_start_here").questions) > 0
     True
@@ -194,7 +212,15 @@ def quiz(lesson: str) -> Quiz:
     if not path.is_file():
         known = sorted(p.parent.name for p in LESSONS.glob("*/quiz.json"))
         raise ValueError(f"lesson={lesson!r} has no quiz. Known: {', '.join(known)}.")
-    return Quiz(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        made = Quiz(json.loads(path.read_text(encoding="utf-8")))
+        made._repr_html_()  # asks for all that it must have
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedFileError(
+            f"{path} is damaged ({type(error).__name__}: {error}): fetch the course"
+            " again."
+        ) from None
+    return made
 
 
 # ------------------------------------------------------------------------------- finish
