@@ -33,8 +33,8 @@ from voila.tornado.handler import TornadoVoilaHandler
 NOTEBOOK = Path(__file__).with_name("explorer.ipynb")
 A_VISITOR = 0.6e9  # bytes of memory
 KEPT_FREE = 1.5e9  # bytes, for the browser and the system
-# visitors whose kernels may start at the same time
 CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+STARTS = 2 * CORES  # visitors whose kernels may start at the same time
 HELD = 10  # seconds that a request waits for its turn before the page says so
 PATIENCE = 300  # seconds after which a kernel that has shown nothing is given up
 LONGEST_SOCKET = 40  # characters of the folder; the system allows about 100 in all
@@ -128,7 +128,7 @@ class ExplorerPage(Voila):
     def initialize(self, argv: list[str] | None = None) -> None:
         super().initialize(argv)
         self.coming = 0
-        self.turns = asyncio.Semaphore(CORES)
+        self.turns = asyncio.Semaphore(STARTS)
         self.token = self.token or secrets.token_hex(24)
 
     @property
