@@ -48,7 +48,8 @@ def served(folder: Path, *options: str, open_browser=False, **variables: str):
     command += [f"--ExplorerPage.notebook_path={folder / 'small.ipynb'}", *options]
     command.append(f"--Voila.open_browser={open_browser}")
     # whoever starts it from such a folder, as from a download
-    (folder / "voila.json").write_text(json.dumps({"Voila": {"token": ""}}))
+    own = {"Voila": {"token": ""}, "VoilaConfiguration": {"strip_sources": False}}
+    (folder / "voila.json").write_text(json.dumps(own))
     said = folder / "said"
     with (
         open(said, "w") as log,
@@ -92,6 +93,7 @@ def test_who_may_see_it_and_what_it_asks_for(tmp_path):
     with served(tmp_path / "one", "--preheat_kernel=False") as url:
         status, text, headers = ask(url)
         assert status == 200 and f"in {tmp_path / 'one'}" in text
+        assert "import os" not in text  # no code in sight
         assert headers["Content-Security-Policy"] == page.POLICY
         assert not re.search(r"<(link|script|img)\b[^>]*(href|src)=.https?:", text)
         # without the token there is the login page only, whatever the folder says
