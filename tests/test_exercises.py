@@ -3,17 +3,19 @@ written, and each mistake is told its own reason."""
 
 import ast
 import copy
+import dataclasses
 import doctest
 import re
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
 import torch
 
-from utils import exercises
+from utils import exercises, limits
 from utils.exercises import (
     LESSONS,
     Case,
@@ -26,6 +28,7 @@ from utils.exercises import (
     lesson_exercises,
     lesson_mistakes,
     listed,
+    refuse_changed,
 )
 
 FILES = sorted(path.parent.name for path in LESSONS.glob("*/exercises.py"))
@@ -53,6 +56,13 @@ ALSO_RIGHT = {
     f"{name}: {way}": (exercise, source)
     for name, exercise in EXERCISES.items()
     for way, source in exercise.also_right.items()
+}
+# given no tensor, or asked to change it: these look themselves
+LOOK_THEMSELVES = ("held_step", "ticket", "my_pipeline")
+WITH_MORE = {
+    name: each
+    for name, each in EXERCISES.items()
+    if each.more is not None and name not in LOOK_THEMSELVES
 }
 WITH_CASES = {name: each for name, each in EXERCISES.items() if each.cases}
 
@@ -257,6 +267,84 @@ def test_an_answer_that_changes_what_it_was_given_is_told_so(exercise):
         ):
             message = refusal(exercise, meddles_with(position))
             assert f"it has changed the `{names[position]}` it was given" in message
+
+
+def spin():
+    while True:
+        pass
+
+
+def hoard():
+    kept = []
+    while True:
+        kept.append(bytearray(10_000_000))
+
+
+def recurse():
+    return recurse()
+
+
+@pytest.mark.parametrize(
+    ("endless", "said"),
+    [
+        (spin, "it has not ended after 0.5 s. Is there a loop"),
+        (lambda: time.sleep(4), "it has not ended after 0.5 s, and goes on behind"),
+        (hoard, "GB of memory, and wants more. Is there a loop"),
+        (recurse, "it stopped with RecursionError"),
+        (sys.exit, "it stopped with SystemExit"),
+    ],
+    ids=["loop", "sleep", "memory", "recursion", "exit"],
+)
+def test_an_answer_without_an_end_is_told_so(monkeypatch, endless, said):
+    monkeypatch.setattr(limits, "GRACE", 0.5)
+    seconds = 0.5
+    if endless is hoard:
+        monkeypatch.setattr(limits, "GROWTH", 0.2e9)
+        seconds = 60
+    quick = dataclasses.replace(find("csr_bytes"), seconds=seconds)
+    monkeypatch.setattr(exercises, "find", lambda name: quick)
+    assert said in refusal(quick, lambda *arguments: endless())
+
+
+def test_every_check_is_over_within_two_minutes():
+    assert all(0 < exercise.seconds <= 120 for exercise in EXERCISES.values())
+    assert sum(exercise.seconds > 40 for exercise in EXERCISES.values()) <= 1
+
+
+# what only a later call of a check changes: no case has shown it
+@pytest.mark.parametrize("exercise", WITH_MORE.values(), ids=WITH_MORE)
+def test_a_change_in_place_is_noticed_in_every_call(exercise):
+    calls, own = [], len(exercise.cases)
+
+    def meddles_later(*arguments):
+        result = exercise.right(*copy.deepcopy(arguments))
+        calls.append(arguments)
+        tensor = next((a for a in arguments if isinstance(a, torch.Tensor)), None)
+        if len(calls) > own and tensor is not None:
+            tensor.copy_(~tensor if tensor.dtype == torch.bool else tensor + 1)
+        return result
+
+    assert re.search(
+        "it (has changed|changes) the `?labels|it has changed the `",
+        refusal(exercise, meddles_later),
+    )
+
+
+def test_what_is_given_may_hold_nan_and_tensors_in_lists():
+    nan = torch.tensor([1.0, float("nan")])
+    for given in ([nan, nan], {"a": nan}, (1, float("nan"), "text"), [[nan], {}]):
+        before = copy.deepcopy(given)
+        refuse_changed("given", given, before)
+    for change, given in (
+        (lambda g: g[0].add_(1), [nan.clone()]),
+        (lambda g: g["a"].resize_(1), {"a": nan.clone()}),
+        (lambda g: g.update(b=1), {"a": nan}),
+        (lambda g: g.append(2), [1]),
+    ):
+        before = copy.deepcopy(given)
+        change(given)
+        with pytest.raises(WrongAnswer, match="it has changed the `given`"):
+            refuse_changed("given", given, before)
 
 
 # ------------------------------------------------------------------------ right answers

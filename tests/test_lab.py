@@ -6,13 +6,16 @@ import functools
 import re
 
 import pytest
+import torch
 
 from tests.conftest import PROJECT
 from utils.exercises import LESSONS, is_untouched
+from utils.files import DamagedFileError
 from utils.lab import (
     Quiz,
     claim,
     finish,
+    forget,
     quiz,
     record_problem,
 )
@@ -303,3 +306,39 @@ def test_a_stub_is_untouched(function):
 @pytest.mark.parametrize("function", TOUCHED)
 def test_anything_that_was_written_counts(function):
     assert not is_untouched(function)
+
+
+# --------------------------------------------------------- what an author may get wrong
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "said"),
+    [
+        (1, {"between": (2, 1)}, "no number is from 2 to 1"),
+        (1, {"between": ()}, r"between=\(\) must be two numbers"),
+        (1, {"between": (1, 2, 3)}, "must be two numbers"),
+        (1, {"at_least": float("nan")}, "no number is from nan to inf"),
+        (torch.ones(2), {"at_least": 0}, "of 'It is so' must be one number"),
+        ("much", {"at_least": 0}, "value='much' of 'It is so' must be one number"),
+        (None, {"at_most": 0}, "value=None of"),
+    ],
+)
+def test_a_claim_that_nothing_can_hold_or_of_no_number_is_refused(value, bounds, said):
+    with pytest.raises(ValueError, match=said):
+        claim("It is so", value, **bounds)
+    finish()  # nothing was noted
+
+
+def test_a_claim_about_nan_does_not_hold(capsys):
+    claim("It is so", torch.tensor([float("nan")]), at_least=0)
+    assert "DOES NOT HOLD HERE: It is so (measured nan;" in capsys.readouterr().out
+    forget()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '[{"question": "Why?"}]', "3"])
+def test_a_quiz_that_is_damaged_is_named(tmp_path, monkeypatch, text):
+    (tmp_path / "13_new").mkdir()
+    (tmp_path / "13_new" / "quiz.json").write_text(text)
+    monkeypatch.setattr("utils.lab.LESSONS", tmp_path)
+    with pytest.raises(DamagedFileError, match=r"quiz\.json is damaged"):
+        quiz("13_new")

@@ -1,5 +1,6 @@
 """From a lab to its notebook: ids, tags, head and pictures."""
 
+import json
 from pathlib import Path
 
 import nbformat
@@ -58,6 +59,72 @@ def test_a_lab_without_the_heading_of_its_facts_is_refused(lesson_folder):
             ValueError, match="must begin with the heading '# 05 Title'"
         ):
             notebooks.source_notebook("05_x")
+
+
+def write_lab(folder: Path, cells: str) -> None:
+    """A lab of the heading and these cells."""
+    head = "# %% [markdown]\n# # 05 Title\n\n"
+    (folder / "05_x" / "lab.py").write_text(head + cells, encoding="utf-8")
+
+
+def test_what_an_author_leaves_behind_is_no_cell(lesson_folder):
+    write_lab(lesson_folder, "# %%\n1 + 1\n\n# %%\n\n# %% [markdown]\n\n# %%\n  \n")
+    cells = notebooks.source_notebook("05_x").cells
+    assert [cell.source for cell in cells[1:]] == ["1 + 1"]
+    assert [cell.id for cell in cells] == ["lab05-000", "lab05-001"]
+
+
+def test_a_lab_with_empty_skipped_or_no_code_cells_is_built(
+    lesson_folder, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path / "notebooks")
+    skipped = '# %% tags=["skip-execution"]\n1 / 0\n'
+    for cells, seconds in (
+        (f"{skipped}\n# %%\nprint(6 * 7)\n\n# %%\n", 2),
+        ("# %%\n# only a comment\n\n# %%\n", 1),
+        ("", 0),
+    ):
+        write_lab(lesson_folder, cells)
+        notebooks.build("05_x")
+        stored = nbformat.read(tmp_path / "notebooks" / "05_x.ipynb", 4)
+        nbformat.validate(stored)
+        times = json.loads((lesson_folder / "05_x" / "times.json").read_text())
+        assert len(times) == seconds
+        assert not any("execution" in cell.metadata for cell in stored.cells)
+        assert notebooks.is_built("05_x")
+    assert "0 figures" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ("# %%\n1\n\n# %%\nx = (\n", r"cell 3 \('x = \('\) is no Python: .+, line 1"),
+        ("# %%\nprint(1)\nif x\n", r"'print\(1\)'.+ expected ':', line 2"),
+        ("# %%\nreturn 3\n", "'return' outside function"),
+        ("# %% tags=[figure\n1\n", r"cell 2 \('1'\) begins with more than tags="),
+        ('# %% tag=["figure:a"]\n1\n', "begins with more than tags="),
+        (2 * '# %% tags=["figure:a"]\n1\n\n', "figure:a must be one cell's alone"),
+        ('# %% tags=["figure:../a"]\n1\n', r"figure:\.\./a must be"),
+        ('# %% tags=["figure:"]\n1\n', "figure: must be"),
+    ],
+)
+def test_a_cell_that_cannot_be_one_is_named(lesson_folder, cells, said):
+    write_lab(lesson_folder, cells)
+    with pytest.raises(ValueError, match=f"^lessons/05_x/lab.py: .*{said}"):
+        notebooks.source_notebook("05_x")
+
+
+def test_magics_and_awaits_are_sound(lesson_folder):
+    text = "# %%\n%time 1 + 1\n\n# %%\nawait f()\n\n# %%\n!ls\n\n# %%\nx?\n"
+    write_lab(lesson_folder, text)
+    assert len(notebooks.source_notebook("05_x").cells) == 5
+
+
+def test_a_lesson_without_a_lab_is_named(lesson_folder):
+    (lesson_folder / "05_x" / "lab.py").unlink()
+    with pytest.raises(ValueError, match=r"lessons/05_x/lab\.py is missing"):
+        notebooks.source_notebook("05_x")
 
 
 def test_a_tagged_picture_is_written_and_a_missing_one_is_an_error(lesson_folder):

@@ -33,6 +33,7 @@ ORDER = (
     "studies",
     "plots",
     "capstone",
+    "limits",
     "exercises",
     "guesses",
     "lab",

@@ -6,15 +6,18 @@ fails when a committed notebook differs from them.
 """
 
 import argparse
+import ast
 import base64
 import json
 import os
+import re
 import tempfile
 from datetime import datetime
 from pathlib import Path
 
 import jupytext
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -25,6 +28,7 @@ from utils.files import write_atomically
 ROOT = Path(__file__).parents[1]
 LESSONS, NOTEBOOKS = ROOT / "lessons", ROOT / "notebooks"
 PICTURES = {"image/png": ".png", "image/gif": ".gif"}
+FIGURE = re.compile(r"figure:\w+")
 RAN = ("iopub.execute_input", "shell.execute_reply")  # when a cell began and ended
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -39,11 +43,22 @@ def source_notebook(lesson: str) -> NotebookNode:
     ids and metadata are fixed.
 
     Raises:
-        ValueError: lab.py does not begin with the lesson's heading, or lesson.toml
-            makes no sense.
+        ValueError: lab.py is missing, does not begin with the lesson's heading, or has
+            a cell that cannot be one; or lesson.toml makes no sense.
     """
-    text = (LESSONS / lesson / "lab.py").read_text(encoding="utf-8")
-    notebook = jupytext.reads(text, fmt="py:percent")
+    path = LESSONS / lesson / "lab.py"
+    if not path.is_file():
+        raise ValueError(f"lessons/{lesson}/lab.py is missing: it is the lab's source.")
+    notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
+    # what an author leaves behind at the end
+    notebook.cells = [
+        cell
+        for cell in notebook.cells
+        if cell.source.strip() or cell.metadata.get("tags")
+    ]
+    problem = what_is_wrong(notebook)
+    if problem:
+        raise ValueError(f"lessons/{lesson}/lab.py: {problem}.")
     notebook.metadata = NotebookNode(
         kernelspec=KERNEL, language_info={"name": "python"}
     )
@@ -52,8 +67,51 @@ def source_notebook(lesson: str) -> NotebookNode:
         cell.metadata = NotebookNode(
             {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
         )
-    fill_head(notebook, syllabus.read(LESSONS / lesson))
+    if (LESSONS / lesson / "lesson.toml").is_file():  # written last, perhaps
+        fill_head(notebook, syllabus.read(LESSONS / lesson))
     return notebook
+
+
+def what_is_wrong(notebook: NotebookNode) -> str:
+    """Half a sentence about the first cell that cannot be one of a lab; empty when all
+    can."""
+    figures = []
+    for number, cell in enumerate(notebook.cells, 1):
+        said = {  # jupytext counts blank lines, too
+            key: value
+            for key, value in cell.metadata.items()
+            if key != "tags" and not key.startswith("lines_to_")
+        }
+        tags = cell.metadata.get("tags", [])
+        figures += [tag for tag in tags if tag.startswith("figure:")]
+        where = f"cell {number} ({first_line(cell)!r})"
+        if said:
+            return (
+                f'{where} begins with more than tags=["..."] that JSON can read:'
+                f" {json.dumps(said)}"
+            )
+        if cell.cell_type == "code" and (problem := syntax_problem(cell.source)):
+            return f"{where} is no Python: {problem}"
+    for tag in figures:
+        if figures.count(tag) > 1 or not FIGURE.fullmatch(tag):
+            return f"{tag} must be one cell's alone, and a name of letters, digits, _"
+    return ""
+
+
+def first_line(cell: NotebookNode) -> str:
+    """By which an author finds a cell."""
+    return cell.source.strip().partition("\n")[0]
+
+
+def syntax_problem(source: str) -> str:
+    """What Python says against a cell, magics aside; empty when it is sound."""
+    python = TransformerManager().transform_cell(source)
+    try:
+        compile(python, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)
+    except (SyntaxError, ValueError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        return f"{getattr(error, 'msg', error)}{line}"
+    return ""
 
 
 def fill_head(notebook: NotebookNode, lesson: syllabus.Lesson) -> None:
@@ -104,14 +162,16 @@ def execute(notebook: NotebookNode) -> list[float]:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     seconds = [cell_seconds(cell) for cell in code]
     for cell in code:
-        del cell.metadata["execution"]
+        cell.metadata.pop("execution", None)
         if any("DOES NOT HOLD HERE" in str(output) for output in cell.outputs):
             raise RuntimeError(f"A claim did not hold: {cell.outputs}")
     return seconds
 
 
 def cell_seconds(cell: NotebookNode) -> float:
-    """How long an executed cell ran."""
+    """How long a cell ran: none at all where its tags say that it is skipped."""
+    if "execution" not in cell.metadata:
+        return 0.0
     stamps = [cell.metadata.execution[key].replace("Z", "+00:00") for key in RAN]
     begin, end = map(datetime.fromisoformat, stamps)
     return round((end - begin).total_seconds(), 2)
@@ -155,9 +215,10 @@ def build(lesson: str) -> None:
     write_atomically(
         LESSONS / lesson / "times.json", (json.dumps(seconds) + "\n").encode()
     )
-    over = max(seconds) > CELL_BUDGET or sum(seconds) > LAB_BUDGET
+    slowest = max(seconds, default=0.0)
+    over = slowest > CELL_BUDGET or sum(seconds) > LAB_BUDGET
     print(
-        f"{lesson}: {sum(seconds):.0f} s, slowest cell {max(seconds):.0f} s,"
+        f"{lesson}: {sum(seconds):.0f} s, slowest cell {slowest:.0f} s,"
         f" {len(figures)} figures, {len(content) / 1e6:.2f} MB"
         f"{'  OVER BUDGET' if over else ''}"
     )

@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from utils.limits import Unending, within
+
 LESSONS = Path(__file__).parents[1] / "lessons"
 # how an exercises.py begins each of its exercises: with the function that is asked for
 LISTED = re.compile(r"\bExercise\(\s*(?:right=)?(\w+),")
@@ -172,6 +174,10 @@ class Exercise:
     also_right: other ways to write it, source by name.
     read: brings what is returned into the form that is compared, or raises WrongAnswer.
     same, show: how two answers are compared and shown, given the arguments too.
+    watch: whether to look at what `more` hands it: not where it is asked to change
+        that, or `more` has words of its own for it.
+    seconds: how long a check may take before the answer is taken for endless; the first
+        use of an optimizer alone can take 10 on a busy machine.
     """
 
     right: Callable
@@ -184,6 +190,8 @@ class Exercise:
     read: Callable[[Any], Any] = lambda got: got
     same: Callable[..., bool] = close
     show: Callable[..., str] = show
+    watch: bool = True
+    seconds: float = 40
 
     @property
     def name(self) -> str:
@@ -206,7 +214,21 @@ class Exercise:
         for case in self.cases:
             self._test_case(answer, case)
         if self.more is not None:
-            self.more(answer)
+            self.more(self._watched(answer) if self.watch else answer)
+
+    def _watched(self, answer: Callable) -> Callable:
+        """The answer, refused where it changes numbers that it is given."""
+        names = list(inspect.signature(self.right).parameters)
+
+        @functools.wraps(answer)
+        def watched(*given: Any) -> Any:
+            before = [_numbers(value) for value in given]
+            got = answer(*given)
+            for name, value, old in zip(names, given, before, strict=True):
+                refuse_changed(name, value, old)
+            return got
+
+        return watched
 
     def _test_case(self, answer: Callable, case: Case) -> None:
         given = copy.deepcopy(case.arguments)
@@ -267,17 +289,52 @@ class Exercise:
 
 
 def refuse_changed(name: str, value: Any, before: Any) -> None:
-    """Refuse an answer that has changed an argument."""
+    """Refuse an answer that has changed an argument. What is neither a tensor nor made
+    of lists and dicts is not looked at where `before` is `...`."""
+    if _same_numbers(value, before):
+        return
+    clone = f"{name}.clone()" if isinstance(before, Tensor) else f"{name}.copy()"
+    if isinstance(before, (list, tuple, dict)) and _holds_tensors(before):
+        clone = f"copy.deepcopy({name})"
+    raise WrongAnswer(
+        f"it has changed the `{name}` it was given (`+=` does that, and what ends"
+        f" with `_`). Only look at it, or work on a copy, `{clone}`."
+    )
+
+
+def _holds_tensors(value: list | tuple | dict) -> bool:
+    parts = value.values() if isinstance(value, dict) else value
+    return any(isinstance(part, (Tensor, list, tuple, dict)) for part in parts)
+
+
+def _numbers(value: Any) -> Any:
+    """A copy of a tensor, or of what lists and dicts hold; `...` for anything else."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, (list, tuple)):
+        return [_numbers(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _numbers(part) for key, part in value.items()}
+    return value if isinstance(value, (str, int, float)) else ...
+
+
+def _same_numbers(value: Any, before: Any) -> bool:
+    """Whether a value is as it was, to the bit; NaN is as NaN."""
+    if before is ...:
+        return True
     if isinstance(before, Tensor):
-        same = value.shape == before.shape and torch.equal(value, before)
-    else:
-        same = value == before
-    if not same:
-        clone = f"{name}.clone()" if isinstance(before, Tensor) else f"{name}.copy()"
-        raise WrongAnswer(
-            f"it has changed the `{name}` it was given (`+=` does that, and what ends"
-            f" with `_`). Only look at it, or work on a copy, `{clone}`."
+        return (
+            isinstance(value, Tensor)
+            and (value.shape, value.dtype) == (before.shape, before.dtype)
+            and torch.allclose(value, before, rtol=0, atol=0, equal_nan=True)
         )
+    if isinstance(before, (list, tuple)):
+        alike = isinstance(value, (list, tuple)) and len(value) == len(before)
+        return alike and all(map(_same_numbers, value, before))
+    if isinstance(before, dict):
+        alike = isinstance(value, dict) and [*value] == [*before]
+        return alike and all(map(_same_numbers, value.values(), before.values()))
+    return bool(value == before) or value != value
 
 
 # --------------------------------------------------------------------------- to find it
@@ -356,10 +413,14 @@ def check(answer: Callable) -> Callable:
         )
         return exercise.right
     try:
-        exercise.test(answer)
+        within(exercise.seconds, exercise.test, answer)
     except WrongAnswer as wrong:
         raise WrongAnswer(f"{name}: {wrong}") from None
-    except Exception as error:
+    except Unending as problem:
+        raise WrongAnswer(
+            f"{name}: {problem}. Is there a loop, or a call of itself, without an end?"
+        ) from None
+    except (Exception, SystemExit) as error:
         raise WrongAnswer(
             f"{name}: it stopped with {type(error).__name__}: {error}"
         ) from error

@@ -8,8 +8,8 @@ tests/nbval_sanitize.cfg leaves out of the comparison.
 import html
 import math
 
-from utils.exercises import LESSONS, WrongAnswer, check
-from utils.files import read_json
+from utils.exercises import LESSONS, WrongAnswer, check, number
+from utils.files import DamagedFileError, read_json
 from utils.guesses import predict
 
 __all__ = ["WrongAnswer", "check", "claim", "finish", "predict", "quiz"]
@@ -36,7 +36,8 @@ def claim(
     number may differ from machine to machine; nbval leaves it out.
 
     Raises:
-        ValueError: not exactly one of `between`, `at_least`, `at_most` is given.
+        ValueError: not exactly one of `between`, `at_least`, `at_most` is given, a
+            bound that nothing can hold, or `value` is not one number.
 
     >>> claim("Half of the weights are zero", 0.5, between=(0.49, 0.51))
     Holds: Half of the weights are zero (measured 0.5; 0.49 to 0.51).
@@ -45,15 +46,23 @@ def claim(
         raise ValueError(
             "claim needs exactly one of between=(low, high), at_least=, at_most=."
         )
-    low, high = between or (at_least, at_most)
-    low, high = (
-        (-math.inf if low is None else low),
-        (math.inf if high is None else high),
-    )
-    value = float(value)
+    low = -math.inf if at_least is None else at_least
+    high = math.inf if at_most is None else at_most
+    if between is not None:
+        if len(between) != 2:
+            raise ValueError(f"between={between!r} must be two numbers, (low, high).")
+        low, high = between
+    if not low <= high:
+        raise ValueError(
+            f"no number is from {low:g} to {high:g}: give the lower bound first."
+        )
+    measured = number(value)
+    if measured is None:
+        raise ValueError(f"value={value!r} of {statement!r} must be one number.")
+    value = measured
     wanted = (
         f"{low:g} to {high:g}"
-        if between
+        if between is not None
         else f"at least {low:g}"
         if at_least is not None
         else f"at most {high:g}"
@@ -78,7 +87,7 @@ class Quiz:
 
     def _repr_html_(self) -> str:
         parts = []
-        for number, question in enumerate(self.questions, 1):
+        for place, question in enumerate(self.questions, 1):
             answers = "".join(
                 f"<details><summary>{html.escape(a['answer'])}</summary><p>"
                 f"<b>{'Yes.' if a['right'] else 'No.'}</b>"
@@ -86,7 +95,7 @@ class Quiz:
                 for a in question["answers"]
             )
             parts.append(
-                f"<p><b>{number}. {html.escape(question['question'])}</b></p>{answers}"
+                f"<p><b>{place}. {html.escape(question['question'])}</b></p>{answers}"
             )
         return (
             "<p>Unfold the answer you would give (click, or Tab and Enter).</p>"
@@ -95,8 +104,8 @@ class Quiz:
 
     def __repr__(self) -> str:
         lines = []
-        for number, question in enumerate(self.questions, 1):
-            lines.append(f"{number}. {question['question']}")
+        for place, question in enumerate(self.questions, 1):
+            lines.append(f"{place}. {question['question']}")
             lines += [
                 f"   {letter}) {a['answer']}"
                 for letter, a in zip("abcdef", question["answers"], strict=False)
@@ -108,8 +117,8 @@ def quiz(lesson: str) -> Quiz:
     """The quiz of a lesson, from lessons/<lesson>/quiz.json.
 
     Raises:
-        ValueError: no such lesson; lists the known ones.  DamagedFileError: its quiz
-            cannot be read.
+        ValueError: no such lesson; lists the known ones.
+        DamagedFileError: the file cannot be read as a quiz.
 
     >>> len(quiz("00_start_here").questions) > 0
     True
@@ -118,7 +127,15 @@ def quiz(lesson: str) -> Quiz:
     if not path.is_file():
         known = sorted(p.parent.name for p in LESSONS.glob("*/quiz.json"))
         raise ValueError(f"lesson={lesson!r} has no quiz. Known: {', '.join(known)}.")
-    return Quiz(read_json(path, "`git checkout -- lessons`."))
+    repair = "`git checkout -- lessons`."
+    try:
+        made = Quiz(read_json(path, repair))
+        made._repr_html_()  # asks for all that it must have
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedFileError(
+            f"{path} is damaged ({type(error).__name__}: {error}). Repair: {repair}"
+        ) from None
+    return made
 
 
 # ------------------------------------------------------------------------------- finish

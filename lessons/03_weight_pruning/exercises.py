@@ -283,6 +283,7 @@ EXERCISES = [
         "utils/masks.py (hold)",
         mistakes=HELD_MISTAKES,
         more=check_held_step,
+        watch=False,
         also_right={
             "data": """
                 def held_step(optimizer, weight, mask):

@@ -341,6 +341,7 @@ EXERCISES = [
         "lessons/07_recovery/exercises.py (masks: utils.masks.apply_masks)",
         mistakes=TICKET_MISTAKES,
         more=check_ticket,
+        watch=False,
         also_right={
             "masked_fill": """
                 def ticket(model, first_weights, masks):

@@ -364,6 +364,7 @@ EXERCISES = [
         "utils/data.py (noisy_labels)",
         mistakes=NOISY_MISTAKES,
         more=check_noisy_labels,
+        watch=False,
         also_right={
             "as hinted": """
                 def noisy_labels(labels, fraction, generator):

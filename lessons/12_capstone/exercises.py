@@ -400,6 +400,7 @@ EXERCISES = [
         "lessons/12_capstone/exercises.py (the reference solution)",
         mistakes=PIPELINE_MISTAKES,
         more=check_my_pipeline,
+        seconds=120,  # it trains
         also_right={
             "exported": """
                 def my_pipeline(train, validation, path):

@@ -1,12 +1,18 @@
 """The browser tests themselves: on a small stand-in they see a figure move, and they
 see what fails."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from tools import browser
 from tools.start import serving
 
 pytestmark = pytest.mark.timeout(600)
@@ -79,3 +85,41 @@ def test_a_cell_that_fails_stops_the_run_with_its_message(open_lab, tmp_path):
         AssertionError, match="ZeroDivisionError: division by zero in: 1 / 0"
     ):
         lab.run_all()
+
+
+def test_the_page_that_make_explorer_opens_is_the_explorer(chromium, tmp_path):
+    """What a learner's browser is handed, without a look at the terminal; and the page
+    asks this machine alone."""
+    opened, script = tmp_path / "opened.html", tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\ncp "${{1#file://}}" {opened}.new\n')
+    script.write_text(f"{script.read_text()}mv {opened}.new {opened}\n")
+    script.chmod(0o700)
+    server = subprocess.Popen(
+        [sys.executable, browser.ROOT / "tools" / "course.py", "explorer"],
+        env={
+            **os.environ,
+            "BROWSER": f"{script} %s",
+            "PORT": str(browser.free_port()),
+            "PRUNING_WORKSPACE": str(tmp_path / "workspace"),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        end = time.monotonic() + browser.START_SECONDS
+        while not opened.exists():
+            assert time.monotonic() < end, "no page was opened"
+            time.sleep(0.2)
+        page = chromium.new_page()
+        asked, said = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.goto(opened.as_uri())
+        page.wait_for_selector(browser.FIGURE, timeout=browser.START_SECONDS * 1000)
+        hosts = {urlsplit(url).hostname for url in asked if url.startswith("http")}
+        page.close()
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+    assert hosts == {"127.0.0.1"}
+    assert not [line for line in said if "Content Security Policy" in line]

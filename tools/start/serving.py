@@ -1,14 +1,16 @@
 """JupyterLab and the explorer's page: for this machine only, with their token."""
 
 import argparse
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from tools.start.environment import ensure, environment, venv_python
-from tools.start.files import ROOT, StartError, write_json
+from tools.start.files import ROOT, StartError, try_lock
 from tools.start.workspace import (
     lay_notebooks,
     lay_pages,
@@ -70,6 +72,8 @@ def lab_command(
     ]
     command += [f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    # `make explorer` serves its page; in the lab it would be one more open door
+    command += ["--ServerApp.jpserver_extensions=voila.server_extension=False"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     return command if browser else [*command, "--no-browser"]
@@ -91,81 +95,32 @@ def lab(options: argparse.Namespace, rest: list[str]) -> int:
             f"{FIRST_NOTEBOOK} is missing in {options.notebooks}: build it with make"
             " notebooks."
         )
+    held = hold(workspace, port)
     print(f"Your notebooks are in {workspace}. Stop with Ctrl+C.", flush=True)
     command = lab_command(
         venv_python(ROOT), workspace, port, 0 if wanted else 20, wants_browser(options)
     )
-    return become([*command, *rest])
-
-
-EXPLORER = """import os
-
-from utils.explorer import Explorer
-
-os.chdir({folder!r})
-Explorer()"""
-
-
-def explorer_notebook(workspace: Path) -> Path:
-    """The notebook behind `make explorer`, in .venv; what is kept from the panel goes
-    to the workspace."""
-    title = {
-        "cell_type": "markdown",
-        "id": "title",
-        "metadata": {},
-        "source": "# The pruning explorer",
-    }
-    code = {
-        "cell_type": "code",
-        "id": "panel",
-        "metadata": {},
-        "execution_count": None,
-        "outputs": [],
-    }
-    code["source"] = EXPLORER.format(folder=str(workspace))
-    kernel = {
-        "kernelspec": {
-            "name": "python3",
-            "display_name": "Python 3",
-            "language": "python",
-        }
-    }
-    path = ROOT / ".venv" / "explorer" / "explorer.ipynb"
-    write_json(
-        path,
-        {
-            "cells": [title, code],
-            "metadata": kernel,
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        },
-    )
-    return path
+    with held or contextlib.nullcontext():
+        return become([*command, *rest], jupyter_environment(workspace))
 
 
 def explorer(options: argparse.Namespace, rest: list[str]) -> int:
     """Install, serve the explorer as one page: this machine only, token on, no code in
-    sight."""
+    sight. tools/start/page.py is the server, and says how many it serves."""
     port = choose_port(options.port or os.environ.get("PORT", ""))
     ensure(ROOT, "lab")
     workspace = workspace_folder()
     workspace.mkdir(parents=True, exist_ok=True)
-    command = [
-        str(venv_python(ROOT)),
-        "-P",
-        "-m",
-        "voila",
-        str(explorer_notebook(workspace)),
-    ]
-    command += ["--Voila.ip=127.0.0.1", f"--port={port}", "--token"]
+    page = Path(__file__).with_name("page.py")
+    command = [str(venv_python(ROOT)), "-P", str(page), f"--port={port}"]
     if not wants_browser(options):
         command.append("--no-browser")
     print(
-        "The page opens in your browser; what you keep from it goes to",
-        f"{workspace}. Stop with Ctrl+C.",
+        "The page opens in your browser, or by the address below; what you keep from it"
+        f" goes to {workspace}. Stop with Ctrl+C.",
         flush=True,
     )
-    return become([*command, *rest])
+    return become([*command, *rest], jupyter_environment(workspace))
 
 
 def wants_browser(options: argparse.Namespace) -> bool:
@@ -173,11 +128,68 @@ def wants_browser(options: argparse.Namespace) -> bool:
     return not (options.no_browser or os.environ.get("BROWSER") in ("off", "none"))
 
 
-def become(command: list[str]) -> int:
+def jupyter_environment(workspace: Path) -> dict[str, str]:
+    """The environment of a server of the course: of the user's own Jupyter it takes
+    the looks and the shortcuts, and no configuration, which may say that no token is
+    needed."""
+    kept = environment(ROOT)
+    for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_NO_CONFIG"):
+        kept.pop(name, None)
+    own = kept.get("JUPYTER_CONFIG_DIR") or str(home() / ".jupyter")
+    looks = str(Path(own, "lab", "user-settings"))
+    config = workspace / ".jupyter"
+    config.mkdir(exist_ok=True)
+    (config / "migrated").touch()  # nothing of IPython 3 either
+    return {
+        "JUPYTERLAB_SETTINGS_DIR": looks,
+        **kept,
+        "JUPYTER_CONFIG_DIR": str(config),
+        "PRUNING_WORKSPACE": str(workspace),
+    }
+
+
+def home() -> Path:
+    """The user's folder; refused where Jupyter could not keep its files in it."""
+    try:
+        folder = Path.home()
+    except RuntimeError:
+        folder = Path("~")
+    places = [folder, folder / ".local/share/jupyter", folder / "Library/Jupyter"]
+    places += [Path(own) for own in [os.environ.get("JUPYTER_DATA_DIR")] if own]
+    if not any(place.is_dir() and os.access(place, os.W_OK) for place in places):
+        raise StartError(
+            f"Your home folder, {folder}, cannot be written, and Jupyter keeps files"
+            " there while it runs: name a folder of your own in HOME."
+        )
+    return folder
+
+
+def hold(workspace: Path, port: int) -> BinaryIO | None:
+    """Note that JupyterLab runs in `workspace`, as long as the returned file is open,
+    in this process or in the one it becomes. Where one runs already, say so."""
+    file = open(workspace / ".lab.lock", "a+b", buffering=0)  # noqa: SIM115 - kept open
+    if not try_lock(file):
+        file.seek(1)  # Windows lets nobody read what is locked, the first byte
+        where = file.read(5).decode("ascii", "replace")
+        file.close()
+        print(
+            f"JupyterLab is open in {workspace} already: http://127.0.0.1:{where}/lab"
+            " in your browser. A second one starts; do not edit a notebook in both, for"
+            " the last that is saved stays."
+        )
+        return None
+    file.truncate(0)
+    file.write(f" {port}".encode())
+    os.set_inheritable(file.fileno(), True)
+    return file
+
+
+def become(command: list[str], variables: dict[str, str] | None = None) -> int:
     """Hand this process over to `command`, so that signals and the exit status are its
     own."""
+    variables = environment(ROOT) if variables is None else variables
     sys.stdout.flush()
     if os.name == "nt":
-        return subprocess.call(command, env=environment(ROOT))
-    os.execve(command[0], command, environment(ROOT))
+        return subprocess.call(command, env=variables)
+    os.execve(command[0], command, variables)
     return 0
