@@ -323,8 +323,8 @@ class Held:
     """
 
     def __init__(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+        _paired(model, masks)
         self.model, self.masks = model, dict(masks)
-        _paired(model, self.masks)
         self.tied = {
             other: name
             for names in shared(model)
