@@ -9,7 +9,9 @@ from torch.nn.utils import parametrizations, prune
 
 from utils.layers import (
     answer,
+    copied,
     lay_out,
+    parameter,
     prunable,
     prunable_layers,
     shared,
@@ -126,6 +128,33 @@ def test_an_answer_that_fails_names_the_argument_and_what_was_said():
     assert answer(model, torch.zeros(3, 4)).shape == (3, 2)
     with pytest.raises(ValueError, match=r"cannot take batches\[0\] \[3, 5\].*shapes"):
         answer(model, torch.zeros(3, 5), "batches[0]")
+
+
+def test_a_parameter_is_the_one_that_has_the_name_now():
+    model = tied()
+    assert parameter(model, "1.weight") is model[0].weight
+    model[1] = nn.Linear(4, 4)
+    assert parameter(model, "1.weight") is model[1].weight
+    for name in ("3.weight", "1", "1.extra", "weight", ""):
+        with pytest.raises(ValueError, match=f"states name {name!r}.*It has: 0.weight"):
+            parameter(model, name, "states")
+    for other, words in (
+        (pruned_by_torch(), "is computed"),
+        (nn.LazyLinear(4), "is not made yet"),
+        (nn.Linear(4, 4, device="meta"), "has no values"),
+    ):
+        with pytest.raises(ValueError, match=f"0.weight {words}"):
+            parameter(nn.Sequential(other), "0.weight")
+
+
+def test_a_copy_shares_nothing_or_is_refused():
+    model = tied()
+    twin = copied(model)
+    assert twin[0].weight is twin[1].weight is not model[0].weight
+    bad = nn.Sequential(pruned_by_torch())
+    bad(torch.randn(2, 4))
+    with pytest.raises(ValueError, match=r"\(Sequential\) cannot be copied: .*remove"):
+        copied(bad)
 
 
 class ByKeyword(nn.Module):

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from tests.strategies import networks, patterns, scores_by_layer, sparsities
+from utils import masks as masks_module
 from utils import selection
 from utils.layers import prunable
 from utils.masks import (
@@ -897,3 +898,333 @@ def test_a_pattern_of_nan_is_refused():
     layer.weight.data[0, 0] = float("nan")
     with pytest.raises(ValueError, match="weight contain NaN"):
         nm_masks(layer)
+
+
+# ------------------------------------------------------------------------ other numbers
+
+WHOLE = {
+    torch.int8: 2**7 - 1,
+    torch.uint8: 2**8 - 1,
+    torch.int32: 2**31 - 1,
+    torch.int64: 2**63 - 1,
+    torch.uint64: 2**64 - 1,
+}
+
+
+@quickly
+@given(
+    st.lists(st.sampled_from(list(WHOLE)), min_size=1, max_size=3),
+    st.integers(0, 2**32),
+    sparsities,
+)
+def test_whole_scores_are_compared_as_they_are(dtypes, seed, sparsity):
+    """Beside the end of their range, where float32 and float64 see but one number."""
+    if torch.uint64 in dtypes and len(set(dtypes)) > 1:
+        dtypes = [torch.int64 if each == torch.uint64 else each for each in dtypes]
+    generator = torch.Generator().manual_seed(seed)
+    scores = {}
+    for place, dtype in enumerate(dtypes):
+        below = torch.randint(0, 9, (7,), generator=generator).tolist()
+        values = [WHOLE[dtype] - number for number in below]
+        scores[f"layer{place}"] = torch.tensor(values, dtype=dtype)
+    with sizes(SAMPLE=8, CHUNK=3):
+        found = masks_from_scores(scores, sparsity, allow_empty=True)
+    assert same(found, slow_masks(scores, sparsity, "global"))
+
+
+def test_whole_scores_beside_others_are_exact_or_refused():
+    real = torch.tensor([2.0**53 - 2, 0.5, 7.5])
+    scores = {"a": torch.tensor([2**53 - 1, 1, 8]), "b": real.double()}
+    assert same(masks_from_scores(scores, 0.5), slow_masks(scores, 0.5, "global"))
+    scores = {"a": torch.tensor([2**53 + 1, 1, 8]), "b": real.double()}
+    with pytest.raises(ValueError, match=r"scores of a go from 1 to 9007199254740993"):
+        masks_from_scores(scores, 0.5)
+    assert masks_from_scores(scores, 0.5, scope="layerwise", allow_empty=True)["a"][0]
+
+
+def test_boolean_and_single_and_scalar_scores():
+    scores = {
+        "a": torch.tensor([True, False, True]),
+        "b": torch.tensor([2]),
+        "c": torch.tensor(0.5),
+    }
+    found = masks_from_scores(scores, 0.4, allow_empty=True)
+    assert {n: mask.tolist() for n, mask in found.items()} == {
+        "a": [True, False, True],
+        "b": [True],
+        "c": False,
+    }
+
+
+@pytest.mark.parametrize("pattern", [None, NM(1, 2)])
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_complex_weights_go_by_their_magnitude(pattern, dtype):
+    torch.manual_seed(0)
+    layer = nn.Linear(6, 4, bias=False, dtype=dtype)
+    found = magnitude_masks(layer, 0.5, pattern=pattern)
+    wanted = masks_from_scores({"weight": layer.weight.abs()}, 0.5, pattern=pattern)
+    assert same(found, wanted)
+    before = layer.weight.detach().clone()
+    apply_masks(layer, found)
+    assert torch.equal(layer.weight.detach(), before * found["weight"])
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int32, torch.float64, torch.bool])
+def test_weights_of_any_size_are_zeroed(dtype):
+    layer = nn.Linear(3, 2, bias=False)
+    values = torch.tensor([[1, 2, 3], [4, 5, 6]]).to(dtype)
+    layer.weight = nn.Parameter(values, requires_grad=False)
+    mask = torch.tensor([[True, False, True], [False, True, False]])
+    hold(layer, {"weight": mask})
+    assert torch.equal(
+        layer.weight, torch.where(mask, values, torch.zeros_like(values))
+    )
+
+
+def test_the_smallest_whole_number_has_the_largest_magnitude():
+    layer = nn.Linear(4, 1, bias=False)
+    values = torch.tensor([[-128, 127, 3, 2]], dtype=torch.int8)
+    layer.weight = nn.Parameter(values, requires_grad=False)
+    for choice in (dict(), dict(pattern=NM(2, 4))):
+        found = magnitude_masks(layer, 0.5, **choice)["weight"]
+        assert found.tolist() == [[True, True, False, False]]
+    assert magnitude_masks(layer, 0.75)["weight"][0, 0]
+
+
+BAD_SCORES = {
+    "complex": (torch.zeros(2, dtype=torch.complex64), "scores of a are complex"),
+    "meta": (torch.zeros(2, device="meta"), "scores of a are torch.strided on meta"),
+    "sparse": (torch.eye(2).to_sparse(), "scores of a are torch.sparse_coo"),
+    "a list": ([1.0, 2.0], "scores of a are a list, not a tensor"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SCORES)
+def test_scores_that_cannot_be_ranked_are_named(case):
+    bad, words = BAD_SCORES[case]
+    with pytest.raises(ValueError, match=words):
+        masks_from_scores({"fine": torch.rand(2), "a": bad}, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (dict(scores=torch.rand(3)), "scores is a Tensor; it must hold tensors"),
+        (dict(exclude=None), "exclude=None must be names of layers"),
+        (dict(exclude=[0]), r"exclude=\[0\] must be names of layers"),
+        (dict(pattern="2:4"), "pattern='2:4' is none; give NM"),
+        (dict(pattern=lambda *_, **__: None), "what the pattern gives is a NoneType"),
+        (dict(pattern=lambda *_, **__: {}), "the mask of a is None"),
+        (
+            dict(pattern=lambda s, *_, **__: {n: t[:1] > 0 for n, t in s.items()}),
+            r"mask of a is torch.bool \[1\]; it must be torch.bool \[4\]",
+        ),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        masks_from_scores(**dict(scores=SCORES, sparsity=0.25) | arguments)
+
+
+def test_a_scope_of_ones_own_that_groups_what_is_not_there(monkeypatch):
+    monkeypatch.setitem(
+        SCOPES, "mine", lambda w, s: [masks_module.Group(["a", "c"], s)]
+    )
+    with pytest.raises(ValueError, match="scope='mine' gives groups of a, c"):
+        masks_from_scores(SCORES, 0.5, scope="mine")
+
+
+def test_layers_without_weights_take_no_part():
+    shapes = {"none": torch.empty(0, 3), "a": torch.rand(4, 5), "b": torch.rand(())}
+    share = masks_module.erdos_renyi(shapes, 0.5)
+    assert share["none"] == 0
+    assert sum(share[n] * t.numel() for n, t in shapes.items()) == pytest.approx(10)
+    assert masks_module.erdos_renyi({"none": torch.empty(0, 3)}, 0.5) == {"none": 0}
+    found = masks_from_scores(shapes, 0.5, scope="erdos-renyi")
+    assert found["none"].shape == (0, 3)
+    assert {row.name: row.sparsity for row in report(found)}["none"] == 0
+
+
+@pytest.mark.parametrize("count", [-1, 4, 1.5, True])
+def test_more_than_there_are_cannot_be_marked(count):
+    with pytest.raises(ValueError, match=f"count={count}"):
+        mark_largest({"a": torch.rand(3).numpy()}, count)
+    assert mark_largest({}, 0) == {}
+
+
+@pytest.mark.parametrize("bad", ["text", 1j])
+def test_only_real_numbers_are_marked(bad):
+    array = torch.zeros(2).numpy().astype(type(bad))
+    with pytest.raises(ValueError, match=r"scores of a are .*must be real"):
+        mark_largest({"a": array}, 1)
+
+
+@pytest.mark.parametrize("bad", [{"a": torch.ones(3)}, {"a": [True]}, torch.ones(3)])
+def test_a_report_of_what_is_no_mask_is_refused(bad):
+    with pytest.raises(ValueError, match=r"must (be|hold)"):
+        report(bad)
+
+
+# ------------------------------------------------------------------------- what is held
+
+
+def moved(model: nn.Module) -> nn.Module:
+    """As an optimizer would: no weight is zero."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1.0)
+    return model
+
+
+def assign(model: nn.Module) -> None:
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+
+
+def replace(model: nn.Module) -> None:
+    model[7] = nn.Linear(24, 10)
+
+
+@pytest.mark.parametrize("change", [assign, replace, lambda m: m.double(), lambda m: m])
+def test_what_the_network_has_now_is_held(cnn, change):
+    chosen = magnitude_masks(cnn, 0.5)
+    zero_again = hold(cnn, chosen)
+    change(cnn)
+    moved(cnn)
+    zero_again()
+    assert same({n: p.detach() != 0 for n, p in prunable(cnn).items()}, chosen)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda m: setattr(m, "7", nn.Identity()),
+            r"'7\.weight', which the model does",
+        ),
+        (lambda m: setattr(m, "7", nn.Linear(24, 9)), r"must be torch.bool \[9, 24\]"),
+        (lambda m: m.to("meta"), r"0\.weight has no values"),
+        (lambda m: setattr(m, "7", nn.LazyLinear(10)), r"7\.weight is not made yet"),
+        (
+            lambda m: nn.utils.parametrizations.weight_norm(m[7]),
+            r"7\.weight is compute",
+        ),
+        (
+            lambda m: prune.l1_unstructured(m[7], "weight", 0.5),
+            r"7\.weight is computed",
+        ),
+    ],
+)
+@pytest.mark.parametrize("after", [True, False])
+def test_masks_that_no_longer_fit_are_refused(cnn, change, words, after):
+    chosen = magnitude_masks(cnn, 0.5)
+    zero_again = hold(cnn, chosen)
+    moved(cnn)
+    change(cnn)
+    calls = [zero_again] if after else [lambda: apply_masks(cnn, chosen)]
+    calls += [] if after else [lambda: masked(cnn, chosen), lambda: hold(cnn, chosen)]
+    for call in calls:
+        with pytest.raises(ValueError, match=words):
+            call()
+    first = cnn[0].weight  # of all layers none is changed
+    assert first.is_meta or first.all()
+
+
+def test_a_network_that_torch_prunes_is_refused_before_it_is_copied():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    mask = {"0.weight": torch.zeros(4, 4, dtype=torch.bool)}
+    prune.l1_unstructured(model[1], "weight", 0.5)
+    model(torch.randn(2, 4))
+    with pytest.raises(ValueError, match=r"cannot be copied: .*prune\.remove"):
+        masked(model, mask)
+    assert model[0].weight.all()
+    prune.remove(model[1], "weight")
+    assert not masked(model, mask)[0].weight.any()
+
+
+@pytest.mark.parametrize("name", ["0.weight", "1.weight"])
+def test_tied_weights_are_held_under_all_their_names(name):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    mask = torch.rand(4, 4) < 0.5
+    zero_again = hold(model, {name: mask})
+    assign(model)
+    assert model[0].weight is not model[1].weight
+    moved(model)
+    zero_again()
+    assert all(torch.equal(layer.weight != 0, mask) for layer in model)
+
+
+def test_two_masks_for_one_tensor_are_refused():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    mask = torch.rand(4, 4) < 0.5
+    apply_masks(model, {"0.weight": mask, "1.weight": mask.clone()})
+    assert torch.equal(model[0].weight != 0, mask)
+    with pytest.raises(ValueError, match=r"0\.weight and 1\.weight are one tensor"):
+        apply_masks(moved(model), {"0.weight": mask, "1.weight": ~mask})
+    assert model[0].weight.all()
+
+
+def test_a_shared_layer_is_masked_once():
+    layer = nn.Linear(4, 4)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    apply_masks(model, magnitude_masks(model, 0.5))
+    assert int((layer.weight == 0).sum()) == 8
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex128])
+def test_a_gradient_that_needs_the_values_before_is_refused_by_autograd(dtype):
+    """Else it would be computed from the zeros, silently."""
+    model = nn.Sequential(nn.Linear(4, 4, dtype=dtype), nn.Linear(4, 2, dtype=dtype))
+    zero_again = hold(model, magnitude_masks(model, 0.5))
+    loss = model(torch.randn(3, 4, dtype=dtype)).abs().sum()
+    zero_again()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    model(torch.randn(3, 4, dtype=dtype)).abs().sum().backward()
+
+
+def test_weights_that_share_one_number_are_refused():
+    layer = nn.Linear(3, 2, bias=False)
+    layer.weight = nn.Parameter(torch.ones(1).expand(2, 3))
+    with pytest.raises(ValueError, match="weight has one number in memory for several"):
+        apply_masks(layer, {"weight": torch.rand(2, 3) < 0.5})
+    assert layer.weight.all()
+
+
+def test_weights_of_inference_mode_are_zeroed_too():
+    with torch.inference_mode():
+        layer = nn.Linear(4, 2)
+        chosen = magnitude_masks(layer, 0.5)
+    apply_masks(layer, chosen)
+    assert same({"weight": layer.weight != 0}, chosen)
+
+
+@pytest.mark.parametrize("bad", [None, torch.ones(2, 2), [("weight", None)]])
+@pytest.mark.parametrize("function", [apply_masks, masked, hold])
+def test_masks_of_another_kind_are_refused(function, bad, unchanged):
+    layer = nn.Linear(2, 2)
+    check = unchanged(layer)
+    with pytest.raises(ValueError, match=r"masks is a .*it must hold tensors"):
+        function(layer, bad)
+    with pytest.raises(ValueError, match="mask of weight is None; it must be a tensor"):
+        function(layer, {"weight": None})
+    with pytest.raises(ValueError, match=r"masks of weight are .* on meta"):
+        function(layer, {"weight": torch.ones(2, 2, dtype=torch.bool, device="meta")})
+    check()
+
+
+def test_what_is_held_is_told_by_its_repr(cnn):
+    chosen = magnitude_masks(cnn, 0.5)
+    text = repr(hold(cnn, chosen))
+    kept, total = report(chosen)[-1].kept, report(chosen)[-1].weights
+    assert text.startswith(f"Held({kept:,} of {total:,} weights stay, sha256='")
+    assert text == repr(hold(moved(copy.deepcopy(cnn)), dict(reversed(chosen.items()))))
+    other = {name: mask.clone() for name, mask in chosen.items()}
+    other["7.weight"][0, :2] = other["7.weight"][0, :2].flip(0)
+    other["7.weight"][3, 3] ^= True
+    assert text != repr(hold(cnn, other))
+    assert text != repr(hold(cnn, {n: chosen[n] for n in list(chosen)[:2]}))
+    layer, wide = nn.Linear(2, 3), nn.Linear(3, 2)
+    assert len({repr(hold(m, magnitude_masks(m, 0))) for m in (layer, wide)}) == 2

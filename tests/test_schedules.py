@@ -254,6 +254,8 @@ def test_the_exchange_falls_on_half_a_cosine(kind, progress):
     schedule.start(model, 100)
     # what is kept has its size, and where something may grow it is not what has left
     schedule.desire = lambda weight: (weight == 0).float()
+    for weight in prunable(model).values():
+        weight.grad = torch.zeros_like(weight)
     due = 0.4 * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * progress)).item())
     for name, new in schedule.update(progress).items():
         before = schedule.masks[name]
@@ -464,6 +466,225 @@ def test_a_network_that_is_sparser_already_is_refused(tiny):
         fit(model, tiny, RECIPE, schedule=Cubic(0.5), progress=False)
 
 
+@pytest.mark.parametrize("kind", [Movement, SET, RigL])
+def test_a_frozen_layer_that_would_have_to_learn_is_refused(kind, tiny, unchanged):
+    model = small()
+    model[1].weight.requires_grad_(False)
+    check = unchanged(model)
+    with pytest.raises(ValueError, match=r"1\.weight is frozen: .*exclude='1\.weight'"):
+        kind(0.5).start(model, 10)
+    check()
+    before = model[1].weight.clone()
+    _, watched = run(kind(0.5, exclude="1.weight"), tiny, model)
+    assert torch.equal(model[1].weight, before)
+    assert watched.counts[-1] == 784 * 20 + 100
+    assert zeros(model) == 100
+
+
+@pytest.mark.parametrize("score", ["taylor", "gradient", "snip"])
+def test_a_gradient_score_refuses_a_frozen_layer_at_the_first_step(score, tiny):
+    model = small()
+    model[1].weight.requires_grad_(False)
+    steps = []
+    with pytest.raises(ValueError, match=r"1\.weight is frozen: a gradient score"):
+        fit(
+            model,
+            tiny,
+            RECIPE,
+            schedule=OneShot(0.5, begin=0.9, score=score),
+            after_step=lambda: steps.append(1),
+            progress=False,
+        )
+    assert steps == []
+
+
+class Auxiliary(nn.Module):
+    """A head that only training uses."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head = nn.Linear(784, 8), nn.Linear(8, 10)
+        self.extra = nn.Linear(8, 10)
+
+    def forward(self, x):
+        hidden = self.body(x.flatten(1)).relu()
+        return self.head(hidden) + (self.extra(hidden) if self.training else 0)
+
+
+def test_a_layer_that_the_score_does_not_reach_is_refused_or_excluded(tiny):
+    with pytest.raises(ValueError, match=r"score='taylor' gives nothing for extra\.w"):
+        run(OneShot(0.5, begin=0.9, score="taylor"), tiny, Auxiliary())
+    schedule = OneShot(0.5, score="taylor", exclude="extra.weight")
+    _, watched = run(schedule, tiny, Auxiliary())
+    assert schedule.masks["extra.weight"].all()
+    assert watched.counts[-1] == 80 + (784 * 8 + 80) // 2
+
+
+@pytest.mark.parametrize("kind", SPARSE_FROM_START)
+def test_a_layer_without_a_gradient_exchanges_nothing(kind, tiny):
+    """What grew there would stay zero, and the network be sparser than promised."""
+    model = Auxiliary()
+    model.forward = lambda x: model.head(model.body(x.flatten(1)).relu())
+    run(kind(0.5), tiny, model)
+    total = 784 * 8 + 160
+    assert abs(zeros(model) / total - 0.5) < 0.005
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_loaded_by_assignment_are_pruned_from_then_on(kind):
+    model, schedule = small(), kind(0.5, begin=0.0)
+    schedule.start(model, 4)
+    for step in range(1, 5):
+        state = {name: t.clone() for name, t in model.state_dict().items()}
+        model.load_state_dict(state, assign=True)
+        for weight in prunable(model).values():
+            weight.grad = torch.randn_like(weight)
+        schedule.before_step(step)
+        with torch.no_grad():
+            for weight in prunable(model).values():
+                weight -= 0.1 * weight.grad
+        schedule.after_step()
+        for name, weight in prunable(model).items():
+            assert not weight.detach()[~schedule.masks[name]].any()
+            assert not weight.grad[~schedule.masks[name]].any()
+    assert zeros(model) >= TOTAL // 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_that_becomes_another_during_the_run_is_refused(kind):
+    for change, words in (
+        (lambda m: setattr(m, "1", nn.Linear(784, 30)), r"1\.weight is .*\[30, 784\]"),
+        (lambda m: m.double(), "float64"),
+        (lambda m: setattr(m, "1", nn.Identity()), "does not have"),
+        (
+            lambda m: nn.utils.parametrizations.weight_norm(m[1]),
+            r"1\.weight is computed",
+        ),
+    ):
+        model, schedule = small(), kind(0.5)
+        schedule.start(model, 4)
+        change(model)
+        for call in (lambda s=schedule: s.before_step(1), schedule.after_step):
+            with pytest.raises(ValueError, match=words):
+                call()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_schedule_serves_one_run_after_another(kind, tiny):
+    schedule = kind(0.5)
+    run(schedule, tiny)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(784, 5), nn.ReLU(), nn.Linear(5, 10))
+    again = copy.deepcopy(other)
+    run(schedule, tiny, other)
+    run(kind(0.5), tiny, again)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(other.parameters(), again.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_schedule_that_has_not_begun_says_so(kind):
+    schedule = kind(0.5)
+    for call in (
+        lambda: schedule.before_step(1),
+        schedule.after_step,
+        schedule.state,
+        lambda: schedule.load({}),
+    ):
+        with pytest.raises(ValueError, match="has not begun; call start"):
+            call()
+    sparse = small()
+    for weight in prunable(sparse).values():
+        weight.detach().zero_()
+    if kind not in SPARSE_FROM_START:
+        with pytest.raises(ValueError, match="below that of the model"):
+            schedule.start(sparse, 4)
+        with pytest.raises(ValueError, match="has not begun"):
+            schedule.after_step()
+
+
+def test_tied_weights_count_once(tiny):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 784), nn.Linear(784, 784))
+    model[2].weight = model[1].weight
+    schedule = SET(0.5)
+    schedule.start(model, 4)
+    assert list(schedule.masks) == ["1.weight"]
+    assert (model[2].weight == 0).sum() == 784 * 784 // 2
+
+
+def other_states(state):
+    name = next(iter(state))
+    yield {}, "state holds nothing"
+    yield {n: t for n, t in state.items() if n != name}, "state holds"
+    yield {**state, "masks.9.weight": state[name]}, r"masks\.9\.weight"
+    yield {**state, name: state[name][:-1]}, r"masks\.1\.weight .*\[19, 784\]"
+    yield {**state, name: state[name].float()}, r"masks\.1\.weight .*float32"
+    last = list(state)[-1]
+    if last == "generator":
+        yield {**state, last: torch.zeros_like(state[last])}, "generator of the state"
+    elif last != name:
+        yield {**state, last: state[last].double().T}, last.replace(".", r"\.")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_that_does_not_fit_changes_nothing(kind, unchanged):
+    model, schedule = small(), kind(0.5)
+    schedule.start(model, 4)
+    before, check = schedule.state(), unchanged(model)
+    for state, words in other_states(schedule.state()):
+        with pytest.raises(ValueError, match=words):
+            schedule.load(state)
+        check()
+        assert all(torch.equal(before[n], t) for n, t in schedule.state().items())
+
+
+def test_a_state_of_movement_is_no_window_on_the_run():
+    model, schedule = small(), Movement(0.5)
+    schedule.start(model, 4)
+    state = schedule.state()
+    kept_aside = {name: tensor.clone() for name, tensor in state.items()}
+    other, later = small(), Movement(0.5)
+    later.start(other, 4)
+    later.load(state)
+    for each, network in ((schedule, model), (later, other)):
+        for weight in prunable(network).values():
+            weight.grad = torch.ones_like(weight)
+        each.before_step(1)
+    assert all(torch.equal(kept_aside[n], tensor) for n, tensor in state.items())
+
+
+def test_an_update_that_leaves_out_a_layer_is_refused():
+    class Half(Schedule):
+        def update(self, progress):
+            return {"1.weight": self.masks["1.weight"]}
+
+    model, schedule = small(), Half(0.5, begin=0.0)
+    schedule.start(model, 4)
+    with pytest.raises(ValueError, match=r"leave out 3\.weight; give one for"):
+        schedule.before_step(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (dict(mask=torch.ones(3, dtype=torch.bool)), r"torch\.bool \[3\]"),
+        (dict(mask=torch.ones(4)), r"mask is torch\.float32"),
+        (dict(desire=torch.rand(2, 2)), r"a desire of \[2, 2\]"),
+        (dict(fraction=1.5), "fraction=1.5"),
+        (dict(fraction=float("nan")), "fraction=nan"),
+        (dict(desire=torch.full((4,), torch.nan)), "NaN"),
+    ],
+)
+def test_an_exchange_that_makes_no_sense_is_refused(arguments, words):
+    mask = torch.tensor([True, True, False, False])
+    good = dict(weight=torch.rand(4), mask=mask, fraction=0.5, desire=torch.rand(4))
+    assert rewire(**good).sum() == 2
+    with pytest.raises(ValueError, match=words):
+        rewire(**good | arguments)
+
+
 def test_a_frozen_layer_is_pruned_and_not_trained(tiny):
     model = small()
     model[1].weight.requires_grad = False
@@ -628,6 +849,18 @@ def test_a_damaged_checkpoint_is_named_and_nothing_in_it_runs(
         (lambda: SET(0.5, fraction=0), "fraction=0"),
         (lambda: Cubic(0.5, score="l1"), "score='l1' is not known"),
         (lambda: Cubic(0.5, scope="local"), "scope='local' is not known"),
+        (lambda: Cubic(0.5, begin="0"), "begin='0' must be a fraction"),
+        (lambda: Cubic(0.5, end=float("nan")), "end=nan must be a fraction"),
+        (lambda: RigL(0.5, fraction="0.1"), "fraction='0.1' must be a fraction"),
+        (lambda: Cubic(0.5, seed=-1), "seed=-1 must be a whole number"),
+        (lambda: Cubic(0.5, exclude=None), "exclude=None must be names"),
+        (lambda: Cubic(0.5, exclude=[1]), r"exclude=\[1\] must be names"),
+        (lambda: Cubic(0.5).start(small(), 0), "steps=0 must be a whole number"),
+        (
+            lambda: Cubic(0.5, exclude=["1.weight", "3.weight"]).start(small(), 9),
+            "every layer is excluded",
+        ),
+        (lambda: OneShot(0.5, pattern="2:4").start(small(), 9), "pattern='2:4'"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused(make, reason):

@@ -5,6 +5,7 @@ Asked here and nowhere else, so that scores, masks, surgery, quantization and
 measurements mean the same weights, and refuse the same ones in the same words.
 """
 
+import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -148,6 +149,50 @@ def shared(model: nn.Module) -> list[list[str]]:
         for name, tensor in every(remove_duplicate=False):
             names.setdefault(_place(tensor), []).append(name)
     return [each for each in names.values() if len(each) > 1]
+
+
+def parameter(model: nn.Module, name: str, what: str = "masks") -> nn.Parameter:
+    """The parameter that has this name at this moment. One kept aside goes stale:
+    `load_state_dict(assign=True)`, or a replaced layer, brings another.
+
+    Raises:
+        ValueError: the model has none of that name, computes it, or has no values in
+            it yet; says that `what` names it.
+
+    >>> list(parameter(nn.Sequential(nn.Linear(4, 2)), "0.weight").shape)
+    [2, 4]
+    """
+    try:
+        found = model.get_parameter(name)
+    except AttributeError:  # a part on the way is missing, or the parameter itself
+        found = None
+    if found is not None:
+        if is_lazy(found) or found.is_meta:
+            raise ValueError(f"{name} {LAZY if is_lazy(found) else NO_VALUES}.")
+        return found
+    computed = (w for w in weights(model).values() if COMPUTED in w.reasons)
+    if name in {each for weight in computed for each in weight.names}:
+        raise ValueError(f"{name} {COMPUTED}.")
+    raise ValueError(
+        f"{what} name {name!r}, which the model does not have. It has:"
+        f" {', '.join(dict(model.named_parameters()))}."
+    )
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of the network that shares nothing with it.
+
+    Raises:
+        ValueError: it cannot be copied; tells what Python said.
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # whatever a part says of being copied
+        raise ValueError(
+            f"model ({type(model).__name__}) cannot be copied: {error} Weights that"
+            " torch.nn.utils.prune computes are made permanent with"
+            " torch.nn.utils.prune.remove."
+        ) from error
 
 
 def answer(model: nn.Module, images: Tensor, what: str = "example") -> Any:

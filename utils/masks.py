@@ -12,10 +12,10 @@ function in `SCOPES`), and which shapes of zeros are allowed (the *pattern*: sin
 weights, or `NM`). `utils.selection` finds the largest scores.
 """
 
-import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -23,10 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from utils.arguments import fraction, one_of
-from utils.layers import prunable
+from utils.layers import copied, parameter, prunable, shared
 from utils.selection import mark_largest
 
-INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of one weight
+# by bytes of one weight
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 Masks = dict[str, Tensor]  # BoolTensors by parameter name
 
@@ -43,7 +44,8 @@ def masks_from_scores(  # noqa: PLR0913 - one call, by keywords
     """Keep the highest scores. Built in lessons/03_weight_pruning (`magnitude_mask`).
 
     Args:
-        scores: by parameter name; of the weight's shape, or `[units]`.
+        scores: by parameter name; of the weight's shape, or `[units]`. Infinite ones
+            are the largest and the smallest; whole ones are compared exactly.
         sparsity: fraction to prune, of the layers not excluded; or a fraction for each
             of them by name.
         scope: "global", one threshold for all; "layerwise", the same sparsity in each;
@@ -53,7 +55,8 @@ def masks_from_scores(  # noqa: PLR0913 - one call, by keywords
         allow_empty: let a layer lose all its weights; otherwise that is an error.
     Raises:
         ValueError: a sparsity outside [0, 1) or not that of the pattern, an unknown
-            scope or name, NaN among the scores, an emptied layer.
+            scope or name, scores that are NaN, complex or without values, an emptied
+            layer.
 
     >>> scores = {"a": torch.tensor([[1.0, 6.0, 3.0, 4.0]]), "b": torch.tensor([5.0])}
     >>> masks_from_scores(scores, 0.4)
@@ -61,6 +64,7 @@ def masks_from_scores(  # noqa: PLR0913 - one call, by keywords
     >>> masks_from_scores(scores, 0.5, pattern=NM(1, 2), exclude="b")["a"]
     tensor([[False,  True, False,  True]])
     """
+    _check_scores(scores)
     groups = _groups(scores, sparsity, scope, exclude)
     return _masks(scores, groups, pattern, allow_empty, magnitude=False)
 
@@ -151,14 +155,14 @@ def erdos_renyi(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, flo
     >>> {name: round(share, 2) for name, share in erdos_renyi(shapes, 0.9).items()}
     {'large': 0.91, 'small': 0.09}
     """
-    size = {name: weight.numel() for name, weight in weights.items()}
+    size = {name: weight.numel() for name, weight in weights.items() if weight.numel()}
     total = sum(size.values())
     budget = total - round(check_sparsity(sparsity) * total)
     kept: dict[str, int] = {}
     # layers that would be more than dense become dense, and the others share the rest
     while len(kept) < len(size):
         # density * size: the product of the dimensions falls out
-        free = {n: sum(weights[n].shape) for n in size if n not in kept}
+        free = {n: sum(weights[n].shape) or 1 for n in size if n not in kept}
         scale = (budget - sum(kept.values())) / sum(free.values())
         full = {n: size[n] for n, share in free.items() if scale * share >= size[n]}
         kept |= full or {n: max(1, int(scale * share)) for n, share in free.items()}
@@ -166,7 +170,9 @@ def erdos_renyi(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, flo
     for name in sorted(size, key=lambda name: -size[name]):
         room = budget - sum(kept.values())
         kept[name] += min(max(room, 1 - kept[name]), size[name] - kept[name])
-    return {name: 1 - kept[name] / size[name] for name in size}
+    return {
+        name: 1 - kept[name] / size[name] if name in size else 0.0 for name in weights
+    }
 
 
 # --------------------------------------------------- pattern: which shapes of zeros
@@ -187,7 +193,10 @@ def single(
     scores: Mapping[str, Tensor], sparsity: float, *, magnitude: bool = False
 ) -> Masks:
     """Each weight by itself: the largest of all these layers stay."""
-    arrays = {name: _array(score) for name, score in scores.items()}
+    arrays = {
+        name: _array(score.abs() if magnitude and score.is_complex() else score)
+        for name, score in scores.items()
+    }
     count = sum(len(array) for array in arrays.values())
     kept = count - round(sparsity * count)
     marks = mark_largest(arrays, kept, magnitude=magnitude)
@@ -238,7 +247,7 @@ class NM:
                 f" which prunes {self.sparsity:.4g} of every layer."
             )
         return {
-            name: self._mask(name, score.abs() if magnitude else score)
+            name: self._mask(name, _magnitude(score) if magnitude else score)
             for name, score in scores.items()
         }
 
@@ -249,6 +258,8 @@ class NM:
                 " for each weight, [units, inputs, ...]."
             )
         last = score.detach().movedim(1, -1)  # [units, ..., inputs]
+        if last.is_floating_point() and last.itemsize < 4:
+            last = last.float()  # holds every number of the smaller types
         if last.shape[-1] % self.m:
             raise ValueError(
                 f"a unit of {name} has {last.shape[-1]} inputs, which m={self.m} does"
@@ -272,8 +283,8 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     removed.
 
     Raises:
-        ValueError: a name or a shape that does not fit the model; nothing is changed
-            then.
+        ValueError: a name or a shape that does not fit the model, or a weight that is
+            computed from others; nothing is changed then.
 
     >>> layer = nn.Linear(4, 2)
     >>> apply_masks(layer, magnitude_masks(layer, 0.75))
@@ -288,18 +299,57 @@ def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     """A copy of the network with the pruned weights at zero; the network stays.
 
     Raises:
-        ValueError: a name or a shape that does not fit the model.
+        ValueError: as `apply_masks`, or a network that cannot be copied.
 
     >>> dense = nn.Linear(4, 2)
     >>> masked(dense, magnitude_masks(dense, 0.75)).weight.count_nonzero().item()
     2
     """
-    result = copy.deepcopy(model)
+    _paired(model, masks)
+    result = copied(model)
     apply_masks(result, masks)
     return result
 
 
-def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[], None]:
+class Held:
+    """A call sets the pruned weights of a network to zero again; made by `hold`.
+
+    Each call looks the weights up by name, so that it acts on those that the network
+    has now: after `load_state_dict(assign=True)`, `model.to(...)`, or with a layer
+    replaced by one of the same shape. Weights that were tied when it was made are each
+    held, also where they are tied no more.
+
+    Its `repr` tells these masks from others: a checkpoint of `fit` is recognised by it.
+    """
+
+    def __init__(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+        _paired(model, masks)
+        self.model, self.masks = model, dict(masks)
+        self.tied = {
+            other: name
+            for names in shared(model)
+            for name in names
+            if name in self.masks
+            for other in names
+        }
+
+    def __call__(self) -> None:
+        tied = {other: self.masks[name] for other, name in self.tied.items()}
+        apply_masks(self.model, self.masks | tied)
+
+    def __repr__(self) -> str:
+        digest = sha256()
+        for name, mask in sorted(self.masks.items()):
+            digest.update(f"{name} {list(mask.shape)} ".encode())
+            digest.update(np.packbits(mask.cpu().numpy()).tobytes())
+        total = report(self.masks)[-1]
+        return (
+            f"Held({total.kept:,} of {total.weights:,} weights stay,"
+            f" sha256={digest.hexdigest()[:16]!r})"
+        )
+
+
+def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> Held:
     """A function that zeroes the pruned weights again: `fit(..., after_step=hold(model,
     masks))`. Built in lessons/03_weight_pruning (`held_step`).
 
@@ -307,7 +357,8 @@ def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[], None]:
     gradient is zero.
 
     Raises:
-        ValueError: a name or a shape that does not fit the model.
+        ValueError: as `apply_masks`; so does each call, where the network has changed
+            so that the masks no longer fit.
 
     >>> layer = nn.Linear(4, 2)
     >>> zero_again = hold(layer, magnitude_masks(layer, 0.75))
@@ -316,12 +367,7 @@ def hold(model: nn.Module, masks: Mapping[str, Tensor]) -> Callable[[], None]:
     >>> layer.weight.sum().item()
     2.0
     """
-    pairs = _paired(model, masks)
-
-    def zero_again() -> None:
-        for weight, mask in pairs:
-            _zero_pruned(weight, mask)
-
+    zero_again = Held(model, masks)
     zero_again()
     return zero_again
 
@@ -336,16 +382,22 @@ class LayerSparsity:
 
     @property
     def sparsity(self) -> float:
-        """Fraction pruned, 0..1."""
-        return 1 - self.kept / self.weights
+        """Fraction pruned, 0..1; of no weights 0."""
+        return 1 - self.kept / self.weights if self.weights else 0.0
 
 
 def report(masks: Mapping[str, Tensor]) -> list[LayerSparsity]:
     """One row a layer and, last, one named "all".
 
+    Raises:
+        ValueError: something that is no mask.
+
     >>> report(magnitude_masks(nn.Linear(4, 2), 0.75))[-1]
     LayerSparsity(name='all', weights=8, kept=2)
     """
+    _check_mapping("masks", masks)
+    for name, mask in masks.items():
+        _check_mask(name, mask)
     rows = [
         LayerSparsity(name, mask.numel(), int(mask.count_nonzero()))
         for name, mask in masks.items()
@@ -377,7 +429,14 @@ def _groups(
     names = _included(scores, exclude)
     share_out = SCOPES[one_of("scope", scope, SCOPES)]
     if not isinstance(sparsity, Mapping):
-        return share_out({n: scores[n] for n in names}, check_sparsity(sparsity))
+        groups = share_out({n: scores[n] for n in names}, check_sparsity(sparsity))
+        grouped = [name for group in groups for name in group.names]
+        if len(set(grouped)) < len(grouped) or not set(grouped) <= set(names):
+            raise ValueError(
+                f"scope={scope!r} gives groups of {', '.join(map(str, grouped))}; each"
+                f" of {', '.join(names)} can be in one."
+            )
+        return groups
     if set(names) != set(sparsity):
         raise ValueError(
             f"sparsity by layer must name exactly {', '.join(names)}; it names"
@@ -389,8 +448,57 @@ def _groups(
     ]
 
 
+def as_names(argument: str, names: Iterable[str]) -> list[str]:
+    """One name, or several, as a list.
+
+    Raises:
+        ValueError: something else.
+
+    >>> as_names("exclude", "fc1.weight")
+    ['fc1.weight']
+    """
+    if isinstance(names, str):
+        return [names]
+    listed = list(names) if isinstance(names, Iterable) else None
+    if listed is None or not all(isinstance(name, str) for name in listed):
+        raise ValueError(f"{argument}={names!r} must be names of layers.")
+    return listed
+
+
+def _check_mapping(what: str, tensors: object) -> None:
+    if not isinstance(tensors, Mapping):
+        raise ValueError(
+            f"{what} is a {type(tensors).__name__}; it must hold tensors by parameter"
+            " name."
+        )
+
+
+def _check_scores(scores: Mapping[str, Tensor]) -> None:
+    _check_mapping("scores", scores)
+    for name, score in scores.items():
+        if not isinstance(score, Tensor):
+            raise ValueError(
+                f"the scores of {name} are a {type(score).__name__}, not a tensor."
+            )
+        if score.is_complex():
+            raise ValueError(
+                f"the scores of {name} are complex, which have no order; give their"
+                " magnitudes, scores.abs()."
+            )
+        _check_values(f"the scores of {name}", score)
+
+
+def _check_values(what: str, tensor: Tensor) -> None:
+    """Refuse a tensor of which there is no number at each place."""
+    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+        raise ValueError(
+            f"{what} are {tensor.layout} on {tensor.device}; they must be a plain"
+            " tensor with its values in memory."
+        )
+
+
 def _included(scores: Mapping[str, Tensor], exclude: Iterable[str]) -> list[str]:
-    exclude = [exclude] if isinstance(exclude, str) else list(exclude)
+    exclude = as_names("exclude", exclude)
     for name in exclude:
         if name not in scores:
             raise ValueError(
@@ -413,10 +521,16 @@ def _masks(
     *,
     magnitude: bool,
 ) -> Masks:
+    if pattern is not None and not callable(pattern):
+        raise ValueError(f"pattern={pattern!r} is none; give NM(2, 4), or None.")
     choose, chosen = pattern or single, Masks()
     for names, sparsity in groups:
         competing = {name: scores[name] for name in names}
-        chosen |= choose(competing, sparsity, magnitude=magnitude)
+        found = choose(competing, sparsity, magnitude=magnitude)
+        _check_mapping("what the pattern gives", found)
+        for name in names:
+            _check_mask(name, found.get(name), scores[name].shape)
+        chosen |= found
     masks = {
         # what is in no group is excluded, and keeps everything
         name: chosen[name]
@@ -432,9 +546,15 @@ def _masks(
 def _array(score: Tensor) -> np.ndarray:
     """`[n]`, a view of the score where NumPy can have one."""
     score = score.detach().cpu()
-    if score.dtype not in (torch.float32, torch.float64):
-        score = score.float()
+    if score.is_floating_point() and score.dtype != torch.float64:
+        score = score.float()  # holds every number of the smaller types
     return score.reshape(-1).numpy()
+
+
+def _magnitude(score: Tensor) -> Tensor:
+    """`|x|`; the smallest whole number has one too."""
+    whole = not score.is_floating_point() and not score.is_complex()
+    return (score.double() if whole else score).abs()
 
 
 def _refuse_empty(masks: Masks) -> None:
@@ -460,9 +580,14 @@ def _zero_pruned(weight: nn.Parameter, mask: Tensor) -> None:
     # anew each time: `model.to(memory_format=...)`, as in `fit`, replaces what a weight
     # holds
     values = weight.detach()
-    if values.is_cpu:
-        bits = values.view(INTEGERS[values.element_size()]).numpy()
+    kind = INTEGERS.get(values.element_size())
+    mask = mask.to(values.device)
+    lazy = values.is_conj() or values.is_neg()  # not the bits that they seem
+    if values.is_cpu and kind is not None and not lazy:
+        bits = values.view(kind).numpy()
         np.multiply(bits, mask.numpy(), out=bits)
+        # torch has not seen it: a gradient that needs the old values must be refused
+        torch.autograd.graph.increment_version(weight)
     else:
         values.masked_fill_(~mask, 0.0)
 
@@ -470,16 +595,39 @@ def _zero_pruned(weight: nn.Parameter, mask: Tensor) -> None:
 def _paired(
     model: nn.Module, masks: Mapping[str, Tensor]
 ) -> list[tuple[nn.Parameter, Tensor]]:
-    parameters = dict(model.named_parameters())
-    for name, mask in masks.items():
-        if name not in parameters:
+    """Each mask with the weight that has its name now, all checked."""
+    _check_mapping("masks", masks)
+    pairs = [(parameter(model, name), mask) for name, mask in masks.items()]
+    first: dict[tuple[int, torch.Size], str] = {}
+    for name, (weight, mask) in zip(masks, pairs, strict=True):
+        _check_values(f"the weights {name}", weight)
+        _check_mask(name, mask, weight.shape)
+        other = first.setdefault((weight.data_ptr(), weight.shape), name)
+        if weight.numel() and not (mask is masks[other] or mask.equal(masks[other])):
             raise ValueError(
-                f"masks name {name!r}, which the model does not have. It has:"
-                f" {', '.join(parameters)}."
+                f"{other} and {name} are one tensor (tied weights) and have two masks;"
+                " give one."
             )
-        if mask.dtype != torch.bool or mask.shape != parameters[name].shape:
+        if any(step == 0 for step, size in _steps(weight) if size > 1):
             raise ValueError(
-                f"the mask of {name} is {mask.dtype} {list(mask.shape)}; "
-                f"it must be torch.bool {list(parameters[name].shape)}."
+                f"{name} has one number in memory for several weights (expand); give"
+                " each its own, with clone()."
             )
-    return [(parameters[name], mask) for name, mask in masks.items()]
+    return pairs
+
+
+def _steps(weight: Tensor) -> Iterator[tuple[int, int]]:
+    return zip(weight.stride(), weight.shape, strict=True)
+
+
+def _check_mask(name: str, mask: object, shape: torch.Size | None = None) -> None:
+    """Refuse what is no mask, or none of this shape."""
+    if not isinstance(mask, Tensor):
+        raise ValueError(f"the mask of {name} is {mask!r}; it must be a tensor.")
+    shape = mask.shape if shape is None else shape
+    if mask.dtype != torch.bool or mask.shape != shape:
+        raise ValueError(
+            f"the mask of {name} is {mask.dtype} {list(mask.shape)}; it must be"
+            f" torch.bool {list(shape)}."
+        )
+    _check_values(f"the masks of {name}", mask)

@@ -19,26 +19,28 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from utils.arguments import fraction as check_fraction
 from utils.arguments import one_of, whole
 from utils.data import Batches
-from utils.layers import prunable
+from utils.layers import parameter, prunable
 from utils.masks import (
     SCOPES,
     Masks,
     Pattern,
+    as_names,
     check_sparsity,
     hold,
     magnitude_masks,
     masks_from_scores,
     report,
 )
-from utils.scores import SCORES
+from utils.scores import SCORES, score
 
 
 @dataclass
 class Schedule:
     """Updates the masks at `updates` steps evenly spread from `begin` to `end` of the
-    run, and holds them between.
+    run, and holds them between. An object serves one run at a time.
 
     The first update is at `begin`, the last at `end`; update k of n has progress k/n.
     Zeros that are there when the run begins count: sparsity rises from what it is.
@@ -72,16 +74,19 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
+        check_fraction("begin", self.begin)
+        check_fraction("end", self.end)
         if not 0 <= self.begin <= self.end <= 1:
             raise ValueError(
                 f"begin={self.begin!r}, end={self.end!r} must be fractions, 0 <= begin"
                 " <= end <= 1."
             )
         whole("updates", self.updates, low=1)
+        whole("seed", self.seed, 0, 2**63 - 1)
         one_of("score", self.score, SCORES)
         one_of("scope", self.scope, SCOPES)
-        names = [self.exclude] if isinstance(self.exclude, str) else self.exclude
-        self.exclude = tuple(names)  # in the repr, which identifies a run
+        # in the repr, which identifies a run
+        self.exclude = tuple(as_names("exclude", self.exclude))
 
     def update(self, progress: float) -> Masks:
         """The masks from now on. `progress` grows to 1 at the last update; the weights'
@@ -101,14 +106,30 @@ class Schedule:
                 pattern=self.pattern,
                 exclude=self.exclude,
             )
-        scores = SCORES[self.score](self.model, self.batches)
         return self.keep_highest(
             {
-                name: torch.where(self.masks[name], score, -torch.inf)
-                for name, score in scores.items()
+                name: torch.where(self.masks[name], values, -torch.inf)
+                for name, values in self.scored().items()
             },
             sparsity,
         )
+
+    def scored(self) -> dict[str, Tensor]:
+        """The score, now, of each weight that can be pruned.
+
+        Raises:
+            ValueError: it cannot be computed (`scores.score`), or not for a layer that
+                is not excluded.
+        """
+        found = score(self.score, self.model, self.batches)
+        for name in found.left_out:
+            if name not in self.exclude:
+                raise ValueError(
+                    f"score={self.score!r} gives nothing for {name}, which the loss or"
+                    f" these pictures do not reach; exclude={name!r} keeps it dense."
+                )
+        # what is excluded stays, whatever its score
+        return {n: found.get(n, mask.float()) for n, mask in self.masks.items()}
 
     def keep_highest(self, scores: Mapping[str, Tensor], sparsity: float) -> Masks:
         """The masks of these scores by this schedule's scope and pattern."""
@@ -142,13 +163,18 @@ class Schedule:
         """Begin a run of so many optimizer steps.
 
         Raises:
-            ValueError: the model has nothing to prune, lacks an excluded layer, or is
-                sparser already.
+            ValueError: the model has nothing to prune, lacks an excluded layer, is
+                sparser already, or has a frozen layer that would have to be trained.
         """
-        self.model, self.weights = model, prunable(model)
+        whole("steps", steps, low=1)
+        weights = prunable(model)
         for name in self.exclude:
-            one_of("exclude", name, self.weights)
-        self.batches: Batches = ()
+            one_of("exclude", name, weights)
+        if not set(weights) - set(self.exclude):
+            raise ValueError("there is nothing to prune: every layer is excluded.")
+        self.check(model)
+        self.model, self.batches, self.proved = model, (), False
+        self.kinds = {name: (w.shape, w.dtype) for name, w in weights.items()}
         spacing = (self.end - self.begin) * steps / max(self.updates - 1, 1)
         moments = [
             max(1, round(self.begin * steps + number * spacing))
@@ -158,7 +184,33 @@ class Schedule:
         self.due = {
             step: (number + 1) / self.updates for number, step in enumerate(moments)
         }
-        self.set_masks(self.first_masks())
+        try:
+            self.set_masks(self.first_masks())
+        except ValueError:
+            del self.kinds  # no run has begun
+            raise
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse a network that this schedule cannot prune, before the run."""
+
+    @property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """What the network has now under the names of the weights to prune.
+
+        Raises:
+            ValueError: no run has begun, or a weight is another than it was then.
+        """
+        if not hasattr(self, "kinds"):
+            raise ValueError(f"{self} has not begun; call start(model, steps) first.")
+        found = {name: parameter(self.model, name, "masks") for name in self.kinds}
+        for name, weight in found.items():
+            if (weight.shape, weight.dtype) != self.kinds[name]:
+                shape, dtype = self.kinds[name]
+                raise ValueError(
+                    f"{name} is {weight.dtype} {list(weight.shape)}; when the run began"
+                    f" it was {dtype} {list(shape)}."
+                )
+        return found
 
     def before_step(self, step: int, batches: Batches = ()) -> None:
         """Update the masks when it is time; then hide the gradients of pruned weights
@@ -167,29 +219,68 @@ class Schedule:
         Args:
             batches: the pictures of this step, for a score that needs some.
         """
-        self.batches = batches
+        weights, self.batches = self.weights, batches
+        if not self.proved and batches and self.score != "magnitude":
+            self.scored()  # what cannot be scored is refused at once, not half-way
+        self.proved = True
         if step in self.due:
             self.set_masks(self.update(self.due[step]))
         for name, mask in self.masks.items():
-            gradient = self.weights[name].grad
+            gradient = weights[name].grad
             if gradient is not None:  # a frozen layer has none
                 gradient.mul_(mask)
 
     def after_step(self) -> None:
         """Set what momentum and weight decay have moved back to zero."""
+        self.weights  # noqa: B018 - refuses what has become another
         self._hold()
 
     def set_masks(self, masks: Masks) -> None:
-        """From now on these weights are pruned."""
-        self.masks, self._hold = masks, hold(self.model, masks)
+        """From now on these weights are pruned.
+
+        Raises:
+            ValueError: a layer without a mask, or a mask that does not fit.
+        """
+        weights = self.weights
+        missing = [name for name in weights if name not in masks]
+        if missing:
+            raise ValueError(
+                f"the new masks leave out {', '.join(missing)}; give one for each of"
+                f" {', '.join(weights)}."
+            )
+        held = {name: mask.to(weights[name].device) for name, mask in masks.items()}
+        self._hold = hold(self.model, held)
+        self.masks = held
 
     def state(self) -> dict[str, Tensor]:
         """All that a resumed run needs beside the weights; tensors by name."""
+        self.weights  # noqa: B018 - a run must have begun
         return {f"masks.{name}": mask for name, mask in self.masks.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a `state()`, after `start`."""
+        """Go on from a `state()`, after `start`.
+
+        Raises:
+            ValueError: it is not that of such a network and schedule; nothing is
+                changed then.
+        """
+        self.check_state(state)
         self.set_masks(_part(state, "masks."))
+
+    def check_state(self, state: Mapping[str, Tensor]) -> None:
+        """Refuse a state that does not fit."""
+        own = self.state()
+        if set(state) != set(own):
+            raise ValueError(
+                f"state holds {', '.join(map(str, state)) or 'nothing'}; that of this"
+                f" run holds {', '.join(own)}."
+            )
+        for name, tensor in state.items():
+            if (tensor.shape, tensor.dtype) != (own[name].shape, own[name].dtype):
+                raise ValueError(
+                    f"{name} of the state is {tensor.dtype} {list(tensor.shape)}; it"
+                    f" must be {own[name].dtype} {list(own[name].shape)}."
+                )
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -198,6 +289,15 @@ def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
         for name, tensor in state.items()
         if name.startswith(prefix)
     }
+
+
+def _refuse_frozen(schedule: Schedule, model: nn.Module, why: str) -> None:
+    for name, weight in prunable(model).items():
+        if not weight.requires_grad and name not in schedule.exclude:
+            raise ValueError(
+                f"{name} is frozen: {why}; unfreeze it with requires_grad_(True), or"
+                f" exclude={name!r}."
+            )
 
 
 # ------------------------------------------------------- dense first, sparser by and by
@@ -219,10 +319,16 @@ class OneShot(Schedule):
         self.end = self.begin
         super().__post_init__()
 
-    def start(self, model: nn.Module, steps: int) -> None:
-        super().start(model, steps)
-        if self.pattern:  # refuse a layer that it does not fit now, not half-way
-            self.keep_highest(self.weights, self.sparsity)
+    def check(self, model: nn.Module) -> None:
+        if self.pattern is not None:  # refuse a layer that it does not fit
+            magnitude_masks(
+                model,
+                self.sparsity,
+                scope=self.scope,
+                pattern=self.pattern,
+                exclude=self.exclude,
+                allow_empty=True,
+            )
 
     def level(self, progress: float) -> float:  # noqa: ARG002 - the same at any time
         return self.sparsity
@@ -272,6 +378,9 @@ class Movement(Cubic):
     begin: float = 0.1
     score: str = field(default="magnitude", init=False, repr=False)  # not asked
 
+    def check(self, model: nn.Module) -> None:
+        _refuse_frozen(self, model, "the score of a movement needs its gradient")
+
     def start(self, model: nn.Module, steps: int) -> None:
         super().start(model, steps)
         self.values = {
@@ -282,10 +391,9 @@ class Movement(Cubic):
         }
 
     def before_step(self, step: int, batches: Batches = ()) -> None:
-        for name, score in self.scores.items():
-            gradient = self.weights[name].grad
-            if gradient is not None:  # a frozen layer does not move
-                score.addcmul_(self.values[name], gradient, value=-1)
+        for name, weight in self.weights.items():
+            if weight.grad is not None:  # a frozen layer does not move
+                self.scores[name].addcmul_(self.values[name], weight.grad, value=-1)
         super().before_step(step, batches)
 
     def update(self, progress: float) -> Masks:
@@ -297,22 +405,23 @@ class Movement(Cubic):
 
     def after_step(self) -> None:
         super().after_step()
-        for name, mask in self.masks.items():
+        for name, weight in self.weights.items():
             # aside stays what a pruned weight was; a kept one is what it is now
-            weight, aside = self.weights[name].detach(), self.values[name]
-            torch.where(mask, weight, aside, out=aside)
+            aside = self.values[name]
+            torch.where(self.masks[name], weight.detach(), aside, out=aside)
 
     def state(self) -> dict[str, Tensor]:
-        aside = {f"values.{name}": tensor for name, tensor in self.values.items()}
+        # copies: each step changes both in place
         return {
             **super().state(),
-            **aside,
-            **{f"scores.{name}": tensor for name, tensor in self.scores.items()},
+            **{f"values.{name}": value.clone() for name, value in self.values.items()},
+            **{f"scores.{name}": score.clone() for name, score in self.scores.items()},
         }
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         super().load(state)
-        self.values, self.scores = _part(state, "values."), _part(state, "scores.")
+        copies = {name: tensor.clone() for name, tensor in state.items()}
+        self.values, self.scores = _part(copies, "values."), _part(copies, "scores.")
 
 
 # ----------------------------------------------------------- sparse from the first step
@@ -325,6 +434,8 @@ class SparseFromStart(Schedule):
 
     Where the weights are at first is drawn at random, whatever the model was. 20
     updates in a run of 12 epochs of LeNet are one in 100 steps, as in Evci et al. 2020.
+    What grows starts from zero; so a frozen layer is refused, and one that has no
+    gradient at an update exchanges nothing.
 
     fraction: of the kept weights, exchanged at the first update; it falls to zero on
         half a cosine.
@@ -338,8 +449,12 @@ class SparseFromStart(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.fraction < 1:  # neither end: nothing, or everything, would go
+        # neither end: nothing, or everything, would go
+        if not check_fraction("fraction", self.fraction, end=False):
             raise ValueError(f"fraction={self.fraction!r} must lie between 0 and 1.")
+
+    def check(self, model: nn.Module) -> None:
+        _refuse_frozen(self, model, "what grows there would stay zero")
 
     def start(self, model: nn.Module, steps: int) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
@@ -351,14 +466,12 @@ class SparseFromStart(Schedule):
         return self.keep_highest(draw, self.sparsity)
 
     def update(self, progress: float) -> Masks:
-        fraction = (
-            self.fraction * (1 + math.cos(math.pi * progress)) / 2
-        )  # half a cosine
-        return {
-            name: rewire(
-                weight.detach(), self.masks[name], fraction, self.desire(weight)
-            )
+        # half a cosine
+        moving = self.fraction * (1 + math.cos(math.pi * progress)) / 2
+        return self.masks | {
+            name: rewire(weight.detach(), self.masks[name], moving, self.desire(weight))
             for name, weight in self.weights.items()
+            if weight.grad is not None  # what grew elsewhere would stay zero
         }
 
     def desire(self, weight: nn.Parameter) -> Tensor:
@@ -367,14 +480,21 @@ class SparseFromStart(Schedule):
 
     def random_like(self, weight: Tensor) -> Tensor:
         """Numbers drawn from this schedule's own seed."""
-        return torch.rand(weight.shape, generator=self.generator)
+        drawn = torch.rand(weight.shape, generator=self.generator)
+        return drawn.to(weight.device)
 
     def state(self) -> dict[str, Tensor]:
         return {**super().state(), "generator": self.generator.get_state()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
+        self.check_state(state)
+        generator = torch.Generator()
+        try:
+            generator.set_state(state["generator"])
+        except RuntimeError as error:
+            raise ValueError(f"generator of the state is none: {error}") from error
         super().load(state)
-        self.generator.set_state(state["generator"])
+        self.generator = generator
 
 
 class SET(SparseFromStart):
@@ -390,7 +510,9 @@ class RigL(SparseFromStart):
     algorithm 1)."""
 
     def desire(self, weight: nn.Parameter) -> Tensor:
-        return torch.zeros_like(weight) if weight.grad is None else weight.grad.abs()
+        if weight.grad is None:
+            raise ValueError("RigL grows by the gradient, and a weight has none.")
+        return weight.grad.abs()
 
 
 def rewire(weight: Tensor, mask: Tensor, fraction: float, desire: Tensor) -> Tensor:
@@ -399,10 +521,20 @@ def rewire(weight: Tensor, mask: Tensor, fraction: float, desire: Tensor) -> Ten
 
     All tensors of one shape; `mask` boolean, True = kept.
 
+    Raises:
+        ValueError: other shapes, a fraction outside 0..1, or NaN.
+
     >>> weight = torch.tensor([3.0, 1.0, 0.0, 0.0])
     >>> rewire(weight, weight != 0, 0.5, desire=torch.tensor([0.0, 0.0, 1.0, 2.0]))
     tensor([ True, False, False,  True])
     """
+    fraction = check_fraction("fraction", fraction)
+    if mask.dtype != torch.bool or not weight.shape == mask.shape == desire.shape:
+        raise ValueError(
+            f"mask is {mask.dtype} {list(mask.shape)}, for a weight of"
+            f" {list(weight.shape)} and a desire of {list(desire.shape)}; it must be"
+            " torch.bool, and all of one shape."
+        )
     kept, total = int(mask.count_nonzero()), mask.numel()
     exchanged = round(fraction * kept)
     if exchanged == 0:
@@ -414,6 +546,6 @@ def rewire(weight: Tensor, mask: Tensor, fraction: float, desire: Tensor) -> Ten
 
 def _top(values: Tensor, count: int, total: int) -> Tensor:
     if count == 0:
-        return torch.zeros(values.shape, dtype=torch.bool)
+        return torch.zeros_like(values, dtype=torch.bool)
     scores = {"all": values}
     return masks_from_scores(scores, 1 - count / total, allow_empty=True)["all"]

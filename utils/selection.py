@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from utils.arguments import whole
+
 # numbers looked at to bracket the threshold; with fewer than that, all are candidates
 SAMPLE = 1 << 17
 # numbers handled at once: 256 kB, so that a chunk stays in the processor's cache
@@ -40,24 +42,31 @@ def mark_largest(
 ) -> dict[str, np.ndarray]:
     """Mark the `count` largest numbers of all arrays together; of equal ones the first.
 
+    Numbers are compared as they are, whole ones too: none is rounded.
+
     Args:
-        arrays: `[n]` each, by name.
+        arrays: `[n]` each, by name; of real numbers.
         magnitude: compare `|x|`, without a copy of the arrays.
     Returns:
         Boolean arrays of the same lengths, by name.
     Raises:
-        ValueError: NaN among the numbers.
+        ValueError: NaN among the numbers, a count that is not there, or whole numbers
+            that float64 cannot hold beside others that are not whole.
 
     >>> marks = mark_largest({"a": np.array([1.0, 4.0]), "b": np.array([3.0, 2.0])}, 2)
     >>> marks["a"].tolist(), marks["b"].tolist()
     ([False, True], [True, False])
     """
+    whole("count", count, high=sum(len(array) for array in arrays.values()))
+    arrays = comparable(arrays, magnitude)
     marks = {name: np.empty(len(array), dtype=bool) for name, array in arrays.items()}
     chunks = [
         Chunk(name, array[start : start + CHUNK], marks[name][start : start + CHUNK])
         for name, array in arrays.items()
         for start in range(0, len(array), CHUNK)
     ]
+    if not chunks:
+        return marks
     everything = (-np.inf, np.inf)
     for limits in (bracket(list(arrays.values()), count, magnitude), everything):
         found = compare(chunks, limits, magnitude)
@@ -72,6 +81,36 @@ def mark_largest(
         each.chosen[each.places] = chosen[start : start + len(each.places)]
         start += len(each.places)
     return marks
+
+
+def comparable(
+    arrays: Mapping[str, np.ndarray], magnitude: bool
+) -> dict[str, np.ndarray]:
+    """The same numbers, in types that NumPy compares without rounding."""
+    kinds = {name: array.dtype.kind for name, array in arrays.items()}
+    for name, kind in kinds.items():
+        if kind not in "fiub":
+            raise ValueError(
+                f"the scores of {name} are {arrays[name].dtype}; they must be real"
+                " numbers."
+            )
+    result = dict(arrays)
+    for name in (name for name, kind in kinds.items() if magnitude and kind == "i"):
+        # -2**63 has a magnitude that int64 cannot hold
+        result[name] = np.abs(arrays[name].astype(np.int64)).view(np.uint64)
+    if np.result_type(*result.values(), np.bool_).kind == "f":
+        result |= {n: _as_float(n, result[n]) for n in result if kinds[n] in "iu"}
+    return result
+
+
+def _as_float(name: str, array: np.ndarray) -> np.ndarray:
+    ends = (int(array.min()), int(array.max())) if len(array) else (0, 0)
+    if max(map(abs, ends)) > 1 << 53:
+        raise ValueError(
+            f"the scores of {name} go from {ends[0]} to {ends[1]}; float64, in which"
+            " they are compared with those of other layers, is exact up to 2**53."
+        )
+    return array.astype(np.float64)
 
 
 def bracket(
