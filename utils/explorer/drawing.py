@@ -8,6 +8,7 @@ there is no kernel.
 import base64
 import functools
 import html
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -37,6 +38,8 @@ FONT = 'font-family="DejaVu Sans, Verdana, sans-serif"'
 COLUMN = "max(min(316px,100%),min(480px,48%))"
 LAYERS_SHOWN = 16
 FLIPS_SHOWN = 8
+# https://www.w3.org/TR/xml/#charsets
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 HATCH = (
     '<defs><pattern id="measured" width="6" height="6" patternUnits="userSpaceOnUse"'
     f' patternTransform="rotate(45)"><rect width="6" height="6" fill="{ORANGE}"/><rect'
@@ -75,12 +78,15 @@ def describe(subject: Subject, state: State) -> str:
     """A state in words, for a screen reader and where there is no picture."""
     chosen, kind = state.controls, KINDS[state.controls.kind]
     tuned = f", fine-tuned on {state.tuned:,} pictures" if state.tuned else ""
-    return (
+    remarks = " ".join(
+        f" {words}" for words in (kind.remark(subject, chosen.score),) if words
+    )
+    return readable(
         f"{subject.name}, {kind.label}, {chosen.score} score, {chosen.scope},"
         f" sparsity {kind.say(subject, chosen.sparsity)}{tuned}: accuracy"
         f" {state.accuracy:.1%} on {state.pictures:,} validation pictures, weights"
         f" left {state.weights:.0%}, MACs {state.macs:.0%}, file as saved"
-        f" {state.saved:.0%}, {_slow_in_words(state)}."
+        f" {state.saved:.0%}, {_slow_in_words(state)}.{remarks}"
     )
 
 
@@ -109,7 +115,7 @@ def svg_of(pieces: Sequence[Part], words: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
         f' width="{width}" height="{height}" role="img"'
-        f' aria-label="{html.escape(words)}" {FONT} font-size="14"'
+        f' aria-label="{escaped(words)}" {FONT} font-size="14"'
         f' fill="{INK}">{HATCH}<rect width="{width}" height="{height}"'
         f' fill="white"/>{inner}</svg>'
     )
@@ -120,7 +126,7 @@ def html_of(pieces: Sequence[Part]) -> str:
     boxes = "".join(
         f'<div style="flex:1 1 {COLUMN};max-width:480px;min-width:0"><svg'
         f' xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
-        f' width="100%" role="img" aria-label="{html.escape(piece.words)}" {FONT}'
+        f' width="100%" role="img" aria-label="{escaped(piece.words)}" {FONT}'
         f' font-size="14" fill="{INK}"'
         f' style="display:block">{HATCH if i == 0 else ""}<rect width="{WIDTH}"'
         f' height="{HEIGHT}" fill="white"/>{"".join(piece.marks)}</svg></div>'
@@ -576,6 +582,21 @@ def _png(content: bytes, shape: tuple[int, ...]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def readable(words: str) -> str:
+    """The words with each character that no page can hold written out: names of scores
+    and layers may have any.
+
+    >>> readable("mine\\x00")
+    'mine\\\\x00'
+    """
+    return NOT_IN_XML.sub(lambda found: ascii(found[0])[1:-1], words)
+
+
+def escaped(words: str) -> str:
+    """The words as they stand in HTML and SVG."""
+    return html.escape(readable(words))
+
+
 def heading(content: str) -> str:
     return text(0, 18, content, font_weight="bold", font_size=15)
 
@@ -583,7 +604,7 @@ def heading(content: str) -> str:
 def text(x: float, y: float, content: str, **attributes: object) -> str:
     return (
         f'<text x="{x:.1f}"'
-        f' y="{y:.1f}"{_given(attributes)}>{html.escape(content)}</text>'
+        f' y="{y:.1f}"{_given(attributes)}>{escaped(content)}</text>'
     )
 
 

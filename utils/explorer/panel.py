@@ -7,7 +7,6 @@ slice by slice when the slider rests (`background`).
 
 import copy
 import functools
-import html
 import threading
 import time
 import traceback
@@ -236,7 +235,11 @@ class Explorer:
             _offer(
                 self.kind, [(KINDS[name].label, name) for name in kinds], wanted.kind
             )
-            _offer(self.score, [(name, name) for name in kind.scores()], wanted.score)
+            _offer(
+                self.score,
+                [(drawing.readable(name), name) for name in kind.scores()],
+                wanted.score,
+            )
             _offer(self.scope, [(name, name) for name in kind.scopes], wanted.scope)
             stops = kinds[wanted.kind]
             self.sparsity.set_stops(
@@ -339,7 +342,7 @@ class Explorer:
         )
         self.status.value = (
             '<div role="status"'
-            f' style="line-height:1.35;max-width:60em">{html.escape(words)}{bar}</div>'
+            f' style="line-height:1.35;max-width:60em">{drawing.escaped(words)}{bar}</div>'
         )
 
     # ------------------------------------------------------------------------ callbacks
@@ -370,12 +373,13 @@ class Explorer:
         return guarded
 
     def _fail(self, error: Exception) -> None:
-        summary = f"{type(error).__name__}: {error}"
-        self.problems.append("".join(traceback.format_exception(error)))
+        summary = drawing.readable(f"{type(error).__name__}: {error}")
+        trace = "".join(traceback.format_exception(error))
+        self.problems.append(drawing.readable(trace))
         record_problem(summary)
         self.trouble.value = (
             '<p role="alert" style="color:#B00020"><b>Error:</b>'
-            f" {html.escape(summary)}</p>"
+            f" {drawing.escaped(summary)}</p>"
         )
 
     def _fail_tuning(self, error: Exception) -> None:
@@ -443,7 +447,8 @@ class Explorer:
 
     def _on_find(self) -> None:
         self._finish_shown()
-        row = findings.row_of(self.subject(self.shown.controls.network), self.shown)
+        found = findings.row_of(self.subject(self.shown.controls.network), self.shown)
+        row = {column: drawing.readable(entry) for column, entry in found.items()}
         self.findings.append(row)
         self._unsaved.append(row)
         try:

@@ -14,10 +14,11 @@ from utils import data, measure, surgery
 from utils.baselines import baseline, to_bytes
 from utils.data import sample_batches
 from utils.explorer import recorded
+from utils.explorer.guarded import guarded_score
 from utils.explorer.state import Controls, State
 from utils.layers import prunable
 from utils.masks import LayerSparsity, hold
-from utils.scores import SCORES, UNIT_SCORES, Scores, score
+from utils.scores import SCORES, UNIT_SCORES, Scores
 from utils.training import Recipe, fit_in_steps, predict_logits
 
 OWN = "your network"
@@ -71,7 +72,8 @@ class Subject:
         size = 64 if self.heavy else 256
         count = max(1, min(4, len(self.train) // size))
         self.batches = sample_batches(self.train, count, min(size, len(self.train)))
-        self._scores: dict[tuple[str, bool], tuple[object, Scores]] = {}
+        # the function, what it gave, and what is to be said of it
+        self._scores: dict[tuple[str, bool], tuple[object, Scores, str]] = {}
 
     @functools.cached_property
     def blocks(self) -> list[str]:
@@ -89,13 +91,17 @@ class Subject:
         rule = (UNIT_SCORES if units else SCORES).get(name)
         known = self._scores.get((name, units))
         if known is None or known[0] is not rule:
-            known = rule, score(name, self.dense, self.batches, units=units)
-            self._scores[name, units] = known
+            found = guarded_score(name, self.dense, self.batches, units=units)
+            known = self._scores[name, units] = rule, *found
         return known[1]
 
     def has_score(self, name: str, *, units: bool) -> bool:
         """Whether that score has been computed before."""
         return (name, units) in self._scores
+
+    def score_remark(self, name: str, *, units: bool) -> str:
+        """What is to be said of that score once it is computed; mostly empty."""
+        return self._scores[name, units][2] if self.has_score(name, units=units) else ""
 
     # ------------------------------------------------------------------------ computing
 
