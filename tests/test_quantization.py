@@ -838,10 +838,6 @@ BAD_LAYERS = {
         Net(lambda s, x: s.b(s.a(x)[:0]), a=nn.Linear(6, 3), b=nn.Linear(3, 3)),
         "b never runs",
     ),
-    "by keyword": (
-        Net(lambda s, x: s.b(input=s.a(x)), a=nn.Linear(6, 3), b=nn.Linear(3, 3)),
-        "b is called with keyw",
-    ),
     "gets NaN": (
         nn.Sequential(nn.Linear(6, 6), Logarithm(), nn.Linear(6, 2)),
         "goes into 2 is not finite",
@@ -851,6 +847,17 @@ BAD_LAYERS = {
         "goes into 2 is not finite",
     ),
 }
+
+
+def test_a_layer_called_by_keyword_is_quantized_as_one_called_by_position():
+    torch.manual_seed(0)
+    layers = {"a": nn.Linear(6, 3), "b": nn.Linear(3, 3)}
+    batches = [(torch.randn(8, 6), torch.zeros(8))]
+    by_keyword, by_position = (
+        quantized(Net(call, **copy.deepcopy(layers)), batches)(batches[0][0])
+        for call in (lambda s, x: s.b(input=s.a(x)), lambda s, x: s.b(s.a(x)))
+    )
+    assert torch.equal(by_keyword, by_position)
 
 
 @pytest.mark.parametrize("case", BAD_LAYERS)

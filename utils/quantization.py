@@ -214,8 +214,8 @@ def quantized(
 
     Raises:
         ValueError: no batches, or an empty one; bits outside 2..8; a layer that is not
-            a plain Linear or Conv2d, that never runs or is called with keyword
-            arguments; numbers that are not finite; a network that cannot be traced.
+            a plain Linear or Conv2d, or that never runs; numbers that are not finite;
+            a network that cannot be traced.
 
     >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> batches = [(torch.rand(16, 4), torch.zeros(16))]
@@ -261,17 +261,11 @@ def input_ranges(
     A layer that never runs has no entry.
 
     Raises:
-        ValueError: a batch is empty, numbers are not finite, or a layer is called with
-            keyword arguments.
+        ValueError: a batch is empty, or numbers are not finite.
     """
     ranges: dict[str, tuple[float, float]] = {}
 
     def note(name: str, _: nn.Module, inputs: tuple, __: Tensor) -> None:
-        if not inputs:
-            raise ValueError(
-                f"{name} is called with keyword arguments; give it its input by"
-                " position: layer(x)."
-            )
         if not inputs[0].numel():
             return
         low, high = inputs[0].min().item(), inputs[0].max().item()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.baselines import State, to_bytes
-from utils.layers import eval_mode, prunable, prunable_layers, watching
+from utils.layers import eval_mode, prunable, prunable_layers, watching, weights
 
 
 def parameters(model: nn.Module) -> int:
@@ -28,9 +28,9 @@ def sparsity(model: nn.Module) -> float:
     >>> sparsity(layer)
     0.75
     """
-    weights = prunable(model).values()
-    kept = sum(int(weight.count_nonzero()) for weight in weights)
-    return 1 - kept / sum(weight.numel() for weight in weights)
+    tensors = prunable(model).values()
+    kept = sum(int(tensor.count_nonzero()) for tensor in tensors)
+    return 1 - kept / sum(tensor.numel() for tensor in tensors)
 
 
 @torch.no_grad()
@@ -47,14 +47,14 @@ def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
     >>> layer_macs(network, torch.zeros(1, 1, 8, 8))  # the outputs are [1, 4, 6, 6]
     {'0': 1296, '2': 1440}
     """
-    weights = _weights(model)
+    by_layer = _weights(model)
     counts: dict[str, int] = {}
 
     def count(name: str, layer: nn.Module, _: tuple, output: Tensor) -> None:
         # [n, ..., units] or [n, units, ...]: how often the whole weight is applied
         units = output.shape[-1 if isinstance(layer, nn.Linear) else 1]
         positions = output.numel() // units // len(example)
-        counts[name] = counts.get(name, 0) + positions * weights[name].numel()
+        counts[name] = counts.get(name, 0) + positions * by_layer[name].numel()
 
     with eval_mode(model), watching(prunable_layers(model), count):
         model(example)
@@ -74,16 +74,16 @@ def macs(model: nn.Module, example: Tensor, *, nonzero: bool = False) -> int:
     counts = layer_macs(model, example)
     if not nonzero:
         return sum(counts.values())
-    weights = _weights(model)
+    by_layer = _weights(model)
     return sum(
-        count * int(weights[name].count_nonzero()) // weights[name].numel()
+        count * int(by_layer[name].count_nonzero()) // by_layer[name].numel()
         for name, count in counts.items()
     )
 
 
-def _weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The prunable weights by the name of their module."""
-    return dict(zip(prunable_layers(model), prunable(model).values(), strict=True))
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights by the name of their module."""
+    return {n: w.tensor for w in weights(model).values() for n in w.layers}
 
 
 def file_bytes(state: State) -> int:
