@@ -603,8 +603,7 @@ def heading(content: str) -> str:
 
 def text(x: float, y: float, content: str, **attributes: object) -> str:
     return (
-        f'<text x="{x:.1f}"'
-        f' y="{y:.1f}"{_given(attributes)}>{escaped(content)}</text>'
+        f'<text x="{x:.1f}" y="{y:.1f}"{_given(attributes)}>{escaped(content)}</text>'
     )
 
 

@@ -193,14 +193,12 @@ class Explorer:
 
     @property
     def controls(self) -> Controls:
-        """What the widgets are set to."""
-        return Controls(
-            self.sparsity.value,
-            str(self.score.value),
-            str(self.scope.value),
-            str(self.kind.value),
-            str(self.network.value),
-        )
+        """What the panel is set to: the widgets' values, taken as a whole.
+
+        A widget may hold its new value while its callback still waits for the lock;
+        then the values of all of them may not go together, and are not taken yet.
+        """
+        return self._controls
 
     @property
     def shown(self) -> State:
@@ -227,6 +225,7 @@ class Explorer:
     def _set_controls(self, wanted: Controls) -> None:
         """Let the widgets offer what goes with this network and kind, and set them,
         without a callback in between."""
+        self._controls = wanted
         subject, kind = self.subject(wanted.network), KINDS[wanted.kind]
         kinds = self.memory.kinds(wanted.network)
         self._setting = True
@@ -248,17 +247,20 @@ class Explorer:
         finally:
             self._setting = False
 
-    def _follow(self, changed: object) -> None:
-        """After another network or kind, offer what goes with it: the same if possible,
-        else the first."""
-        if changed not in (self.network, self.kind):
-            return
-        now = self.controls
-        name = _same_or_first(now.kind, list(self.memory.kinds(now.network)))
-        kind = KINDS[name]
-        score = _same_or_first(now.score, kind.scores())
-        scope = _same_or_first(now.scope, kind.scopes)
-        self._set_controls(replace(now, kind=name, score=score, scope=scope))
+    def _taken(self) -> Controls:
+        """What the widgets are set to, as a whole that is offered: after another
+        network or kind, the same if it goes with it, else the first."""
+        network = str(self.network.value)
+        kinds = self.memory.kinds(network)
+        name = _same_or_first(str(self.kind.value), list(kinds))
+        kind, sparsity = KINDS[name], self.sparsity.value
+        return Controls(
+            min(kinds[name], key=lambda stop: abs(stop - sparsity)),
+            _same_or_first(str(self.score.value), kind.scores()),
+            _same_or_first(str(self.scope.value), kind.scopes),
+            name,
+            network,
+        )
 
     def refresh(self) -> None:
         """Compute a first estimate of what the controls say, draw it, and begin the
@@ -266,12 +268,13 @@ class Explorer:
         self._refreshed()
 
     def _refreshed(self) -> State:
-        if not self.memory.has_score(self.controls):
-            self._say(f"Computing the {self.score.value} score ...")
-        state, model = self.memory.look(self.controls)
-        self._draw(state, model)
-        self.slow_work.start(self._settle(state, model), REST)
-        return state
+        with self.lock:
+            if not self.memory.has_score(self.controls):
+                self._say(f"Computing the {self.controls.score} score ...")
+            state, model = self.memory.look(self.controls)
+            self._draw(state, model)
+            self.slow_work.start(self._settle(state, model), REST)
+            return state
 
     def settle(self) -> None:
         """Do the slow work now, and wait for it; the fine-tuning too."""
@@ -347,14 +350,17 @@ class Explorer:
 
     # ------------------------------------------------------------------------ callbacks
 
-    def _on_change(self, change: dict) -> None:
-        if not self._setting:
-            self._guarded(self._changed)(change.get("owner"))
+    def _on_change(self, _: dict) -> None:
+        self._guarded(self._changed)()
 
-    def _changed(self, owner: object) -> None:
+    def _changed(self) -> None:
+        # asked with the lock held: only the panel's own setting is passed over, not
+        # what another thread sets meanwhile
+        if self._setting:
+            return
         self._notice = ""
         self.slow_work.stop()
-        self._follow(owner)
+        self._set_controls(self._taken())
         self.refresh()
         self.trouble.value = ""
 

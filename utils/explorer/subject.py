@@ -16,7 +16,7 @@ from utils.data import sample_batches
 from utils.explorer import recorded
 from utils.explorer.guarded import guarded_score
 from utils.explorer.state import Controls, State
-from utils.layers import prunable
+from utils.layers import lay_out, prunable
 from utils.masks import LayerSparsity, hold
 from utils.scores import SCORES, UNIT_SCORES, Scores
 from utils.training import Recipe, fit_in_steps, predict_logits
@@ -242,8 +242,8 @@ class Subject:
 
 def laid_out(model: nn.Module, order: torch.memory_format) -> nn.Module:
     """The network, its weights in this order in memory, in place."""
-    # torch's own types leave out this form of `to`
-    return model.to(memory_format=order)  # pyright: ignore[reportCallIssue]
+    lay_out(model, order)
+    return model
 
 
 def _checked(own: data.Data) -> data.Data:
