@@ -14,8 +14,8 @@ from utils.lab import (
     finish,
     predict,
     quiz,
-    record_problem,
 )
+from utils.problems import record_problem
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 QUIZZES = sorted(LESSONS.glob("*/quiz.json"))

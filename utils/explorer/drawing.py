@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from utils.data import MEAN, STD
 from utils.explorer.kinds import KINDS, Kind
-from utils.explorer.state import Curve, State
+from utils.explorer.state import NO_ANSWER, Curve, State
 from utils.explorer.subject import Subject
 from utils.layers import prunable
 from utils.masks import LayerSparsity
@@ -67,7 +68,7 @@ def parts(subject: Subject, state: State, curve: Curve, model: nn.Module) -> lis
     return [
         draw_curve(subject, state, curve),
         draw_bars(state),
-        draw_layers(state),
+        draw_layers(state, subject.prunable_part),
         draw_left(subject, model),
         draw_classes(subject, state, dense),
         draw_flips(subject, state, dense),
@@ -78,15 +79,18 @@ def describe(subject: Subject, state: State) -> str:
     """A state in words, for a screen reader and where there is no picture."""
     chosen, kind = state.controls, KINDS[state.controls.kind]
     tuned = f", fine-tuned on {state.tuned:,} pictures" if state.tuned else ""
-    remarks = " ".join(
-        f" {words}" for words in (kind.remark(subject, chosen.score),) if words
+    unanswered = state.unanswered and (
+        f"It puts out NaN for {state.unanswered:,} of the pictures, which count as"
+        " wrong."
     )
+    remarks = (unanswered, subject.reach, kind.remark(subject, chosen.score))
     return readable(
         f"{subject.name}, {kind.label}, {chosen.score} score, {chosen.scope},"
         f" sparsity {kind.say(subject, chosen.sparsity)}{tuned}: accuracy"
         f" {state.accuracy:.1%} on {state.pictures:,} validation pictures, weights"
         f" left {state.weights:.0%}, MACs {state.macs:.0%}, file as saved"
-        f" {state.saved:.0%}, {_slow_in_words(state)}.{remarks}"
+        f" {state.saved:.0%}, {_slow_in_words(state)}."
+        + "".join(f" {words}" for words in remarks if words)
     )
 
 
@@ -342,17 +346,19 @@ def _bars_scale(top: float, bottom: float) -> Iterator[str]:
     yield text(x, bottom + 20, "100%: dense", **small, fill=GREY)
 
 
-def draw_layers(state: State) -> Part:
-    """What each layer keeps."""
+def draw_layers(state: State, prunable_part: float = 1.0) -> Part:
+    """What each layer keeps, and which part of all weights that is about."""
     rows, title = state.layers[:-1], "Weights left in each layer (counted)"
     shown, hidden = rows[:LAYERS_SHOWN], len(rows[LAYERS_SHOWN:])
     step = min(34, 270 / len(shown))
     marks = [heading(title)]
     for index, layer in enumerate(shown):
         marks += _layer_row(layer, 36 + step * index, min(14, step - 3.5))
-    if hidden:
-        more = f"... and {hidden} more layers"
-        marks.append(text(0, HEIGHT - 6, more, font_size=13, fill=GREY))
+    more = f"... and {hidden} more layers" if hidden else ""
+    if prunable_part < 1:
+        more += f"  Prunable: {min(prunable_part, 0.999):.1%} of all weights"
+    if more:
+        marks.append(text(0, HEIGHT - 6, more.strip(), font_size=13, fill=GREY))
     said = ", ".join(
         f"{layer.name.removesuffix('.weight')} {layer.kept / layer.weights:.1%}"
         for layer in rows
@@ -375,7 +381,11 @@ def _layer_row(layer: LayerSparsity, y: float, size: float) -> Iterator[str]:
 
 def draw_left(subject: Subject, model: nn.Module) -> Part:
     """The first layer: how many weights are left at each pixel, or its filters."""
-    name, dense = next(iter(prunable(subject.dense).items()))
+    name, dense = next(
+        (name, weight)
+        for name, weight in prunable(subject.dense).items()
+        if weight.numel()
+    )
     weight, title = (
         dict(model.named_parameters()).get(name),
         "What is left of the first layer",
@@ -534,12 +544,13 @@ def _answers(
     subject: Subject, answers: tuple[int, int, int], x: float, y: float
 ) -> Iterator[str]:
     """What the picture is, was called before, and is called now; a tick where right."""
-    names, right = subject.classes, answers[0]
+    names = dict(enumerate(subject.classes)) | {NO_ANSWER: "NaN"}
+    right = answers[0]
     for row, (word, label) in enumerate(
         zip(("is", "was", "now"), answers, strict=True)
     ):
         tick = " ✓" if word != "is" and label == right else ""
-        name = _short(names[label]) if label < len(names) else str(label)
+        name = _short(names.get(label, str(label)))
         yield text(x, y + 15 * row, f"{word} {name}{tick}", font_size=11.5)
 
 
@@ -548,13 +559,16 @@ def _short(name: str) -> str:
 
 
 def _picture(subject: Subject, place: int, x: float, y: float) -> str:
-    image = subject.validation.images[place, 0]
-    values = (
-        (image * STD + MEAN)
-        if subject.recorded
-        else (image - image.min()) / max(float(image.max() - image.min()), 1e-9)
-    )
-    return image_of(_grey(values.numpy()), x, y, 76)
+    image = subject.validation.images[place]
+    if subject.recorded:
+        return image_of(_grey((image[0] * STD + MEAN).numpy()), x, y, 76)
+    colours = 3 if len(image) == 3 else 1
+    image = image[:colours]
+    values = (image - image.min()) / max(float(image.max() - image.min()), 1e-9)
+    if colours == 1:
+        return image_of(_grey(values[0].numpy()), x, y, 76)
+    pixels = (255 * values).round().to(torch.uint8).permute(1, 2, 0)
+    return image_of(np.ascontiguousarray(pixels.numpy()), x, y, 76)
 
 
 # -------------------------------------------------------------------------------- marks

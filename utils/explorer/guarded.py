@@ -8,8 +8,9 @@ process is named, too, and put back.
 import copy
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,11 +30,11 @@ class Setting(NamedTuple):
     write: Callable[[Any], object]
 
 
-def _folder() -> str:
+def _folder() -> Path:
     try:
-        return os.getcwd()
+        return Path.cwd()
     except FileNotFoundError:  # it was deleted; there is no way back
-        return "."
+        return Path()
 
 
 SETTINGS = (
@@ -45,8 +46,8 @@ SETTINGS = (
     Setting("Python's random numbers", random.getstate, random.setstate),
     Setting(
         "NumPy's random numbers",
-        np.random.get_state,  # noqa: NPY002 - what a learner's code may have used
-        np.random.set_state,  # noqa: NPY002
+        np.random.get_state,
+        np.random.set_state,
     ),
 )
 
@@ -58,8 +59,8 @@ def guarded_score(
     of it: what computing it changed, which layers it leaves out; mostly empty.
 
     Raises:
-        ValueError: it gave something else than a tensor for each name, or ended
-            with an exception that would end the kernel, such as SystemExit.
+        ValueError: as `utils.scores.score`, or it ended with an exception that would
+            end the kernel, such as SystemExit.
     """
     model_copy = copy.deepcopy(model)
     batches_copy = [(images.clone(), labels.clone()) for images, labels in batches]
@@ -73,7 +74,6 @@ def guarded_score(
                 f"the score {name!r} ended with {type(end).__name__} {end}".rstrip()
                 + "; it must return a tensor for each weight."
             ) from end
-    _check(name, result)
     changed = [
         *_changed_in(model, model_copy),
         *([] if _same(tuple(batches), tuple(batches_copy)) else ["its pictures"]),
@@ -87,7 +87,7 @@ def guarded_score(
         )
     if silent := [key for key in prunable(model) if key not in result]:
         remarks.append(
-            f"The {name} score says nothing of {_listed(silent)}: not pruned by it."
+            f"The {name} score says nothing of {listed(silent)}: not pruned by it."
         )
     return result, " ".join(remarks)
 
@@ -107,20 +107,6 @@ def _settings_kept() -> Iterator[list[str]]:
                 changed.append(setting.words)
 
 
-def _check(name: str, result: object) -> None:
-    if not isinstance(result, Mapping):
-        raise ValueError(
-            f"the score {name!r} gave {type(result).__name__}; it must return a tensor"
-            " for each weight, by the name of its parameter."
-        )
-    for key, value in result.items():
-        if not isinstance(value, Tensor):
-            raise ValueError(
-                f"the score {name!r} gave {type(value).__name__} for {key}; it must be"
-                " a tensor."
-            )
-
-
 def _changed_in(model: nn.Module, other: nn.Module) -> list[str]:
     """What is different in the other network, once the same, in words."""
     before, after = _tensors(model), _tensors(other)
@@ -135,8 +121,8 @@ def _changed_in(model: nn.Module, other: nn.Module) -> list[str]:
         if name in after and before[name].requires_grad != after[name].requires_grad
     ]
     return [
-        *([_listed(numbers)] if numbers else []),
-        *([f"requires_grad of {_listed(frozen)}"] if frozen else []),
+        *([listed(numbers)] if numbers else []),
+        *([f"requires_grad of {listed(frozen)}"] if frozen else []),
         *(
             words
             for words, of in (
@@ -164,7 +150,12 @@ def _hooks(module: nn.Module) -> int:
     )
 
 
-def _listed(names: list[str], most: int = 3) -> str:
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many more there are.
+
+    >>> listed(["fc1", "fc2", "fc3", "fc4"])
+    'fc1, fc2, fc3 and 1 more'
+    """
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 

@@ -29,8 +29,8 @@ from utils.explorer.memory import ROUNDS, Memory
 from utils.explorer.slider import StopSlider
 from utils.explorer.state import Controls, State
 from utils.explorer.subject import OWN, Subject
-from utils.lab import record_problem
 from utils.plots import in_words
+from utils.problems import record_problem
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 REST = 0.2  # seconds without a key press after which the slow work begins
@@ -344,8 +344,8 @@ class Explorer:
             )
         )
         self.status.value = (
-            '<div role="status"'
-            f' style="line-height:1.35;max-width:60em">{drawing.escaped(words)}{bar}</div>'
+            '<div role="status" style="line-height:1.35;max-width:60em">'
+            f"{drawing.escaped(words)}{bar}</div>"
         )
 
     # ------------------------------------------------------------------------ callbacks
