@@ -138,11 +138,12 @@ def _outputs(model: nn.Module, split: data.Split, what: str) -> int:
     """How many outputs the network has for the first picture."""
     with torch.no_grad():
         outputs = answer(model, split.images[:1], f"{what} of shape")
-    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or len(outputs) != 1:
-        kind = type(outputs).__name__
+    is_tensor = isinstance(outputs, Tensor) and not outputs.is_complex()
+    if not is_tensor or outputs.dim() != 2 or len(outputs) != 1:
+        found = list(outputs.shape) if is_tensor else type(outputs).__name__
         raise ValueError(
-            "model must put out [pictures, classes]; for one picture it put out"
-            f" {list(outputs.shape) if isinstance(outputs, Tensor) else kind}."
+            "model must put out [pictures, classes], real numbers; for one picture it"
+            f" put out {found}."
         )
     # minus infinity is the logarithm of a probability of 0
     if outputs.isnan().any() or outputs.isposinf().any():
