@@ -20,10 +20,9 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from utils import lab, measure
 from utils.data import Data, Split
-from utils.explorer import Controls, Explorer, findings
+from utils.explorer import Controls, Explorer, drawing, findings
 from utils.explorer import panel as panel_module
 from utils.explorer import subject as subject_module
-from utils.explorer.drawing import readable
 from utils.explorer.guarded import SETTINGS
 from utils.explorer.kinds import STOPS
 from utils.explorer.state import NO_ANSWER
@@ -253,11 +252,11 @@ def test_a_layer_may_have_any_name_that_can_be_saved(noise):
 
 def test_ordinary_words_are_left_as_they_are():
     words = "tab\tline\nümlaut 🎓 <b> \u202e"
-    assert readable(words) == words
-    assert readable("\x00\x7f") == "\\x00\x7f"
+    assert drawing.readable(words) == words
+    assert drawing.readable("\x00\x7f") == "\\x00\x7f"
 
 
-# ----------------------------------------------------- controls moved by several threads
+# --------------------------------------------------- controls moved by several threads
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -750,8 +749,6 @@ def test_one_class(noise):
 
 
 def test_colour_pictures_are_shown_in_colour(noise, monkeypatch):
-    from utils.explorer import drawing
-
     drawn = []
     monkeypatch.setattr(
         drawing, "image_of", lambda pixels, *_: drawn.append(pixels) or ""
