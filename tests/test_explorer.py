@@ -35,7 +35,7 @@ from utils.explorer.subject import OWN
 from utils.layers import prunable
 from utils.masks import apply_masks, masks_from_scores, nm_masks
 from utils.models import MODELS
-from utils.scores import SCORES, score
+from utils.scores import SCORES, Scores, score
 from utils.training import evaluate, predict_logits
 
 PICTURES = {"lenet300": 40, "vgg": 8, "resnet": 12}
@@ -718,10 +718,12 @@ def test_a_score_that_is_not_a_number_is_an_error_not_a_picture(
     small, noise, monkeypatch
 ):
     def not_a_number(model, batches=()):
-        return {
-            name: weight.detach() * float("nan")
-            for name, weight in prunable(model).items()
-        }
+        return Scores(
+            {
+                name: weight.detach() * float("nan")
+                for name, weight in prunable(model).items()
+            }
+        )
 
     monkeypatch.setitem(SCORES, "nan", not_a_number)
     panel = Explorer(model=small, data=noise)
@@ -736,9 +738,9 @@ def test_a_score_added_before_is_offered(small, noise, monkeypatch):
     monkeypatch.setitem(
         SCORES,
         "mine",
-        lambda model, batches: {
-            n: -w.detach().abs() for n, w in prunable(model).items()
-        },
+        lambda model, batches: Scores(
+            {n: -w.detach().abs() for n, w in prunable(model).items()}
+        ),
     )
     panel = Explorer(model=small, data=noise)
     assert [value for _, value in panel.score.options] == list(SCORES)
@@ -773,7 +775,7 @@ def test_a_score_that_is_written_anew_under_its_old_name_counts_as_new(
     monkeypatch.setitem(
         SCORES,
         "mine",
-        lambda model, batches: {name: -each for name, each in wrong.items()},
+        lambda model, batches: Scores({name: -each for name, each in wrong.items()}),
     )
     chosen = Controls(0.9, "mine", network=OWN)
     quick.state(chosen)
@@ -1097,7 +1099,7 @@ def test_data_that_do_not_fit_are_refused(data, message):
         (nn.Conv2d(3, 4, 3), r"model must put out \[pictures, classes\]"),
         (
             nn.Sequential(nn.Flatten(), nn.Linear(10, 4)),
-            r"model cannot take a picture of shape \[1, 3, 8, 8\]",
+            r"model \(Sequential\) cannot take a picture of shape \[1, 3, 8, 8\]",
         ),
         ("lenet300", "model='lenet300'"),
     ],

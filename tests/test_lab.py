@@ -17,8 +17,8 @@ from utils.lab import (
     finish,
     forget,
     quiz,
-    record_problem,
 )
+from utils.problems import record_problem
 
 QUIZZES = sorted(LESSONS.glob("*/quiz.json"))
 

@@ -14,6 +14,7 @@ ORDER = (
     "torchvision_repair",
     "files",
     "arguments",
+    "problems",
     "layers",
     "data",
     "models",
@@ -32,12 +33,12 @@ ORDER = (
     "measure",
     "studies",
     "plots",
+    "explorer",
     "capstone",
     "limits",
     "exercises",
     "guesses",
     "lab",
-    "explorer",
 )
 ROOMS = sorted(
     module.name for module in pkgutil.walk_packages(utils.__path__, "utils.")
@@ -91,7 +92,7 @@ def test_no_room_comes_back_to_itself():
     assert not [room for room in ROOMS if room in seen[room]]
 
 
-@pytest.mark.parametrize("room", ["files", "arguments"])
+@pytest.mark.parametrize("room", ["files", "arguments", "problems"])
 def test_the_ground_floor_costs_nothing(room, start_python):
     code = (
         f"import sys, utils.{room};"

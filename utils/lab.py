@@ -11,11 +11,10 @@ import math
 from utils.exercises import LESSONS, WrongAnswer, check, number
 from utils.files import DamagedFileError, read_json
 from utils.guesses import predict
+from utils.problems import taken
 
 __all__ = ["WrongAnswer", "check", "claim", "finish", "predict", "quiz"]
 
-# what went wrong where no cell could fail: in the callbacks of panels
-_problems: list[str] = []
 _claims: list[str] = []  # claims that did not hold
 
 
@@ -141,15 +140,9 @@ def quiz(lesson: str) -> Quiz:
 # ------------------------------------------------------------------------------- finish
 
 
-def record_problem(message: str) -> None:
-    """Note a problem that no cell could raise (an error in a panel's callback);
-    `finish` raises it."""
-    _problems.append(message)
-
-
 def forget() -> None:
     """Forget all problems and claims noted so far, as in a new kernel."""
-    _problems.clear()
+    taken()
     _claims.clear()
 
 
@@ -160,7 +153,7 @@ def finish() -> None:
     Raises:
         RuntimeError: an error was recorded in a panel.
     """
-    problems, unheld = list(_problems), list(_claims)
+    problems, unheld = taken(), list(_claims)
     forget()
     if problems:
         raise RuntimeError("A panel of this lab had an error: " + "; ".join(problems))

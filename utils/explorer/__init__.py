@@ -1,6 +1,8 @@
 """The pruning explorer: slide the sparsity, and see what changes and what does not.
 
     state     what the learner has chosen, and what is known of it
+    admission what a learner's own network and data must be
+    guarded   a score of the learner's own, which changes nothing here
     subject   a network with its data, and what can be counted and evaluated of it
     kinds     what "prune it" means: weights, N:M, channels, blocks
     memory    what has been found out so far, and what a new score makes worthless

@@ -8,17 +8,19 @@ there is no kernel.
 import base64
 import functools
 import html
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from utils.data import MEAN, STD
 from utils.explorer.kinds import KINDS, Kind
-from utils.explorer.state import Curve, State
+from utils.explorer.state import NO_ANSWER, Curve, State
 from utils.explorer.subject import Subject
 from utils.layers import prunable
 from utils.masks import LayerSparsity
@@ -37,6 +39,8 @@ FONT = 'font-family="DejaVu Sans, Verdana, sans-serif"'
 COLUMN = "max(min(316px,100%),min(480px,48%))"
 LAYERS_SHOWN = 16
 FLIPS_SHOWN = 8
+# https://www.w3.org/TR/xml/#charsets
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 HATCH = (
     '<defs><pattern id="measured" width="6" height="6" patternUnits="userSpaceOnUse"'
     f' patternTransform="rotate(45)"><rect width="6" height="6" fill="{ORANGE}"/><rect'
@@ -64,7 +68,7 @@ def parts(subject: Subject, state: State, curve: Curve, model: nn.Module) -> lis
     return [
         draw_curve(subject, state, curve),
         draw_bars(state),
-        draw_layers(state),
+        draw_layers(state, subject.prunable_part),
         draw_left(subject, model),
         draw_classes(subject, state, dense),
         draw_flips(subject, state, dense),
@@ -75,12 +79,18 @@ def describe(subject: Subject, state: State) -> str:
     """A state in words, for a screen reader and where there is no picture."""
     chosen, kind = state.controls, KINDS[state.controls.kind]
     tuned = f", fine-tuned on {state.tuned:,} pictures" if state.tuned else ""
-    return (
+    unanswered = state.unanswered and (
+        f"It puts out NaN for {state.unanswered:,} of the pictures, which count as"
+        " wrong."
+    )
+    remarks = (unanswered, subject.reach, kind.remark(subject, chosen.score))
+    return readable(
         f"{subject.name}, {kind.label}, {chosen.score} score, {chosen.scope},"
         f" sparsity {kind.say(subject, chosen.sparsity)}{tuned}: accuracy"
         f" {state.accuracy:.1%} on {state.pictures:,} validation pictures, weights"
         f" left {state.weights:.0%}, MACs {state.macs:.0%}, file as saved"
         f" {state.saved:.0%}, {_slow_in_words(state)}."
+        + "".join(f" {words}" for words in remarks if words)
     )
 
 
@@ -109,7 +119,7 @@ def svg_of(pieces: Sequence[Part], words: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
         f' width="{width}" height="{height}" role="img"'
-        f' aria-label="{html.escape(words)}" {FONT} font-size="14"'
+        f' aria-label="{escaped(words)}" {FONT} font-size="14"'
         f' fill="{INK}">{HATCH}<rect width="{width}" height="{height}"'
         f' fill="white"/>{inner}</svg>'
     )
@@ -120,7 +130,7 @@ def html_of(pieces: Sequence[Part]) -> str:
     boxes = "".join(
         f'<div style="flex:1 1 {COLUMN};max-width:480px;min-width:0"><svg'
         f' xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
-        f' width="100%" role="img" aria-label="{html.escape(piece.words)}" {FONT}'
+        f' width="100%" role="img" aria-label="{escaped(piece.words)}" {FONT}'
         f' font-size="14" fill="{INK}"'
         f' style="display:block">{HATCH if i == 0 else ""}<rect width="{WIDTH}"'
         f' height="{HEIGHT}" fill="white"/>{"".join(piece.marks)}</svg></div>'
@@ -336,17 +346,19 @@ def _bars_scale(top: float, bottom: float) -> Iterator[str]:
     yield text(x, bottom + 20, "100%: dense", **small, fill=GREY)
 
 
-def draw_layers(state: State) -> Part:
-    """What each layer keeps."""
+def draw_layers(state: State, prunable_part: float = 1.0) -> Part:
+    """What each layer keeps, and which part of all weights that is about."""
     rows, title = state.layers[:-1], "Weights left in each layer (counted)"
     shown, hidden = rows[:LAYERS_SHOWN], len(rows[LAYERS_SHOWN:])
     step = min(34, 270 / len(shown))
     marks = [heading(title)]
     for index, layer in enumerate(shown):
         marks += _layer_row(layer, 36 + step * index, min(14, step - 3.5))
-    if hidden:
-        more = f"... and {hidden} more layers"
-        marks.append(text(0, HEIGHT - 6, more, font_size=13, fill=GREY))
+    more = f"... and {hidden} more layers" if hidden else ""
+    if prunable_part < 1:
+        more += f"  Prunable: {min(prunable_part, 0.999):.1%} of all weights"
+    if more:
+        marks.append(text(0, HEIGHT - 6, more.strip(), font_size=13, fill=GREY))
     said = ", ".join(
         f"{layer.name.removesuffix('.weight')} {layer.kept / layer.weights:.1%}"
         for layer in rows
@@ -369,7 +381,11 @@ def _layer_row(layer: LayerSparsity, y: float, size: float) -> Iterator[str]:
 
 def draw_left(subject: Subject, model: nn.Module) -> Part:
     """The first layer: how many weights are left at each pixel, or its filters."""
-    name, dense = next(iter(prunable(subject.dense).items()))
+    name, dense = next(
+        (name, weight)
+        for name, weight in prunable(subject.dense).items()
+        if weight.numel()
+    )
     weight, title = (
         dict(model.named_parameters()).get(name),
         "What is left of the first layer",
@@ -528,12 +544,13 @@ def _answers(
     subject: Subject, answers: tuple[int, int, int], x: float, y: float
 ) -> Iterator[str]:
     """What the picture is, was called before, and is called now; a tick where right."""
-    names, right = subject.classes, answers[0]
+    names = dict(enumerate(subject.classes)) | {NO_ANSWER: "NaN"}
+    right = answers[0]
     for row, (word, label) in enumerate(
         zip(("is", "was", "now"), answers, strict=True)
     ):
         tick = " ✓" if word != "is" and label == right else ""
-        name = _short(names[label]) if label < len(names) else str(label)
+        name = _short(names.get(label, str(label)))
         yield text(x, y + 15 * row, f"{word} {name}{tick}", font_size=11.5)
 
 
@@ -542,13 +559,16 @@ def _short(name: str) -> str:
 
 
 def _picture(subject: Subject, place: int, x: float, y: float) -> str:
-    image = subject.validation.images[place, 0]
-    values = (
-        (image * STD + MEAN)
-        if subject.recorded
-        else (image - image.min()) / max(float(image.max() - image.min()), 1e-9)
-    )
-    return image_of(_grey(values.numpy()), x, y, 76)
+    image = subject.validation.images[place]
+    if subject.recorded:
+        return image_of(_grey((image[0] * STD + MEAN).numpy()), x, y, 76)
+    colours = 3 if len(image) == 3 else 1
+    image = image[:colours]
+    values = (image - image.min()) / max(float(image.max() - image.min()), 1e-9)
+    if colours == 1:
+        return image_of(_grey(values[0].numpy()), x, y, 76)
+    pixels = (255 * values).round().to(torch.uint8).permute(1, 2, 0)
+    return image_of(np.ascontiguousarray(pixels.numpy()), x, y, 76)
 
 
 # -------------------------------------------------------------------------------- marks
@@ -576,14 +596,28 @@ def _png(content: bytes, shape: tuple[int, ...]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def readable(words: str) -> str:
+    """The words with each character that no page can hold written out: names of scores
+    and layers may have any.
+
+    >>> readable("mine\\x00")
+    'mine\\\\x00'
+    """
+    return NOT_IN_XML.sub(lambda found: ascii(found[0])[1:-1], words)
+
+
+def escaped(words: str) -> str:
+    """The words as they stand in HTML and SVG."""
+    return html.escape(readable(words))
+
+
 def heading(content: str) -> str:
     return text(0, 18, content, font_weight="bold", font_size=15)
 
 
 def text(x: float, y: float, content: str, **attributes: object) -> str:
     return (
-        f'<text x="{x:.1f}"'
-        f' y="{y:.1f}"{_given(attributes)}>{html.escape(content)}</text>'
+        f'<text x="{x:.1f}" y="{y:.1f}"{_given(attributes)}>{escaped(content)}</text>'
     )
 
 

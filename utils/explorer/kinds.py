@@ -46,6 +46,12 @@ class Kind:
         """Whether no score has to be computed first."""
         return not self.functions or subject.has_score(score, units=self.units)
 
+    def remark(self, subject: Subject, score: str) -> str:
+        """What is to be said of that score once it is computed; mostly empty."""
+        if not self.functions:
+            return ""
+        return subject.score_remark(score, units=self.units)
+
     def stops(self, subject: Subject) -> tuple[float, ...]:
         """The fractions that the slider stops at; the first is 0. Raises ValueError if
         there is nothing to prune."""

@@ -248,5 +248,6 @@ class Memory:
 def _stops_or_reason(kind: Kind, subject: Subject) -> Stops | str:
     try:
         return kind.stops(subject)
-    except ValueError as error:
-        return str(error)
+    except Exception as error:  # noqa: BLE001 - the network's own code runs here
+        own = type(error) is ValueError
+        return str(error) if own else f"{type(error).__name__}: {error}."

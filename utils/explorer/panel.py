@@ -7,7 +7,6 @@ slice by slice when the slider rests (`background`).
 
 import copy
 import functools
-import html
 import threading
 import time
 import traceback
@@ -30,8 +29,8 @@ from utils.explorer.memory import ROUNDS, Memory
 from utils.explorer.slider import StopSlider
 from utils.explorer.state import Controls, State
 from utils.explorer.subject import OWN, Subject
-from utils.lab import record_problem
 from utils.plots import in_words
+from utils.problems import record_problem
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 REST = 0.2  # seconds without a key press after which the slow work begins
@@ -194,14 +193,12 @@ class Explorer:
 
     @property
     def controls(self) -> Controls:
-        """What the widgets are set to."""
-        return Controls(
-            self.sparsity.value,
-            str(self.score.value),
-            str(self.scope.value),
-            str(self.kind.value),
-            str(self.network.value),
-        )
+        """What the panel is set to: the widgets' values, taken as a whole.
+
+        A widget may hold its new value while its callback still waits for the lock;
+        then the values of all of them may not go together, and are not taken yet.
+        """
+        return self._controls
 
     @property
     def shown(self) -> State:
@@ -228,6 +225,7 @@ class Explorer:
     def _set_controls(self, wanted: Controls) -> None:
         """Let the widgets offer what goes with this network and kind, and set them,
         without a callback in between."""
+        self._controls = wanted
         subject, kind = self.subject(wanted.network), KINDS[wanted.kind]
         kinds = self.memory.kinds(wanted.network)
         self._setting = True
@@ -236,7 +234,11 @@ class Explorer:
             _offer(
                 self.kind, [(KINDS[name].label, name) for name in kinds], wanted.kind
             )
-            _offer(self.score, [(name, name) for name in kind.scores()], wanted.score)
+            _offer(
+                self.score,
+                [(drawing.readable(name), name) for name in kind.scores()],
+                wanted.score,
+            )
             _offer(self.scope, [(name, name) for name in kind.scopes], wanted.scope)
             stops = kinds[wanted.kind]
             self.sparsity.set_stops(
@@ -245,17 +247,20 @@ class Explorer:
         finally:
             self._setting = False
 
-    def _follow(self, changed: object) -> None:
-        """After another network or kind, offer what goes with it: the same if possible,
-        else the first."""
-        if changed not in (self.network, self.kind):
-            return
-        now = self.controls
-        name = _same_or_first(now.kind, list(self.memory.kinds(now.network)))
-        kind = KINDS[name]
-        score = _same_or_first(now.score, kind.scores())
-        scope = _same_or_first(now.scope, kind.scopes)
-        self._set_controls(replace(now, kind=name, score=score, scope=scope))
+    def _taken(self) -> Controls:
+        """What the widgets are set to, as a whole that is offered: after another
+        network or kind, the same if it goes with it, else the first."""
+        network = str(self.network.value)
+        kinds = self.memory.kinds(network)
+        name = _same_or_first(str(self.kind.value), list(kinds))
+        kind, sparsity = KINDS[name], self.sparsity.value
+        return Controls(
+            min(kinds[name], key=lambda stop: abs(stop - sparsity)),
+            _same_or_first(str(self.score.value), kind.scores()),
+            _same_or_first(str(self.scope.value), kind.scopes),
+            name,
+            network,
+        )
 
     def refresh(self) -> None:
         """Compute a first estimate of what the controls say, draw it, and begin the
@@ -263,12 +268,13 @@ class Explorer:
         self._refreshed()
 
     def _refreshed(self) -> State:
-        if not self.memory.has_score(self.controls):
-            self._say(f"Computing the {self.score.value} score ...")
-        state, model = self.memory.look(self.controls)
-        self._draw(state, model)
-        self.slow_work.start(self._settle(state, model), REST)
-        return state
+        with self.lock:
+            if not self.memory.has_score(self.controls):
+                self._say(f"Computing the {self.controls.score} score ...")
+            state, model = self.memory.look(self.controls)
+            self._draw(state, model)
+            self.slow_work.start(self._settle(state, model), REST)
+            return state
 
     def settle(self) -> None:
         """Do the slow work now, and wait for it; the fine-tuning too."""
@@ -338,20 +344,23 @@ class Explorer:
             )
         )
         self.status.value = (
-            '<div role="status"'
-            f' style="line-height:1.35;max-width:60em">{html.escape(words)}{bar}</div>'
+            '<div role="status" style="line-height:1.35;max-width:60em">'
+            f"{drawing.escaped(words)}{bar}</div>"
         )
 
     # ------------------------------------------------------------------------ callbacks
 
-    def _on_change(self, change: dict) -> None:
-        if not self._setting:
-            self._guarded(self._changed)(change.get("owner"))
+    def _on_change(self, _: dict) -> None:
+        self._guarded(self._changed)()
 
-    def _changed(self, owner: object) -> None:
+    def _changed(self) -> None:
+        # asked with the lock held: only the panel's own setting is passed over, not
+        # what another thread sets meanwhile
+        if self._setting:
+            return
         self._notice = ""
         self.slow_work.stop()
-        self._follow(owner)
+        self._set_controls(self._taken())
         self.refresh()
         self.trouble.value = ""
 
@@ -370,12 +379,13 @@ class Explorer:
         return guarded
 
     def _fail(self, error: Exception) -> None:
-        summary = f"{type(error).__name__}: {error}"
-        self.problems.append("".join(traceback.format_exception(error)))
+        summary = drawing.readable(f"{type(error).__name__}: {error}")
+        trace = "".join(traceback.format_exception(error))
+        self.problems.append(drawing.readable(trace))
         record_problem(summary)
         self.trouble.value = (
             '<p role="alert" style="color:#B00020"><b>Error:</b>'
-            f" {html.escape(summary)}</p>"
+            f" {drawing.escaped(summary)}</p>"
         )
 
     def _fail_tuning(self, error: Exception) -> None:
@@ -443,7 +453,8 @@ class Explorer:
 
     def _on_find(self) -> None:
         self._finish_shown()
-        row = findings.row_of(self.subject(self.shown.controls.network), self.shown)
+        found = findings.row_of(self.subject(self.shown.controls.network), self.shown)
+        row = {column: drawing.readable(entry) for column, entry in found.items()}
         self.findings.append(row)
         self._unsaved.append(row)
         try:

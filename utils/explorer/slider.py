@@ -84,7 +84,8 @@ class StopSlider(anywidget.AnyWidget):
 
     @property
     def value(self) -> float:
-        return self._positions[self.index]
+        # another thread may set the index while the stops become fewer
+        return self._positions[min(self.index, len(self._positions) - 1)]
 
     @value.setter
     def value(self, stop: float) -> None:

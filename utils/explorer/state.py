@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from utils.masks import LayerSparsity
 
+NO_ANSWER = 255  # the predicted class where the outputs are NaN: never a right one
+
 
 @dataclass(frozen=True)
 class Controls:
@@ -24,7 +26,7 @@ class State:
     is 1.
 
     predicted: the class that the network gives each of the first pictures of the
-        validation set, one byte a picture.
+        validation set, one byte a picture; NO_ANSWER where the outputs are NaN.
     zipped, time, time_csr: None until counted or measured.
     tuned: training pictures that the pruned network has been fine-tuned on.
     """
@@ -48,6 +50,11 @@ class State:
     def pictures(self) -> int:
         """How many pictures the accuracy rests on."""
         return len(self.predicted)
+
+    @property
+    def unanswered(self) -> int:
+        """How many of them it has no answer to: its outputs are NaN."""
+        return self.predicted.count(NO_ANSWER)
 
     @property
     def margin(self) -> float:

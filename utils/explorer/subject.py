@@ -8,16 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from utils import data, measure, surgery
 from utils.baselines import baseline, to_bytes
 from utils.data import sample_batches
 from utils.explorer import recorded
-from utils.explorer.state import Controls, State
-from utils.layers import prunable
+from utils.explorer.admission import admitted, check_answers, check_data, refusing
+from utils.explorer.guarded import guarded_score, listed
+from utils.explorer.state import NO_ANSWER, Controls, State
+from utils.layers import Weight, lay_out, prunable, weights
 from utils.masks import LayerSparsity, hold
-from utils.scores import SCORES, UNIT_SCORES, Scores, score
+from utils.scores import SCORES, UNIT_SCORES, Scores
 from utils.training import Recipe, fit_in_steps, predict_logits
 
 OWN = "your network"
@@ -50,13 +52,13 @@ class Subject:
         own: data.Data | None = None,
         pictures: int = 5000,
     ) -> None:
-        if model is not None and not isinstance(model, nn.Module):
-            raise ValueError(f"model={model!r} is no network; give a torch.nn.Module.")
-        splits = data.load() if own is None else _checked(own)
+        if own is not None:
+            check_data(own)
+        splits = data.load() if own is None else own
         self.name = name
         self.recorded = model is None  # only of the course's networks
-        self.dense = baseline(name) if model is None else copy.deepcopy(model).eval()
-        prunable(self.dense)
+        self.dense = baseline(name) if model is None else admitted(model, splits)
+        self.outputs = check_answers(self.dense, splits)
         laid_out(self.dense, torch.channels_last)  # faster convolutions
         self.train, self.validation = splits.train, splits.validation[:pictures]
         self.images = self.validation.images.contiguous(
@@ -64,14 +66,46 @@ class Subject:
         )
         self.labels = self.validation.labels.numpy().astype(np.uint8)
         self.example = self.validation.images[:1]
-        self.classes = _class_names(self.dense, splits, own is None)
-        self.macs = measure.macs(self.dense, self.example)
-        self.saved = measure.file_bytes(self.dense)
+        highest = max(int(self.train.labels.max()), int(splits.validation.labels.max()))
+        numbers = [str(number) for number in range(highest + 1)]
+        self.classes: Sequence[str] = data.CLASSES if own is None else numbers
+        with refusing(self.dense, "counted"):
+            self.macs = measure.macs(self.dense, self.example)
+        with refusing(self.dense, "saved"):
+            self.saved = measure.file_bytes(self.dense)
         self.heavy = self.macs > HEAVY
         size = 64 if self.heavy else 256
         count = max(1, min(4, len(self.train) // size))
         self.batches = sample_batches(self.train, count, min(size, len(self.train)))
-        self._scores: dict[tuple[str, bool], tuple[object, Scores]] = {}
+        # the function, what it gave, and what is to be said of it
+        self._scores: dict[tuple[str, bool], tuple[object, Scores, str]] = {}
+
+    @functools.cached_property
+    def prunable_part(self) -> float:
+        """The fraction of the network's weights that can be pruned, 0..1."""
+        sizes = [(w.tensor.numel(), w.why_not) for w in self._weights()]
+        left = sum(size for size, why_not in sizes if why_not)
+        return 1 - left / sum(size for size, _ in sizes)
+
+    @functools.cached_property
+    def reach(self) -> str:
+        """Which weights cannot be pruned, and how many can, in one sentence; empty if
+        all can."""
+        left = [
+            f"{weight.name} ({type(next(iter(weight.layers.values()))).__name__})"
+            for weight in self._weights()
+            if weight.why_not
+        ]
+        if not left:
+            return ""
+        part = min(self.prunable_part, 0.999)  # not 100%, however few are left
+        return (
+            f"Of the network's weights {part:.1%} can be pruned, and 'weights left' is"
+            f" of these alone: not of {listed(left)}."
+        )
+
+    def _weights(self) -> list[Weight]:
+        return list(weights(self.dense).values())
 
     @functools.cached_property
     def blocks(self) -> list[str]:
@@ -89,13 +123,17 @@ class Subject:
         rule = (UNIT_SCORES if units else SCORES).get(name)
         known = self._scores.get((name, units))
         if known is None or known[0] is not rule:
-            known = rule, score(name, self.dense, self.batches, units=units)
-            self._scores[name, units] = known
+            found = guarded_score(name, self.dense, self.batches, units=units)
+            known = self._scores[name, units] = rule, *found
         return known[1]
 
     def has_score(self, name: str, *, units: bool) -> bool:
         """Whether that score has been computed before."""
         return (name, units) in self._scores
+
+    def score_remark(self, name: str, *, units: bool) -> str:
+        """What is to be said of that score once it is computed; mostly empty."""
+        return self._scores[name, units][2] if self.has_score(name, units=units) else ""
 
     # ------------------------------------------------------------------------ computing
 
@@ -121,28 +159,41 @@ class Subject:
         )
         if self.recorded and (known := recorded.predictions(content)):
             return self.with_predictions(state, known[: len(self.validation)])
-        return self.with_predictions(state, self.predict(model, 0, self.first(model)))
+        return self.with_predictions(state, self.predict(model, 0, self.first(state)))
 
-    def first(self, model: nn.Module) -> int:
-        """Pictures that a first estimate of this network rests on."""
-        work = FIRST_WORK / max(1, measure.macs(model, self.example))
+    def first(self, state: State) -> int:
+        """Pictures that a first estimate of the network of this state rests on."""
+        # zeros take as long as other weights; only smaller tensors take less
+        macs = self.macs * (state.macs if state.saved < 1 else 1)
+        work = FIRST_WORK / max(1, macs)
         return int(min(len(self.validation), FIRST_PICTURES, max(16, work)))
 
     def refine(self, state: State, model: nn.Module) -> Iterator[State]:
         """The state with more and more pictures, until all are in."""
         whole = len(self.validation)
-        step = whole if state.pictures == whole else self.first(model)
+        step = whole if state.pictures == whole else self.first(state)
         while state.pictures < whole:
             more = self.predict(model, state.pictures, state.pictures + step)
             state = self.with_predictions(state, state.predicted + more)
             yield state
 
     def predict(self, model: nn.Module, start: int, stop: int) -> bytes:
-        """The class of each of these validation pictures, one byte each."""
-        logits = predict_logits(
-            model, self.images[start:stop], batch_size=64 if self.heavy else 1000
-        )
-        return logits.argmax(1).to(torch.uint8).numpy().tobytes()
+        """The class of each of these validation pictures, one byte each; NO_ANSWER
+        where an output is NaN.
+
+        Raises:
+            ValueError: the network cannot take them, or puts out no `[pictures,
+                classes]`.
+        """
+        images = self.images[start:stop]
+        logits = predict_logits(model, images, batch_size=64 if self.heavy else 1000)
+        if logits.dim() != 2 or logits.shape != (len(images), self.outputs):
+            raise ValueError(
+                f"model puts out {list(logits.shape)} for {len(images)} pictures; it"
+                f" must be {[len(images), self.outputs]}, as for the first one."
+            )
+        answers = logits.argmax(1).masked_fill(logits.isnan().any(1), NO_ANSWER)
+        return answers.to(torch.uint8).numpy().tobytes()
 
     def with_predictions(self, state: State, predicted: bytes) -> State:
         """The state with its accuracy on the first pictures."""
@@ -225,6 +276,7 @@ class Subject:
                 int(left[name].count_nonzero()) if name in left else 0,
             )
             for name, weight in prunable(self.dense).items()
+            if weight.numel()
         ]
         return (
             *rows,
@@ -236,66 +288,5 @@ class Subject:
 
 def laid_out(model: nn.Module, order: torch.memory_format) -> nn.Module:
     """The network, its weights in this order in memory, in place."""
-    # torch's own types leave out this form of `to`
-    return model.to(memory_format=order)  # pyright: ignore[reportCallIssue]
-
-
-def _checked(own: data.Data) -> data.Data:
-    for part in ("train", "validation"):
-        split = getattr(own, part, None)
-        if not isinstance(split, data.Split):
-            raise ValueError(
-                f"data has no {part!r}; give utils.data.Data(train, validation, test)"
-                " of Splits."
-            )
-        if (
-            not len(split)
-            or len(split.images) != len(split.labels)
-            or not split.images.is_floating_point()
-        ):
-            raise ValueError(
-                f"data.{part} has {len(split.images)} {split.images.dtype} pictures and"
-                f" {len(split.labels)} labels; give equally many of both, at least one,"
-                " the pictures as float32."
-            )
-        if (
-            split.images.dim() != 4
-            or split.labels.is_floating_point()
-            or int(split.labels.min()) < 0
-        ):
-            raise ValueError(
-                f"data.{part} has pictures of shape {list(split.images.shape)} and"
-                f" labels from {split.labels.min()}; give pictures [n, channels,"
-                " height, width] and class numbers 0, 1, ..."
-            )
-    return own
-
-
-def _class_names(model: nn.Module, splits: data.Data, fashion: bool) -> Sequence[str]:
-    """Names of the classes; checks on the way that the model takes the pictures and
-    knows all classes."""
-    example = splits.validation.images[:1]
-    try:
-        outputs: Tensor = predict_logits(model, example)
-    except Exception as error:
-        raise ValueError(
-            f"model cannot take a picture of shape {list(example.shape)}:"
-            f" {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(outputs, Tensor) or outputs.dim() != 2:
-        raise ValueError(
-            "model must put out [pictures, classes]; for one picture it put out"
-            f" {list(outputs.shape)}."
-        )
-    highest = max(int(splits.train.labels.max()), int(splits.validation.labels.max()))
-    if outputs.shape[1] > 256:
-        raise ValueError(
-            f"model has {outputs.shape[1]} outputs; the explorer takes at most 256"
-            " classes."
-        )
-    if highest >= outputs.shape[1]:
-        raise ValueError(
-            f"data has a class number {highest}, but model has {outputs.shape[1]}"
-            " outputs."
-        )
-    return data.CLASSES if fashion else [str(number) for number in range(highest + 1)]
+    lay_out(model, order)
+    return model
