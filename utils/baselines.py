@@ -10,9 +10,11 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from utils.arguments import one_of
 from utils.files import DamagedFileError, data_folder, verify, write_atomically
+from utils.layers import LAZY, NO_VALUES, place
 from utils.models import lenet300, resnet, vgg
 from utils.training import Recipe
 
@@ -171,16 +173,64 @@ def keep_baseline(model: nn.Module, name: str) -> Path:
     return path
 
 
+# what a safetensors file can hold
+STORABLE = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+    *(torch.float8_e4m3fn, torch.float8_e5m2),
+    *(torch.uint64, torch.uint32, torch.uint16),
+}
 State = nn.Module | Mapping[str, Tensor]
 
 
 def to_bytes(state: State) -> bytes:
     """A model's state, or a dict of tensors, as a safetensors file: numbers and names,
-    nothing to be executed."""
+    nothing to be executed.
+
+    A tensor with several names (tied weights) is written once, under its first; the
+    file's metadata gives the others, as `safetensors.torch.save_model` does it, so that
+    `safetensors.torch.load_model` fills the tied network again.
+
+    Raises:
+        ValueError: something in it is no dense tensor in memory, or of a type that a
+            safetensors file cannot hold.
+    """
     tensors = state.state_dict() if isinstance(state, nn.Module) else state
-    return safetensors.torch.save(
-        {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    )
+    first: dict[object, str] = {}
+    tied: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        _check_storable(name, tensor)
+        kept = first.setdefault(place(tensor), name)
+        if kept != name:
+            tied[name] = kept
+    try:
+        return safetensors.torch.save(
+            {name: _alone(tensors[name]) for name in first.values()},
+            metadata=tied or None,
+        )
+    except Exception as error:  # safetensors has types of its own
+        raise ValueError(f"state cannot be stored: {error}") from error
+
+
+def _check_storable(name: str, tensor: object) -> None:
+    if not isinstance(tensor, Tensor):
+        raise ValueError(
+            f"{name} ({type(tensor).__name__}) cannot be stored; only tensors can."
+        )
+    if is_lazy(tensor) or tensor.is_meta:
+        raise ValueError(f"{name} {LAZY if is_lazy(tensor) else NO_VALUES}.")
+    if tensor.layout != torch.strided or tensor.dtype not in STORABLE:
+        raise ValueError(
+            f"{name} ({tensor.dtype}, {tensor.layout}) cannot be stored; only dense"
+            " tensors of real numbers, and complex64, can."
+        )
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """The tensor in memory of its own, where it is a part of a larger one."""
+    own = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    shares = own.untyped_storage().nbytes() != own.numel() * own.element_size()
+    return own.clone() if shares else own
 
 
 def _read_weights(model: nn.Module, path: Path, repair: str) -> nn.Module:
