@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from utils.arguments import one_of
 from utils.files import DamagedFileError, data_folder, verify, write_atomically
-from utils.layers import LAZY, NO_VALUES, place
+from utils.layers import LAZY, NO_VALUES, first_names, shared
 from utils.models import lenet300, resnet, vgg
 from utils.training import Recipe
 
@@ -158,7 +158,7 @@ def keep_baseline(model: nn.Module, name: str) -> Path:
     then use it.
 
     Raises:
-        ValueError: the model's weights do not fit the network `name`.
+        ValueError: the model's weights do not fit the network `name`, or are tied.
     """
     wanted = {
         key: tuple(value.shape) for key, value in build(name).state_dict().items()
@@ -167,6 +167,10 @@ def keep_baseline(model: nn.Module, name: str) -> Path:
         raise ValueError(
             f"model does not have the layers of {name!r}; keep only a network made by"
             f" build({name!r})."
+        )
+    if shared(model):
+        raise ValueError(
+            f"model shares {', '.join(shared(model)[0])}; {name!r} has each of its own."
         )
     path = Path(OWN_FOLDER) / f"{name}.safetensors"
     write_atomically(path, to_bytes(model))
@@ -196,16 +200,13 @@ def to_bytes(state: State) -> bytes:
             safetensors file cannot hold.
     """
     tensors = state.state_dict() if isinstance(state, nn.Module) else state
-    first: dict[object, str] = {}
-    tied: dict[str, str] = {}
     for name, tensor in tensors.items():
         _check_storable(name, tensor)
-        kept = first.setdefault(place(tensor), name)
-        if kept != name:
-            tied[name] = kept
+    first = first_names(tensors)
+    tied = {name: kept for name, kept in first.items() if name != kept}
     try:
         return safetensors.torch.save(
-            {name: _alone(tensors[name]) for name in first.values()},
+            {name: _alone(tensors[name]) for name in tensors if name not in tied},
             metadata=tied or None,
         )
     except Exception as error:  # safetensors has types of its own

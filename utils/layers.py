@@ -151,6 +151,18 @@ def shared(model: nn.Module) -> list[list[str]]:
     return [each for each in names.values() if len(each) > 1]
 
 
+def first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """For each name, the first name of the same tensor: its own, but where tensors are
+    tied.
+
+    >>> tensor = torch.ones(2)
+    >>> first_names({"a": tensor, "b": tensor, "c": torch.ones(2)})
+    {'a': 'a', 'b': 'a', 'c': 'c'}
+    """
+    first: dict[object, str] = {}
+    return {name: first.setdefault(place(t), name) for name, t in tensors.items()}
+
+
 def answer(model: nn.Module, images: Tensor, what: str = "example") -> Any:
     """What the network puts out for these images.
 

@@ -71,7 +71,9 @@ class Product:
         """Its multiply-accumulates whose weight is not zero; all, where both factors
         come from the example."""
         # of two weights, the one with more zeros: what it skips need not be computed
-        return min((_used(self.macs, weight) for weight in self.weights), default=self.macs)
+        return min(
+            (_used(self.macs, weight) for weight in self.weights), default=self.macs
+        )
 
 
 @torch.no_grad()
@@ -167,7 +169,8 @@ class _Watch(TorchDispatchMode):
         operator = func.overloadpacket
         factors = [args[number] for number in FACTORS.get(operator, ())]
         if operator is aten.convolution:
-            macs = _convolution_macs(*factors, output, transposed=args[6])
+            inputs, weight = factors
+            macs = _convolution_macs(inputs, weight, output, transposed=args[6])
         elif factors:
             macs = output.numel() * factors[0].shape[-1]
         elif operator in flop_registry:
@@ -345,9 +348,7 @@ def _in_plain_operators(model: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _axis(
-    example: Tensor, sequences: list[tuple[str, bool, tuple[int, ...]]]
-) -> int:
+def _axis(example: Tensor, sequences: list[tuple[str, bool, tuple[int, ...]]]) -> int:
     """The axis of the example on which its inputs lie: 0, but where a recurrent layer
     or an attention takes time first.
 

@@ -201,7 +201,7 @@ def with_sparse_layers(model: nn.Module) -> nn.Module:
         if weight.why_not in (COMPUTED, LAZY):
             raise ValueError(f"{weight.name} {weight.why_not}.")
     result = copied(model)
-    sparse = {
+    sparse: dict[nn.Module, SparseLayer] = {
         layer: SparseLayer(layer)
         for layer in prunable_layers(result).values()
         if _is_plain(layer)
