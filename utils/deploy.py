@@ -109,8 +109,8 @@ def to_int8(
             is more than 32,767). Here that cost a VGG 3 points of accuracy.
     Raises:
         ValueError: no batches; an empty one, one that is not finite, or of another type
-            or shape than the source takes; other weight_bits; a source that is int8 already, or
-            takes no input.
+            or shape than the source takes; other weight_bits; a source that is int8
+            already, or takes no input.
         DamagedFileError: the source is missing, or is no ONNX file.
     """
     if not batches:

@@ -55,9 +55,9 @@ def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
     work, sums, averages and lookups count nothing; masked scores of an attention count.
 
     Args:
-        example: one input, `[1, ...]`. Of more, the count is for the first of them:
-            of the rows of axis 0, or, where a recurrent layer or an attention takes the
-            example time first (`[time, batch, ...]`), of axis 1.
+        example: one input, `[1, ...]`: the whole call is counted. Of more, the count
+            is for one of them: of the rows of axis 0, or, where a recurrent layer or an
+            attention takes the example time first (`[time, batch, ...]`), of axis 1.
     Raises:
         ValueError: the network cannot take the example, or its rows are no inputs of
             their own; it multiplies nothing, or in an operator that cannot be counted

@@ -335,17 +335,19 @@ def _in_plain_operators(model: nn.Module) -> Iterator[None]:
     """PyTorch computes some layers in one operator of their own, as fast as it can; for
     a while, in products that can be counted."""
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
+    fast, backends = torch.backends.mha.get_fastpath_enabled(), torch.backends
+    one = (backends.mkldnn, backends.cudnn) if recurrent else ()
+    enabled = [backend.enabled for backend in one]
     try:
-        with ExitStack() as stack:
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            if recurrent:
-                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        backends.mha.set_fastpath_enabled(False)
+        for backend in one:
+            backend.enabled = False
+        with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+        backends.mha.set_fastpath_enabled(fast)
+        for backend, before in zip(one, enabled, strict=True):
+            backend.enabled = before
 
 
 def _axis(example: Tensor, sequences: list[tuple[str, bool, tuple[int, ...]]]) -> int:
