@@ -112,7 +112,7 @@ def test_counting_leaves_the_model_as_it_was(cnn, unchanged):
     csr_state(cnn)
     measure.file_bytes(cnn)
     check()
-    with pytest.raises(RuntimeError, match="channels"):
+    with pytest.raises(ValueError, match=r"cannot take example.*channels"):
         macs(cnn, torch.zeros(1, 3, 28, 28))
     check()
 
@@ -148,3 +148,66 @@ def test_zeros_do_not_shrink_the_file_but_the_zipped_and_the_csr_one():
     assert measure.zipped_bytes(pruned) < 0.2 * measure.zipped_bytes(dense)
     assert measure.file_bytes(csr_state(pruned)) < 0.2 * measure.file_bytes(dense)
     assert measure.file_bytes(csr_state(dense)) > 1.9 * measure.file_bytes(dense)
+
+
+def tied() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    model[2].weight = model[0].weight
+    return model
+
+
+def test_a_tied_weight_is_counted_and_written_once(tmp_path):
+    model, loaded = tied(), tied()
+    assert measure.parameters(model) == 16 + 4 + 4
+    with torch.no_grad():
+        model[0].weight[:2] = 0
+    assert measure.sparsity(model) == 0.5
+    path = tmp_path / "tied.safetensors"
+    path.write_bytes(baselines.to_bytes(model))
+    assert measure.file_bytes(model) == path.stat().st_size < 4 * (16 + 4 + 4 + 64)
+    safetensors.torch.load_model(loaded, path)
+    assert loaded[2].weight is loaded[0].weight
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_views_of_one_storage_are_written_as_what_they_show():
+    whole = torch.randn(6, 6)
+    state = {
+        "all": whole, "rows": whole[:3], "others": whole[2:], "turned": whole.t(),
+        "column": whole[:, 1:2], "one number": torch.ones(1).expand(5),
+        "conjugate": torch.tensor([1 + 2j]).conj(), "half": whole[0].half(),
+    }  # fmt: skip
+    read = safetensors.torch.load(baselines.to_bytes(state))
+    assert read.keys() == state.keys()
+    assert all(torch.equal(read[name], tensor) for name, tensor in state.items())
+
+
+UNWRITABLE = {
+    "sparse": (lambda: torch.eye(3).to_sparse(), "sparse_coo.*cannot be stored"),
+    "complex128": (lambda: torch.ones(2, dtype=torch.complex128), "cannot be stored"),
+    "meta": (lambda: torch.ones(2, device="meta"), "has no values"),
+    "no tensor": (lambda: 3, r"one \(int\) cannot be stored"),
+}
+
+
+@pytest.mark.parametrize("case", UNWRITABLE)
+def test_what_a_file_cannot_hold_is_refused_by_name(case):
+    make, words = UNWRITABLE[case]
+    for size in (measure.file_bytes, measure.zipped_bytes):
+        with pytest.raises(ValueError, match=words):
+            size({"one": make()})
+
+
+def test_frozen_parameters_are_not_trainable():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    model[0].requires_grad_(False)
+    assert measure.parameters(model) == 18
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules:UserWarning")
+@pytest.mark.filterwarnings("ignore:Initializing zero-element:UserWarning")
+def test_parameters_that_are_not_there():
+    with pytest.raises(ValueError, match="weight is not made yet"):
+        measure.parameters(nn.LazyLinear(3))
+    assert measure.sparsity(nn.Linear(4, 0)) == 0

@@ -1,11 +1,14 @@
 """Weights without their zeros: nothing is lost, and the layers answer as the dense
 ones."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
 
 from utils import baselines, models
 from utils.masks import apply_masks, magnitude_masks
@@ -171,3 +174,134 @@ def test_layers_whose_weights_are_read_by_others_keep_working(attends):
         torch.testing.assert_close(
             call(with_sparse_layers(layer), x), call(layer, x), atol=1e-5, rtol=1e-4
         )
+
+
+# ------------------------------------------------------------ a weight that has changed
+
+
+def load(sparse, dense):
+    sparse.load_state_dict(with_sparse_layers(dense).state_dict())
+
+
+def assign(sparse, dense):
+    sparse.load_state_dict(with_sparse_layers(dense).state_dict(), assign=True)
+
+
+def mask(sparse, dense):
+    for network in (sparse, dense):
+        apply_masks(network, magnitude_masks(network, 0.5))
+
+
+def step(sparse, dense):
+    for network in (sparse, dense):
+        network.load_state_dict(STATE if network is dense else SPARSE_STATE)
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        with torch.enable_grad():
+            network(INPUTS).square().sum().backward()
+        optimizer.step()
+
+
+def data(sparse, dense):
+    for network in (sparse, dense):
+        for parameter in network.parameters():
+            parameter.data = torch.full_like(parameter, 0.5)
+
+
+def double(sparse, dense):
+    load(sparse, dense)
+    sparse.double(), dense.double()
+
+
+def half(sparse, dense):
+    load(sparse, dense)
+    sparse.bfloat16(), dense.bfloat16()
+
+
+def small(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(12, 4, bias=False))
+
+
+INPUTS = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+STATE = small(5).state_dict()
+SPARSE_STATE = with_sparse_layers(small(5)).state_dict()
+
+
+@pytest.mark.parametrize("change", [load, assign, mask, step, data, double, half])
+def test_a_sparse_layer_follows_its_weight(change):
+    sparse, dense = with_sparse_layers(small(0)), small(0)
+    if change in (load, assign, double, half):
+        dense = small(1)
+    with torch.no_grad():
+        sparse(INPUTS)
+        change(sparse, dense)
+        inputs = INPUTS.to(dense[0].weight.dtype)
+        torch.testing.assert_close(sparse(inputs), dense(inputs))
+        twin = copy.deepcopy(sparse)
+        twin[0].layer.weight.zero_()
+        assert not torch.equal(twin(inputs), sparse(inputs))
+
+
+def test_the_rows_are_made_once_while_nothing_changes():
+    layer = SparseLayer(thinned(nn.Linear(4, 3), 0.5))
+    matrix = layer.matrix
+    assert layer.matrix is matrix
+    with torch.no_grad():
+        layer.layer.weight.add_(0)
+    assert layer.matrix is not matrix
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_a_sparse_layer_of_any_type_answers_as_the_dense_one(dtype, bias):
+    kind = getattr(torch, dtype)
+    for layer, shape in (
+        (nn.Linear(6, 4, bias), (3, 6)),
+        (nn.Conv2d(2, 3, 2), (2, 5, 5)),
+    ):
+        dense, inputs = layer.to(kind), torch.randn(shape).to(kind)
+        with torch.no_grad():
+            torch.testing.assert_close(with_sparse_layers(dense)(inputs), dense(inputs))
+
+
+def test_gradients_reach_the_weight_of_a_sparse_layer():
+    dense = small(0)
+    sparse = with_sparse_layers(dense)
+    for network in (dense, sparse):
+        network(INPUTS).square().sum().backward()
+    for one, other in zip(dense.parameters(), sparse.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element:UserWarning")
+def test_an_empty_layer_stays_empty():
+    sparse = with_sparse_layers(nn.Sequential(nn.Linear(4, 0), nn.Linear(0, 3)))
+    with torch.no_grad():
+        assert torch.equal(sparse(torch.ones(2, 4)), sparse[1].bias.expand(2, 3))
+
+
+def test_tied_weights_stay_tied_and_are_stored_once():
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    network[1].weight = network[0].weight
+    sparse = with_sparse_layers(network)
+    assert sparse[0].layer.weight is sparse[1].layer.weight
+    state = csr_state(network)
+    assert state["0.weight.values"] is state["1.weight.values"]
+    assert "1.weight" not in state
+    twice = nn.Sequential(network[0], network[0])
+    assert len({id(module) for module in with_sparse_layers(twice)}) == 1
+
+
+def test_what_would_be_lost_is_refused(unchanged):
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    prune.l1_unstructured(network[1], "weight", 0.5)
+    check = unchanged(network)
+    for work in (with_sparse_layers, csr_state):
+        with pytest.raises(ValueError, match=r"1\.weight is computed.*prune\.remove"):
+            work(network)
+    check()
+    with pytest.raises(ValueError, match="cannot skip zeros"):
+        SparseLayer(nn.Conv2d(2, 2, 3, groups=2))
+    hooked = nn.Linear(4, 4)
+    hooked.register_forward_hook(lambda module, inputs, output: 2 * output)
+    assert isinstance(with_sparse_layers(nn.Sequential(hooked))[0], nn.Linear)

@@ -10,6 +10,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from utils.arguments import one_of
 from utils.files import (
@@ -20,6 +21,7 @@ from utils.files import (
     read_verified,
     write_atomically,
 )
+from utils.layers import LAZY, NO_VALUES, first_names, shared
 from utils.models import lenet300, resnet, vgg
 from utils.training import Recipe
 
@@ -162,8 +164,8 @@ def keep_baseline(model: nn.Module, name: str) -> Path:
     then use it.
 
     Raises:
-        ValueError: the model's weights do not fit the network `name`, are stored in
-            another type, or are not all finite.
+        ValueError: the model's weights do not fit the network `name`, are tied, stored
+            in another type, or not all finite.
     """
     wanted, kept = build(name).state_dict(), model.state_dict()
     if _shapes(kept) != _shapes(wanted):
@@ -173,21 +175,70 @@ def keep_baseline(model: nn.Module, name: str) -> Path:
         )
     if problem := _problem(kept, wanted):
         raise ValueError(f"model cannot be kept as {name!r}: {problem}.")
+    if shared(model):
+        raise ValueError(
+            f"model shares {', '.join(shared(model)[0])}; {name!r} has each of its own."
+        )
     path = Path(OWN_FOLDER) / f"{name}.safetensors"
     write_atomically(path, to_bytes(model))
     return path
 
 
+# what a safetensors file can hold
+STORABLE = {
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+    *(torch.float8_e4m3fn, torch.float8_e5m2),
+    *(torch.uint64, torch.uint32, torch.uint16),
+}
 State = nn.Module | Mapping[str, Tensor]
 
 
 def to_bytes(state: State) -> bytes:
     """A model's state, or a dict of tensors, as a safetensors file: numbers and names,
-    nothing to be executed."""
+    nothing to be executed.
+
+    A tensor with several names (tied weights) is written once, under its first; the
+    file's metadata gives the others, as `safetensors.torch.save_model` does it, so that
+    `safetensors.torch.load_model` fills the tied network again.
+
+    Raises:
+        ValueError: something in it is no dense tensor in memory, or of a type that a
+            safetensors file cannot hold.
+    """
     tensors = state.state_dict() if isinstance(state, nn.Module) else state
-    return safetensors.torch.save(
-        {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    )
+    for name, tensor in tensors.items():
+        _check_storable(name, tensor)
+    first = first_names(tensors)
+    tied = {name: kept for name, kept in first.items() if name != kept}
+    try:
+        return safetensors.torch.save(
+            {name: _alone(tensors[name]) for name in tensors if name not in tied},
+            metadata=tied or None,
+        )
+    except Exception as error:  # safetensors has types of its own
+        raise ValueError(f"state cannot be stored: {error}") from error
+
+
+def _check_storable(name: str, tensor: object) -> None:
+    if not isinstance(tensor, Tensor):
+        raise ValueError(
+            f"{name} ({type(tensor).__name__}) cannot be stored; only tensors can."
+        )
+    if is_lazy(tensor) or tensor.is_meta:
+        raise ValueError(f"{name} {LAZY if is_lazy(tensor) else NO_VALUES}.")
+    if tensor.layout != torch.strided or tensor.dtype not in STORABLE:
+        raise ValueError(
+            f"{name} ({tensor.dtype}, {tensor.layout}) cannot be stored; only dense"
+            " tensors of real numbers, and complex64, can."
+        )
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """The tensor in memory of its own, where it is a part of a larger one."""
+    own = tensor.detach().resolve_conj().resolve_neg().contiguous()
+    shares = own.untyped_storage().nbytes() != own.numel() * own.element_size()
+    return own.clone() if shares else own
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -23,11 +23,12 @@ import torch
 from google.protobuf.message import Message
 from onnxruntime import quantization
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from utils.arguments import whole
 from utils.data import Batches
 from utils.files import DamagedFileError, read_regular, write_atomically
-from utils.layers import eval_mode
+from utils.layers import LAZY, eval_mode
 from utils.quantization import calibration_pictures
 from utils.training import predict_logits
 
@@ -45,24 +46,36 @@ def to_onnx(model: nn.Module, example: Tensor, path: Path | str) -> int:
     Args:
         example: one input of the shape the network takes, `[1, ...]`.
     Raises:
-        ValueError: the network itself fails on the example.
-            torch.onnx.OnnxExporterError: it does something that PyTorch cannot write as
-            ONNX; PyTorch then logs a page of what it has tried. No file is written.
+        ValueError: the network itself fails on the example, or is not made yet (lazy
+            layers); it does something that PyTorch cannot write as ONNX, which then
+            logs a page of what it has tried. No file is written.
     """
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):  # running it would make it
+            raise ValueError(f"{name} {LAZY}.")
+    if not isinstance(example, Tensor) or example.dim() < 1:
+        raise ValueError(f"example={example!r} must be a tensor, [1, ...].")
+    model = getattr(model, "_orig_mod", model)  # of a compiled one, what was written
     batch = torch.cat([example, example])  # two: an exporter may take 1 for a constant
     _check_runs(model, batch)
     with eval_mode(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own insides
-        program = torch.onnx.export(
-            model,
-            (batch,),
-            dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            external_data=False,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                model,
+                (batch,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                external_data=False,
+                verbose=False,
+            )
+        except Exception as error:  # the exporter has many types of its own
+            raise ValueError(
+                f"model ({type(model).__name__}) does something that cannot be written"
+                f" as ONNX: {_first_line(error.__cause__ or error)}."
+            ) from error
     assert program is not None  # it is only for the old exporter
     return _write(program.model_proto, path)
 
@@ -96,8 +109,8 @@ def to_int8(
             is more than 32,767). Here that cost a VGG 3 points of accuracy.
     Raises:
         ValueError: no batches; an empty one, one that is not finite, or of another type
-            than the source takes; other weight_bits; a source that is int8 already, or
-            takes no input.
+            or shape than the source takes; other weight_bits; a source that is int8
+            already, or takes no input.
         DamagedFileError: the source is missing, or is no ONNX file.
     """
     if not batches:
@@ -117,16 +130,24 @@ def to_int8(
         for number, node in enumerate(model.graph.node):
             # so that layers with equal biases, stored once, get one each: scales differ
             node.name = f"n{number}"
-        quantization.quantize_static(
-            model,
-            inner,
-            _Calibration(batches, model.graph.input[0]),
-            quant_format=quantization.QuantFormat.QDQ,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            per_channel=True,
-            reduce_range=weight_bits == 7,
-        )
+        try:
+            quantization.quantize_static(
+                model,
+                inner,
+                _Calibration(batches, model.graph.input[0]),
+                quant_format=quantization.QuantFormat.QDQ,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                per_channel=True,
+                reduce_range=weight_bits == 7,
+            )
+        except ValueError:
+            raise
+        except Exception as error:  # ONNX Runtime has types of its own
+            raise ValueError(
+                f"source={str(source)!r} cannot be quantized with these batches:"
+                f" {_first_line(error)}."
+            ) from error
         return _write(onnx.load(inner), path)
 
 
@@ -164,10 +185,19 @@ class Session(nn.Module):
         self.input = self.session.get_inputs()[0].name
 
     def forward(self, images: Tensor) -> Tensor:
-        """`[n, 1, 28, 28]` -> `[n, classes]`, float32."""
-        return torch.from_numpy(
-            self.session.run(None, {self.input: images.contiguous().numpy()})[0]
-        )
+        """`[n, 1, 28, 28]` -> `[n, classes]`, float32.
+
+        Raises:
+            ValueError: pictures of another shape or type than the file takes.
+        """
+        given = {self.input: images.detach().contiguous().numpy()}
+        try:
+            return torch.from_numpy(self.session.run(None, given)[0])
+        except Exception as error:  # ONNX Runtime has types of its own
+            raise ValueError(
+                f"images {list(images.shape)}, {images.dtype}, are not what the file"
+                f" takes: {_first_line(error)}."
+            ) from error
 
 
 def read_onnx(path: Path | str) -> onnx.ModelProto:
@@ -345,5 +375,5 @@ def _short_names(graph: onnx.GraphProto) -> Callable[[str], str]:
     )
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

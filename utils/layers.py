@@ -85,7 +85,7 @@ def weights(model: nn.Module) -> dict[str, Weight]:
     attention, found = _inside_attention(model), dict[object, Weight]()
     for path, module in model.named_modules(remove_duplicate=False):
         for own, tensor in _own_weights(module):
-            weight = found.setdefault(_place(tensor), Weight(tensor))
+            weight = found.setdefault(place(tensor), Weight(tensor))
             weight.names.append(f"{path}.{own}" if path else own)
             weight.layers[path] = module
             weight.reasons.append(
@@ -147,7 +147,7 @@ def shared(model: nn.Module) -> list[list[str]]:
     names: dict[object, list[str]] = {}
     for every in (model.named_parameters, model.named_buffers):
         for name, tensor in every(remove_duplicate=False):
-            names.setdefault(_place(tensor), []).append(name)
+            names.setdefault(place(tensor), []).append(name)
     return [each for each in names.values() if len(each) > 1]
 
 
@@ -195,6 +195,18 @@ def copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
+def first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """For each name, the first name of the same tensor: its own, but where tensors are
+    tied.
+
+    >>> tensor = torch.ones(2)
+    >>> first_names({"a": tensor, "b": tensor, "c": torch.ones(2)})
+    {'a': 'a', 'b': 'a', 'c': 'c'}
+    """
+    first: dict[object, str] = {}
+    return {name: first.setdefault(place(t), name) for name, t in tensors.items()}
+
+
 def answer(model: nn.Module, images: Tensor, what: str = "example") -> Any:
     """What the network puts out for these images.
 
@@ -208,6 +220,27 @@ def answer(model: nn.Module, images: Tensor, what: str = "example") -> Any:
         shape = list(images.shape) if isinstance(images, Tensor) else images
         raise ValueError(
             f"model ({type(model).__name__}) cannot take {what} {shape}:"
+            f" {type(error).__name__}: {error}"
+        ) from error
+
+
+def copied(model: nn.Module, instead: Mapping[int, Any] | None = None) -> nn.Module:
+    """A deep copy, tied weights tied as before. `instead`: by the id of a part, what
+    takes its place in the copy.
+
+    Raises:
+        ValueError: a tensor of the network is computed, with a gradient to what it is
+            computed from; it cannot be copied otherwise.
+    """
+    for path, module in model.named_modules():
+        for own, value in vars(module).items():
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                raise ValueError(f"{path}{path and '.'}{own} {COMPUTED}.")
+    try:
+        return copy.deepcopy(model, dict(instead or {}))
+    except Exception as error:  # whatever its parts raise
+        raise ValueError(
+            f"model ({type(model).__name__}) cannot be copied:"
             f" {type(error).__name__}: {error}"
         ) from error
 
@@ -288,7 +321,7 @@ def _own_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, tensor
 
 
-def _place(tensor: Tensor) -> object:
+def place(tensor: Tensor) -> object:
     """Equal for two tensors that are one in memory."""
     if is_lazy(tensor) or tensor.is_meta or not tensor.numel() or tensor.is_sparse:
         return id(tensor)

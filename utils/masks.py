@@ -293,6 +293,8 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """
     for weight, mask in _paired(model, masks):
         _zero_pruned(weight, mask)
+        # it writes where PyTorch does not see it; sparse layers ask
+        torch.autograd.graph.increment_version(weight)
 
 
 def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:

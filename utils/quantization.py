@@ -16,6 +16,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,22 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from utils.arguments import whole
 from utils.channels import trace
 from utils.data import Batches
-from utils.layers import eval_mode, prunable, prunable_layers, watching
+from utils.layers import (
+    COMPUTED,
+    answer,
+    copied,
+    eval_mode,
+    prunable,
+    prunable_layers,
+    shared,
+    watching,
+)
 
 Plain = nn.Linear | nn.Conv2d  # the layers that are quantized
 
@@ -56,6 +67,7 @@ class Grid:
         ... )
         tensor([ 2, -7], dtype=torch.int16)
         """
+        values = _wide(values)
         position = values / self._step(values)
         return (
             (position.round() + self.zero_point)
@@ -81,16 +93,25 @@ class Grid:
             self.lowest - self.zero_point.item(),
             self.highest - self.zero_point.item(),
         )
-        step = self._step(values)
+        wide = _wide(values)
+        step = self._step(wide)
         # in steps; its gradient is 0 outside, where half a step more would saturate too
-        inside = (values / step).clamp(low - 0.5, high + 0.5)
+        inside = (wide / step).clamp(low - 0.5, high + 0.5)
         # rounding has the gradient 0: what it moves is added as a constant
-        return step * (inside + (inside.round().clamp(low, high) - inside).detach())
+        moved = inside + (inside.round().clamp(low, high) - inside).detach()
+        return (step * moved).to(values.dtype)
 
     def _step(self, values: Tensor) -> Tensor:
         """The scale, and at least the smallest number of the type they are computed in:
         0 / 0 is no zero."""
-        return self.scale.clamp(min=_smallest(torch.result_type(values, self.scale)))
+        dtype = torch.result_type(values, self.scale)
+        return self.scale.to(dtype).clamp(min=_smallest(dtype))
+
+
+def _wide(values: Tensor) -> Tensor:
+    """In float32 at least: half precision cannot tell where between two steps it
+    lies."""
+    return values.float() if values.dtype.itemsize < 4 else values
 
 
 def _smallest(dtype: torch.dtype) -> float:
@@ -110,8 +131,8 @@ def weight_grid(weight: Tensor, bits: int = 8, *, per_channel: bool = True) -> G
     1, ...]`, or of the whole weight. Built in lessons/08_quantization (`choose_grid`).
 
     Raises:
-        ValueError: bits outside 2..8, a weight that is not finite, or a unit without
-            weights.
+        ValueError: bits outside 2..8, a weight that is complex, whole or not finite, or
+            a unit without weights.
 
     >>> grid = weight_grid(torch.tensor([[0.5, -1.4], [0.0, 7.0]]), bits=4)
     >>> grid.scale
@@ -119,12 +140,17 @@ def weight_grid(weight: Tensor, bits: int = 8, *, per_channel: bool = True) -> G
             [1.0000]])
     """
     highest = 2 ** (_check_bits(bits) - 1) - 1
+    if not weight.is_floating_point():
+        raise ValueError(
+            f"the weight is {weight.dtype}; only real floating-point numbers fit on a"
+            " grid."
+        )
     if 0 in (weight.shape[1:] if per_channel and weight.dim() > 1 else weight.shape):
         raise ValueError(
             f"the weight has the shape {list(weight.shape)}; a grid needs at least one"
             " number a unit."
         )
-    magnitude = weight.detach().abs()
+    magnitude = _wide(weight.detach()).abs()
     if not magnitude.isfinite().all():
         raise ValueError(
             "the weight is not finite everywhere; only finite numbers fit on a grid."
@@ -178,20 +204,45 @@ def activation_grid(low: float, high: float, bits: int = 8) -> Grid:
 def quantize_weights(
     model: nn.Module, bits: int = 8, *, per_channel: bool = True
 ) -> nn.Module:
-    """A copy whose linear and convolutional weights lie on their grids; activations
-    stay as they are.
+    """A copy whose linear and convolutional weights (those of `layers.prunable`; tied
+    ones once) lie on their grids; activations stay as they are.
+
+    Raises:
+        ValueError: bits outside 2..8, a network with nothing to quantize, or a weight
+            that is computed, without values, complex, not finite or empty.
 
     >>> layer = quantize_weights(nn.Linear(100, 1), bits=2)
     >>> len(layer.weight.unique())  # minus one step, zero, one step
     3
     """
-    result = copy.deepcopy(model)
+    snapped = {
+        name: _snapped(name, weight, bits, per_channel)
+        for name, weight in prunable(model).items()
+    }
+    result = copied(model)
     with torch.no_grad():
-        for weight in prunable(result).values():
-            weight.copy_(
-                weight_grid(weight, bits, per_channel=per_channel).snap(weight)
-            )
+        for name, weight in prunable(result).items():
+            weight.copy_(snapped[name])
     return result
+
+
+@torch.no_grad()
+def _snapped(name: str, weight: Tensor, bits: int, per_channel: bool) -> Tensor:
+    """A weight of a network on its grid."""
+    with _named(name):
+        return weight_grid(weight, bits, per_channel=per_channel).snap(weight)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """What is wrong with the weight is said by its name."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        if not text.startswith("the weight"):
+            raise
+        raise ValueError(name + text.removeprefix("the weight")) from None
 
 
 def quantized(
@@ -215,7 +266,8 @@ def quantized(
     Raises:
         ValueError: no batches, or an empty one; bits outside 2..8; a layer that is not
             a plain Linear or Conv2d, or that never runs; numbers that are not finite;
-            a network that cannot be traced.
+            weights that are computed or complex; a network that cannot be traced, or
+            cannot take the batches.
 
     >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> batches = [(torch.rand(16, 4), torch.zeros(16))]
@@ -227,14 +279,10 @@ def quantized(
         raise ValueError("batches is empty; calibration needs at least one.")
     _check_bits(bits)
     _check_bits(activation_bits, "activation_bits")
-    for name, layer in prunable_layers(model).items():
-        if type(layer) not in QUANTIZED or (
-            isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros"
-        ):
-            raise ValueError(
-                f"{name} is a {type(layer).__name__}; only plain Linear and Conv2d"
-                " layers are quantized."
-            )
+    _check_layers(model)
+    for name, weight in prunable(model).items():
+        with _named(name):
+            weight_grid(weight, bits, per_channel=per_channel)
     folded = fold_batchnorm(model)
     ranges = input_ranges(folded, batches)
     idle = [name for name in prunable_layers(folded) if name not in ranges]
@@ -243,13 +291,39 @@ def quantized(
             f"{', '.join(idle)} never runs on these batches; without inputs there is no"
             " range. Remove it."
         )
-    quantized_layers = {}
+    parts: dict[int, Any] = {}  # id of a part -> its copy, which tied weights share
     for name, layer in prunable_layers(folded).items():
         grid = activation_grid(*ranges[name], activation_bits)
-        quantized_layers[id(layer)] = QUANTIZED[type(layer)](
-            layer, grid, bits, per_channel
-        )
-    return copy.deepcopy(folded, quantized_layers).eval()
+        make = QUANTIZED[type(layer)]
+        parts[id(layer)] = make(layer, grid, bits, per_channel, parts)
+    return copied(folded, parts).eval()
+
+
+MULTIPLYING = (
+    _ConvNd | nn.Linear | nn.Bilinear | nn.RNNBase | nn.RNNCellBase
+) | nn.MultiheadAttention
+
+
+def _check_layers(model: nn.Module) -> None:
+    """Refuse a layer that multiplies and would stay, or has a computed bias."""
+    attention: tuple[nn.Module, ...] = ()
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.MultiheadAttention):
+            attention = (*attention, *layer.children())
+        if (
+            isinstance(layer, MULTIPLYING)
+            and layer not in attention
+            and (
+                type(layer) not in QUANTIZED
+                or (isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros")
+            )
+        ):
+            raise ValueError(
+                f"{name or 'model'} is a {type(layer).__name__}; only plain Linear and"
+                " Conv2d layers are quantized."
+            )
+        if type(layer) in QUANTIZED and not isinstance(layer.bias, nn.Parameter | None):
+            raise ValueError(f"{name}{name and '.'}bias {COMPUTED}.")
 
 
 def input_ranges(
@@ -279,7 +353,7 @@ def input_ranges(
 
     with eval_mode(model), torch.no_grad(), watching(prunable_layers(model), note):
         for images in calibration_pictures(batches):
-            model(images)
+            answer(model, images, "batches")
     return ranges
 
 
@@ -313,10 +387,12 @@ class _Quantized(nn.Module):
     input_scale: Tensor
     input_zero_point: Tensor
 
-    def _adopt(self, layer: Plain, grid: Grid, bits: int, per_channel: bool) -> None:
-        self.weight, self.bias = nn.Parameter(layer.weight.detach().clone()), None
-        if layer.bias is not None:
-            self.bias = nn.Parameter(layer.bias.detach().clone())
+    def _adopt(
+        self, layer: Plain, grid: Grid, bits: int, per_channel: bool, parts: dict
+    ) -> None:
+        # a parameter that was copied before is among the parts
+        self.weight = copy.deepcopy(layer.weight, parts)
+        self.bias = copy.deepcopy(layer.bias, parts)
         self.register_buffer("input_scale", grid.scale)
         self.register_buffer("input_zero_point", grid.zero_point)
         self.highest, self.bits, self.per_channel = grid.highest, bits, per_channel
@@ -334,10 +410,15 @@ class QuantizedLinear(_Quantized, nn.Linear):
     """A linear layer with weight and input on their grids."""
 
     def __init__(
-        self, layer: nn.Linear, grid: Grid, bits: int, per_channel: bool
+        self,
+        layer: nn.Linear,
+        grid: Grid,
+        bits: int,
+        per_channel: bool,
+        parts: dict[int, Any],
     ) -> None:
         super().__init__(layer.in_features, layer.out_features, device="meta")
-        self._adopt(layer, grid, bits, per_channel)
+        self._adopt(layer, grid, bits, per_channel, parts)
 
     def forward(self, input: Tensor) -> Tensor:
         """`[..., inputs]` -> `[..., outputs]`"""
@@ -349,12 +430,17 @@ class QuantizedConv2d(_Quantized, nn.Conv2d):
     """A convolution with weight and input on their grids."""
 
     def __init__(
-        self, layer: nn.Conv2d, grid: Grid, bits: int, per_channel: bool
+        self,
+        layer: nn.Conv2d,
+        grid: Grid,
+        bits: int,
+        per_channel: bool,
+        parts: dict[int, Any],
     ) -> None:
         super().__init__(
             layer.in_channels, layer.out_channels, *_geometry(layer), device="meta"
         )
-        self._adopt(layer, grid, bits, per_channel)
+        self._adopt(layer, grid, bits, per_channel, parts)
 
     def forward(self, input: Tensor) -> Tensor:
         """`[n, inputs, height, width]` -> `[n, outputs, height, width]`"""
@@ -390,26 +476,33 @@ def plain(model: nn.Module) -> nn.Module:
       (0): Linear(in_features=4, out_features=2, bias=True)
     )
     """
+    twins: dict[int, nn.Parameter] = {}  # of weights and biases, so that tied ones stay
     layers = {
-        id(module): _plain_layer(module)
+        id(module): _plain_layer(module, twins)
         for module in model.modules()
         if isinstance(module, QuantizedLinear | QuantizedConv2d)
     }
-    return copy.deepcopy(model, layers)
+    return copied(model, layers)
 
 
-def _plain_layer(layer: QuantizedLinear | QuantizedConv2d) -> nn.Module:
-    with_bias, dtype = layer.bias is not None, layer.weight.dtype
+def _plain_layer(
+    layer: QuantizedLinear | QuantizedConv2d, twins: dict[int, nn.Parameter]
+) -> nn.Module:
+    with_bias = layer.bias is not None
     if isinstance(layer, QuantizedLinear):
         sizes = (layer.in_features, layer.out_features)
-        twin: Plain = nn.Linear(*sizes, with_bias, dtype=dtype)
+        twin: Plain = nn.Linear(*sizes, with_bias, device="meta")
     else:
         sizes = (layer.in_channels, layer.out_channels)
-        twin = nn.Conv2d(*sizes, *_geometry(layer), bias=with_bias, dtype=dtype)
-    with torch.no_grad():
-        twin.weight.copy_(layer.weight_grid().snap(layer.weight))
-        if twin.bias is not None and layer.bias is not None:
-            twin.bias.copy_(layer.bias)
+        twin = nn.Conv2d(*sizes, *_geometry(layer), bias=with_bias, device="meta")
+    for own in ("weight", "bias") if with_bias else ("weight",):
+        tensor = getattr(layer, own)
+        if id(tensor) not in twins:
+            value = tensor.detach().clone()
+            if own == "weight":
+                value = layer.weight_grid().snap(value)
+            twins[id(tensor)] = nn.Parameter(value, tensor.requires_grad)
+        setattr(twin, own, twins[id(tensor)])
     return twin.train(layer.training)
 
 
@@ -426,11 +519,11 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     In eval mode BatchNorm multiplies and adds one number a channel; a layer before it
     can do that with its weights (Jacob et al. 2018, sec. 3.2). Same outputs, but for
     rounding. A BatchNorm after anything else stays, and so does one after a layer whose
-    output or weight is used elsewhere too (a short cut, say), and where the layer or
-    the BatchNorm is used twice or has forward hooks.
+    output or weight is used elsewhere too (a short cut, say, or tied weights), and
+    where the layer or the BatchNorm is used twice or has forward hooks.
 
     Raises:
-        ValueError: the network cannot be traced.
+        ValueError: the network cannot be traced or copied.
 
     >>> fold_batchnorm(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU()))
     Sequential(
@@ -450,19 +543,29 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
         for node in nodes
         if node.op in ("call_module", "get_attr")
     )
+    tied = {name for names in shared(model) for name in names}
     # id of a part of the network -> what takes its place in the copy
     folded: dict[int, nn.Module] = {}
     for node in nodes:
         names = _layer_and_norm(node)
         if names and all(uses[name] == 1 for name in names):
             layer, norm = (modules[name] for name in names)
-            if _can_fuse(layer, norm):
-                twins = (copy.deepcopy(part).eval() for part in (layer, norm))
-                folded |= {
-                    id(layer): FUSE[type(layer)](*twins),
-                    id(norm): nn.Identity(),
-                }
-    return copy.deepcopy(model, folded).eval()
+            if _can_fuse(layer, norm) and not tied & {
+                f"{names[0]}.weight",
+                f"{names[0]}.bias",
+            }:
+                folded |= {id(layer): _fused(layer, norm), id(norm): nn.Identity()}
+    return copied(model, folded).eval()
+
+
+def _fused(layer: nn.Module, norm: nn.Module) -> nn.Module:
+    """A layer that does what both do; trained where one of them is."""
+    twins = (copy.deepcopy(part).eval() for part in (layer, norm))
+    fused = FUSE[type(layer)](*twins)
+    parameters = (*layer.parameters(), *norm.parameters())
+    # PyTorch freezes a bias that was not there before
+    fused.bias.requires_grad_(any(each.requires_grad for each in parameters))
+    return fused
 
 
 def _layer_and_norm(node: fx.Node) -> tuple[str, str] | None:

@@ -35,6 +35,7 @@ from utils.compression.format import (
 )
 from utils.compression.huffman import CodeError, packed_bytes, read_stream
 from utils.files import DamagedFileError, open_regular
+from utils.layers import first_names
 
 
 def load_compressed(path: Path | str, model: nn.Module) -> None:
@@ -64,6 +65,8 @@ def load_compressed(path: Path | str, model: nn.Module) -> None:
     state = model.state_dict()
     for name, tensor in state.items():
         _check_fillable(name, tensor)
+    # a tied tensor is stored once, under its first name
+    state = {kept: state[kept] for kept in first_names(state).values()}
     most = sum(extent(tensor.shape) for tensor in state.values())
     with _damage(path):
         content, entries = read_header(path, most, len(state))

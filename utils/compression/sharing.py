@@ -52,8 +52,8 @@ def share_weights(
         iterations: at most so many; 0 leaves the values evenly spread (linear
             quantisation).
     Raises:
-        ValueError: bits outside 1..8, names that do not fit, a weight that is not
-            finite in float32.
+        ValueError: bits outside 1..8, names that do not fit, a weight that is complex
+            or not finite in float32.
 
     >>> layer = nn.Linear(4, 1)
     >>> layer.weight.data = torch.tensor([[1.0, 0.0, 1.25, 3.0]])
@@ -61,7 +61,7 @@ def share_weights(
     >>> each.codebook.tolist(), each.indices.tolist()
     ([1.125, 3.0], [[1, 0, 1, 2]])
     """
-    weights = prunable(model)
+    weights = _real_weights(model)
     whole("iterations", iterations)
     widths = _widths(bits, weights)
     return {
@@ -219,7 +219,7 @@ def paired(
     Raises:
         ValueError: `shared` does not fit the model.
     """
-    weights = prunable(model)
+    weights = _real_weights(model)
     if not isinstance(shared, Mapping):
         raise ValueError(
             f"shared ({type(shared).__name__}) must be what share_weights gives: a"
@@ -229,6 +229,17 @@ def paired(
     for name, each in shared.items():
         _check_shared(name, each, weights[name])
     return [(weights[name], each) for name, each in shared.items()]
+
+
+def _real_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    weights = prunable(model)
+    for name, weight in weights.items():
+        if weight.is_complex():
+            raise ValueError(
+                f"{name} is {weight.dtype}; only real numbers lie on a line and can be"
+                " shared."
+            )
+    return weights
 
 
 def _check_names(argument: str, weights: Mapping[str, Tensor], given: Mapping) -> None:

@@ -25,7 +25,7 @@ from utils.compression.format import (
 from utils.compression.huffman import Stream, stream_bytes, write_stream
 from utils.compression.sharing import SharedWeight, flat, paired, share_weights
 from utils.files import write_atomically
-from utils.layers import prunable
+from utils.layers import first_names, prunable
 
 
 def save_compressed(
@@ -42,7 +42,8 @@ def save_compressed(
     Each linear or convolutional weight is stored in the way that takes fewest bytes:
     Huffman-coded as in the paper, or, where that would be longer, as its values. What
     is read back is the same to the bit either way: what `apply_shared` gives. Integers,
-    and with `other="float32"` biases and BatchNorm too, are stored as they are.
+    and with `other="float32"` biases and BatchNorm too, are stored as they are; tied
+    tensors once, under their first name.
 
     Args:
         bits: as in `share_weights`; not used where `shared` is given.
@@ -129,12 +130,14 @@ def content(
 ) -> bytes:
     """The whole file. Without `shared` the weights are stored as they are."""
     one_of("other", other, ("float32", "float16"))
-    own = {_place(weight): name for name, weight in prunable(model).items()}
+    own, state = prunable(model), model.state_dict()
     pieces = []
-    for name, tensor in model.state_dict().items():
-        weight = own.get(_place(tensor))  # a layer used twice has two names
-        if weight is not None:
-            each = shared[weight] if shared else None
+    for name, first in first_names(state).items():
+        tensor = state[name]
+        if name != first:
+            continue  # tied to one that is written
+        if name in own:
+            each = shared[name] if shared else None
             ways = _ways(name, tensor, each, huffman)
             pieces.append(min((ways[k] for k in kinds if k in ways), key=_size))
         elif other == "float16" and tensor.dtype in (torch.float32, torch.float64):
@@ -161,12 +164,6 @@ def _sealed(pieces: list[Piece]) -> bytes:
     heads, bodies = zip(*pieces, strict=True)
     whole = b"".join([MAGIC, bytes([VERSION]), _number(len(pieces)), *heads, *bodies])
     return whole + zlib.crc32(whole).to_bytes(CHECKSUM, "little")
-
-
-def _place(tensor: Tensor) -> tuple:
-    """Where its numbers lie, and how: equal for two names of one tensor, and not for a
-    matrix and its transpose."""
-    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 def _ways(

@@ -3,25 +3,36 @@ network. Built in lessons/01_baseline."""
 
 import zlib
 
-import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from utils.baselines import State, to_bytes
-from utils.layers import eval_mode, prunable, prunable_layers, watching, weights
+from utils.layers import LAZY, prunable
+from utils.measure.products import products
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of trainable numbers in the model.
+    """Number of trainable numbers in the model: not those of frozen parameters
+    (`requires_grad=False`), and those that layers share once.
+
+    Raises:
+        ValueError: a parameter is not made yet (lazy layers).
 
     >>> parameters(nn.Linear(784, 10))
     7850
     """
-    return sum(p.numel() for p in model.parameters())
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(f"{name} {LAZY}.")
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def sparsity(model: nn.Module) -> float:
     """Fraction of the prunable weights (linear and convolutional, no biases) that are
-    zero, 0..1.
+    zero, 0..1. Those that layers share count once.
+
+    Raises:
+        ValueError: as `layers.prunable`.
 
     >>> layer = nn.Linear(4, 1)
     >>> layer.weight.data = torch.tensor([[0.0, 0.0, 0.0, 2.0]])
@@ -30,60 +41,51 @@ def sparsity(model: nn.Module) -> float:
     """
     tensors = prunable(model).values()
     kept = sum(int(tensor.count_nonzero()) for tensor in tensors)
-    return 1 - kept / sum(tensor.numel() for tensor in tensors)
+    whole = sum(tensor.numel() for tensor in tensors)
+    return 1 - kept / whole if whole else 0.0
 
 
-@torch.no_grad()
 def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
-    """Multiply-accumulates of each linear and convolutional layer for *one* input, by
-    module name.
+    """Multiply-accumulates for *one* input, by the name of the module that multiplies.
+
+    Counted are the matrix products and convolutions that run, whoever asks for them:
+    recurrent layers, both products of an attention, `F.linear` and `@` in a `forward`
+    (which count for the module whose `forward` it is, "" being the network itself). A
+    layer that runs twice counts twice, one that does not run is not there. Elementwise
+    work, sums, averages and lookups count nothing; masked scores of an attention count.
 
     Args:
-        example: one input, `[1, ...]`; of more, the count is divided by their number.
+        example: one input, `[1, ...]`: the whole call is counted. Of more, the count
+            is for one of them: of the rows of axis 0, or, where a recurrent layer or an
+            attention takes the example time first (`[time, batch, ...]`), of axis 1.
     Raises:
-        ValueError: the model has no such layer.
+        ValueError: the network cannot take the example, or its rows are no inputs of
+            their own; it multiplies nothing, or in an operator that cannot be counted
+            (which is named).
 
     >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10))
     >>> layer_macs(network, torch.zeros(1, 1, 8, 8))  # the outputs are [1, 4, 6, 6]
     {'0': 1296, '2': 1440}
     """
-    by_layer = _weights(model)
     counts: dict[str, int] = {}
-
-    def count(name: str, layer: nn.Module, _: tuple, output: Tensor) -> None:
-        # [n, ..., units] or [n, units, ...]: how often the whole weight is applied
-        units = output.shape[-1 if isinstance(layer, nn.Linear) else 1]
-        positions = output.numel() // units // len(example)
-        counts[name] = counts.get(name, 0) + positions * by_layer[name].numel()
-
-    with eval_mode(model), watching(prunable_layers(model), count):
-        model(example)
+    for each in products(model, example)[0]:
+        counts[each.layer] = counts.get(each.layer, 0) + each.macs
     return counts
 
 
 def macs(model: nn.Module, example: Tensor, *, nonzero: bool = False) -> int:
-    """Multiply-accumulates for one input. With `nonzero`, only those whose weight is
-    not zero.
+    """Multiply-accumulates for one input, as `layer_macs` counts them. With `nonzero`,
+    only those whose weight is not zero.
 
-    In a linear layer and in a convolution every weight takes part equally often, so
-    both counts are exact.
+    A weight is what does not depend on the example, computed or not. Each of its
+    numbers takes part equally often, so both counts are exact. Products of two tensors
+    that do depend on it, as in an attention, count in full.
 
     >>> macs(nn.Conv2d(1, 4, 3), torch.zeros(1, 1, 8, 8))  # 36 weights, 36 positions
     1296
     """
-    counts = layer_macs(model, example)
-    if not nonzero:
-        return sum(counts.values())
-    by_layer = _weights(model)
-    return sum(
-        count * int(by_layer[name].count_nonzero()) // by_layer[name].numel()
-        for name, count in counts.items()
-    )
-
-
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """The weights by the name of their module."""
-    return {n: w.tensor for w in weights(model).values() for n in w.layers}
+    found, _ = products(model, example)
+    return sum(each.nonzero() if nonzero else each.macs for each in found)
 
 
 def file_bytes(state: State) -> int:

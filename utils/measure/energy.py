@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from utils.layers import eval_mode, prunable, prunable_layers, watching
-from utils.measure.counting import macs
+from utils.measure.products import Product, products, storage, values
 
 # Horowitz 2014, "Computing's energy problem (and what we can do about it)", fig. 1.1.9:
 # 45 nm, 0.9 V.
@@ -52,48 +51,44 @@ def energy_estimate(
     compare, do not quote).
 
     Assumes that every weight is read from DRAM once a batch, and that every activation
-    is written to and read from an on-chip cache once. With `skip_zeros`: what hardware
+    is written to and read from an on-chip cache once: the inputs, and what each product
+    and convolution that `layer_macs` counts puts out. With `skip_zeros`: what hardware
     would need that neither computes with nor stores zeros (each remaining weight then
     carries a 4-byte index). Ordinary processors do not skip them. With `int8`: as if
     weights and activations were 8-bit integers, multiplied and added as such.
+
+    Raises:
+        ValueError: as `layer_macs`; zeros of a network without values (meta device).
 
     >>> found = energy_estimate(nn.Linear(784, 10), torch.zeros(1, 784))
     >>> f"{1e6 * found.weights:.1f} of {1e6 * found.total:.1f} uJ: weights from memory"
     '5.1 of 5.2 uJ: weights from memory'
     """
-    example = inputs[:1]
-    used = len(inputs) * macs(model, example, nonzero=skip_zeros)
-    activations = inputs.numel() + len(inputs) * _activation_count(model, example)
-    moved = 2 * (1 if int8 else 4) * activations  # bytes, written and read
+    found, count = products(model, inputs)
+    macs = sum(each.nonzero() if skip_zeros else each.macs for each in found)
+    outputs = count * sum(each.outputs for each in found)
+    moved = 2 * (1 if int8 else 4) * (inputs.numel() + outputs)  # bytes, both ways
     pj = 1e-12
     return EnergyEstimate(
-        arithmetic=used * (PJ_INT8_MAC if int8 else PJ_FP32_MAC) * pj,
-        weights=_weight_bytes(model, skip_zeros, int8) * PJ_DRAM_BYTE * pj,
+        arithmetic=count * macs * (PJ_INT8_MAC if int8 else PJ_FP32_MAC) * pj,
+        weights=_weight_bytes(found, skip_zeros, int8) * PJ_DRAM_BYTE * pj,
         activations=moved * PJ_CACHE_BYTE * pj,
     )
 
 
-def _weight_bytes(model: nn.Module, skip_zeros: bool, int8: bool) -> int:
-    """Bytes of the weights, as they are or, where that is less, each but the zeros with
-    an index."""
+def _weight_bytes(found: list[Product], skip_zeros: bool, int8: bool) -> int:
+    """Bytes of the weights that are multiplied by, each once: as they are or, where
+    that is less, each but the zeros with an index."""
     dense = with_index = 0
-    for weight in prunable(model).values():
-        size = 1 if int8 else weight.element_size()
-        dense += weight.numel() * size
-        with_index += int(weight.count_nonzero()) * (size + 4)
+    # a weight and its transpose are one
+    weights = {(id(storage(w)), w.numel()): w for each in found for w in each.weights}
+    for weight in weights.values():
+        numbers, size = values(weight), 1 if int8 else weight.element_size()
+        index = 0 if numbers is weight else 4  # a sparse one has it
+        dense += numbers.numel() * (size + index)
+        if skip_zeros:
+            with_index += int(numbers.count_nonzero()) * (size + 4)
     return min(dense, with_index) if skip_zeros else dense
-
-
-def _activation_count(model: nn.Module, example: Tensor) -> int:
-    """Numbers that the linear and convolutional layers put out for one input."""
-    counts = []
-
-    def count(_name: str, _: nn.Module, _inputs: tuple, output: Tensor) -> None:
-        counts.append(output.numel())
-
-    with eval_mode(model), watching(prunable_layers(model), count):
-        model(example)
-    return sum(counts)
 
 
 RAPL = Path("/sys/class/powercap")
