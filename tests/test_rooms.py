@@ -17,6 +17,8 @@ ORDER = (
     "layers",
     "data",
     "models",
+    "preflight",
+    "resuming",
     "training",
     "baselines",
     "selection",

@@ -1,0 +1,198 @@
+"""The file that keeps a run, and whether it may be believed.
+
+A file of tensors and numbers: nothing in it is executed. It is read as a whole, and
+checked, before anything is loaded from it.
+"""
+
+import math
+import os
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from io import BytesIO
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from utils.files import DamagedFileError, write_atomically
+from utils.preflight import finite
+
+VERSION = 2
+# entries that change from step to step; all other numbers are what the recipe says
+MOVING = ("lr", "step", "last_epoch", "_step_count", "_last_lr", "train_loss")
+MOVING += ("validation_accuracy", "seconds")
+
+# ------------------------------------------------------------------ which run it is of
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """What tells these tensors from others: their names, types, shapes and values.
+
+    >>> one, other = torch.zeros(3), torch.tensor([0.0, 0.0, 1.0])
+    >>> digest({"x": one}) == digest({"x": other})
+    False
+    """
+    total = sha256()
+    for name, tensor in tensors.items():
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)};".encode())
+        flat = tensor.detach().cpu().contiguous().flatten()
+        total.update(flat.view(torch.uint8).numpy().data)
+    return total.hexdigest()[:16]
+
+
+def network(model: nn.Module) -> str:
+    """What tells this network from others: its layers, its parameters and buffers, and
+    which are frozen."""
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    layers = sha256(f"{_words(model)} {frozen}".encode()).hexdigest()[:16]
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return f"{layers} {digest(tensors)}"
+
+
+def described(thing: object) -> str:
+    """A loss or a function in words that are the same in another process: its `repr`,
+    or else its name, and a digest of the tensors and networks that it has."""
+    name = getattr(thing, "__qualname__", None)
+    if name is not None:  # a function
+        return f"{getattr(thing, '__module__', '')}.{name}"
+    own = type(thing).__repr__ is not object.__repr__
+    words = _words(thing) if own else type(thing).__qualname__
+    tensors = {str(number): each for number, each in enumerate(_tensors(thing))}
+    return f"{words} {digest(tensors)}" if tensors else words
+
+
+def _words(thing: object) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
+
+
+def _tensors(thing: object, depth: int = 2) -> Iterator[Tensor]:
+    if isinstance(thing, Tensor):
+        yield thing
+    elif isinstance(thing, nn.Module):
+        yield from (each for _, each in thing.named_parameters())
+        yield from (each for _, each in thing.named_buffers())
+    elif depth and hasattr(thing, "__dict__"):
+        for value in vars(thing).values():
+            yield from _tensors(value, depth - 1)
+
+
+# ------------------------------------------------------------------------------- files
+
+
+def place(checkpoint: Path | str) -> Path:
+    """Where a run is kept.
+
+    Raises:
+        ValueError: something else than a file is there, or none can be written.
+    """
+    if not isinstance(checkpoint, str | PathLike):
+        raise ValueError(f"checkpoint={checkpoint!r} must be the path of a file.")
+    path = Path(checkpoint)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"checkpoint={path} is no file; give the path of a file.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"checkpoint={path} cannot be written: {error.strerror}."
+        ) from error
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"checkpoint={path} cannot be written: its folder is locked.")
+    return path
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the tensors and numbers of a run to a file, all or nothing."""
+    buffer = BytesIO()
+    torch.save({"version": VERSION, **content}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def read(path: Path, largest: int) -> dict[str, Any]:
+    """What `write` wrote. Nothing in the file is executed.
+
+    Args:
+        largest: bytes that a file of this run may have.
+    Raises:
+        DamagedFileError: something else, or of another version.
+    """
+    with damaged(path):
+        if path.stat().st_size > largest:
+            raise UnfitError(f"it has over {largest:,} bytes")
+        stored = BytesIO(path.read_bytes())
+        # torch does not look at the check sums; and it unpacks what is packed
+        with zipfile.ZipFile(stored) as archive:
+            if any(each.compress_type for each in archive.infolist()):
+                raise UnfitError("something in it is packed")
+            if (name := archive.testzip()) is not None:
+                raise UnfitError(f"{name} in it is not what was written")
+        stored.seek(0)
+        content = torch.load(stored, weights_only=True)
+        if content["version"] != VERSION:
+            raise UnfitError("another version of the course wrote it")
+        return content
+
+
+class UnfitError(Exception):
+    """What a file holds is not what this run can have written."""
+
+
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """Whatever goes wrong meanwhile is the fault of this file."""
+    try:
+        yield
+    # any damage; what torch says of it would advise to execute the file
+    except Exception as error:  # noqa: BLE001
+        why = f" ({error})" if isinstance(error, UnfitError) else ""
+        raise DamagedFileError(
+            f"{path} is damaged, or no checkpoint of this course{why}. Repair: delete"
+            " it; the run starts anew."
+        ) from None
+
+
+def check_same(found: Any, wanted: Any, where: str) -> None:
+    """Check what a file holds: the names, types and shapes of `wanted`, and its
+    numbers, but for those that move from step to step. Weights are finite.
+
+    Raises:
+        UnfitError: something differs; `where` says in what.
+    """
+    if isinstance(wanted, Tensor):
+        _check_tensor(found, wanted, where)
+    elif isinstance(wanted, Mapping):
+        if not isinstance(found, Mapping) or found.keys() != wanted.keys():
+            raise UnfitError(f"{where} has other entries")
+        for key, value in wanted.items():
+            check_same(found[key], value, f"{where}.{key}")
+    elif isinstance(wanted, list | tuple):
+        if not isinstance(found, list | tuple) or len(found) != len(wanted):
+            raise UnfitError(f"{where} has another length")
+        for one, other in zip(found, wanted, strict=True):
+            check_same(one, other, where)
+    elif type(found) is not type(wanted) or not _fits(found, wanted, where):
+        raise UnfitError(f"{where} is {found!r}, where {wanted!r} was")
+
+
+def _fits(found: Any, wanted: Any, where: str) -> bool:
+    if where.rpartition(".")[2] in MOVING:
+        return math.isfinite(found)
+    return found == wanted
+
+
+def _check_tensor(found: Any, wanted: Tensor, where: str) -> None:
+    if not isinstance(found, Tensor):
+        raise UnfitError(f"{where} is no tensor")
+    for what in ("dtype", "shape", "layout", "device"):
+        if getattr(found, what) != getattr(wanted, what):
+            raise UnfitError(
+                f"the {what} of {where} is {getattr(found, what)}, not"
+                f" {getattr(wanted, what)}"
+            )
+    if not finite(found) and finite(wanted):
+        raise UnfitError(f"{where} is not finite")
