@@ -88,11 +88,7 @@ def check_split(name: str, split: Split) -> None:
     images, labels = (getattr(split, part, None) for part in ("images", "labels"))
     if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
         raise ValueError(f"{name} must be a Split of two tensors, images and labels.")
-    if labels.dim() != 1 or labels.dtype != torch.int64:
-        raise ValueError(
-            f"{name}.labels has the shape {list(labels.shape)} and the type"
-            f" {labels.dtype}; give one class number a picture, [n] int64."
-        )
+    _check_labels(f"{name}.labels", labels)
     if images.dim() == 0 or len(images) != len(labels):
         raise ValueError(
             f"{name} has images {list(images.shape)} and labels {list(labels.shape)};"
@@ -113,6 +109,14 @@ def check_split(name: str, split: Split) -> None:
         raise ValueError(f"{name}.images holds a number that is not finite.")
 
 
+def _check_labels(name: str, labels: Tensor) -> None:
+    if labels.dim() != 1 or labels.dtype != torch.int64:
+        raise ValueError(
+            f"{name} has the shape {list(labels.shape)} and the type {labels.dtype};"
+            " give one class number a picture, [n] int64."
+        )
+
+
 def check_like(validation: Split, train: Split) -> None:
     """Check pictures that validate what is trained on others.
 
@@ -128,33 +132,43 @@ def check_like(validation: Split, train: Split) -> None:
         )
 
 
-def check_logits(
-    logits: Tensor,
-    labels: Tensor,
-    model: nn.Module | None = None,
-    name: str = "batch",
-) -> None:
+def check_logits(logits: Tensor, labels: Tensor, who: str = "logits") -> None:
     """Check the outputs of a network, `[n, classes]`, against labels `[n]`.
 
+    Args:
+        who: gave them, for the message.
     Raises:
         ValueError: outputs of another kind, or a label that has no output.
     """
-    who = "logits" if model is None else f"what model ({type(model).__name__}) puts out"
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         kind = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
         raise ValueError(
             f"{who} is of type {kind}; it must be one tensor of real numbers."
         )
-    if logits.dim() != 2 or (name == "batch" and len(logits) != len(labels)):
+    _check_labels("labels", labels)
+    if logits.dim() != 2 or not 0 < len(logits) == len(labels):
         raise ValueError(
             f"{who} has the shape {list(logits.shape)}; for {len(labels)} pictures it"
             f" must be [{len(labels)}, classes]."
         )
+    check_classes(labels, logits.shape[1], "labels")
+
+
+def check_classes(labels: Tensor, outputs: int, name: str) -> None:
+    """Check that there is an output for each label.
+
+    Raises:
+        ValueError: there is none for one.
+
+    >>> check_classes(torch.tensor([2, 10]), outputs=10, name="train.labels")
+    Traceback (most recent call last):
+    ValueError: train.labels go from 2 to 10; with 10 outputs they must lie in 0..9.
+    """
     lowest, highest = (int(each) for each in labels.aminmax())
-    if lowest < 0 or highest >= logits.shape[1]:
+    if lowest < 0 or highest >= outputs:
         raise ValueError(
-            f"the labels of {name} go from {lowest} to {highest}; with"
-            f" {logits.shape[1]} outputs they must go from 0 to {logits.shape[1] - 1}."
+            f"{name} go from {lowest} to {highest}; with {outputs} outputs they must"
+            f" lie in 0..{outputs - 1}."
         )
 
 

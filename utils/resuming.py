@@ -4,7 +4,6 @@ A file of tensors and numbers: nothing in it is executed. It is read as a whole,
 checked, before anything is loaded from it.
 """
 
-import math
 import os
 import re
 import zipfile
@@ -20,12 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from utils.files import DamagedFileError, write_atomically
-from utils.preflight import finite
 
 VERSION = 2
-# entries that change from step to step; all other numbers are what the recipe says
-MOVING = ("lr", "step", "last_epoch", "_step_count", "_last_lr", "train_loss")
-MOVING += ("validation_accuracy", "seconds")
 
 # ------------------------------------------------------------------ which run it is of
 
@@ -43,6 +38,25 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         flat = tensor.detach().cpu().contiguous().flatten()
         total.update(flat.view(torch.uint8).numpy().data)
     return total.hexdigest()[:16]
+
+
+def parts(content: Any, where: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in nested dictionaries and lists, with the place where it is; all
+    else in words.
+
+    >>> [place for place, _ in parts({"a": [torch.zeros(2)], "step": 3})]
+    ['.a.0', '.step=3']
+    """
+    if isinstance(content, Tensor):
+        yield where, content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from parts(value, f"{where}.{key}")
+    elif isinstance(content, list | tuple):
+        for number, value in enumerate(content):
+            yield from parts(value, f"{where}.{number}")
+    else:
+        yield f"{where}={content!r}", torch.zeros(0)
 
 
 def network(model: nn.Module) -> str:
@@ -109,7 +123,8 @@ def place(checkpoint: Path | str) -> Path:
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write the tensors and numbers of a run to a file, all or nothing."""
     buffer = BytesIO()
-    torch.save({"version": VERSION, **content}, buffer)
+    sealed = {"version": VERSION, **content, "digest": digest(dict(parts(content)))}
+    torch.save(sealed, buffer)
     write_atomically(path, buffer.getvalue())
 
 
@@ -135,7 +150,10 @@ def read(path: Path, largest: int) -> dict[str, Any]:
         content = torch.load(stored, weights_only=True)
         if content["version"] != VERSION:
             raise UnfitError("another version of the course wrote it")
-        return content
+        written = {k: v for k, v in content.items() if k not in ("version", "digest")}
+        if content["digest"] != digest(dict(parts(written))):
+            raise UnfitError("it was changed after it was written")
+        return written
 
 
 class UnfitError(Exception):
@@ -154,45 +172,3 @@ def damaged(path: Path) -> Iterator[None]:
             f"{path} is damaged, or no checkpoint of this course{why}. Repair: delete"
             " it; the run starts anew."
         ) from None
-
-
-def check_same(found: Any, wanted: Any, where: str) -> None:
-    """Check what a file holds: the names, types and shapes of `wanted`, and its
-    numbers, but for those that move from step to step. Weights are finite.
-
-    Raises:
-        UnfitError: something differs; `where` says in what.
-    """
-    if isinstance(wanted, Tensor):
-        _check_tensor(found, wanted, where)
-    elif isinstance(wanted, Mapping):
-        if not isinstance(found, Mapping) or found.keys() != wanted.keys():
-            raise UnfitError(f"{where} has other entries")
-        for key, value in wanted.items():
-            check_same(found[key], value, f"{where}.{key}")
-    elif isinstance(wanted, list | tuple):
-        if not isinstance(found, list | tuple) or len(found) != len(wanted):
-            raise UnfitError(f"{where} has another length")
-        for one, other in zip(found, wanted, strict=True):
-            check_same(one, other, where)
-    elif type(found) is not type(wanted) or not _fits(found, wanted, where):
-        raise UnfitError(f"{where} is {found!r}, where {wanted!r} was")
-
-
-def _fits(found: Any, wanted: Any, where: str) -> bool:
-    if where.rpartition(".")[2] in MOVING:
-        return math.isfinite(found)
-    return found == wanted
-
-
-def _check_tensor(found: Any, wanted: Tensor, where: str) -> None:
-    if not isinstance(found, Tensor):
-        raise UnfitError(f"{where} is no tensor")
-    for what in ("dtype", "shape", "layout", "device"):
-        if getattr(found, what) != getattr(wanted, what):
-            raise UnfitError(
-                f"the {what} of {where} is {getattr(found, what)}, not"
-                f" {getattr(wanted, what)}"
-            )
-    if not finite(found) and finite(wanted):
-        raise UnfitError(f"{where} is not finite")

@@ -24,6 +24,7 @@ from utils.data import BLACK, Batches, Split
 from utils.layers import answer, eval_mode, lay_out, uncompiled
 from utils.preflight import (
     all_or_nothing,
+    check_classes,
     check_like,
     check_logits,
     check_made,
@@ -260,7 +261,7 @@ class _Run:
     after_step: Callable[[], None] | None = None
     validation: Split | None = None
     step: int = 0  # taken so far
-    identity: dict[str, object] = field(default_factory=dict)  # of a kept run
+    identity: dict[str, str] = field(default_factory=dict)  # of a kept run
     history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
@@ -281,6 +282,7 @@ class _Run:
             self.batches(torch.arange(len(self.train)))
         )
         self.generator = torch.Generator().manual_seed(self.seed)
+        self.who = f"the output of model ({type(self.model).__name__})"
         # what the network itself draws, with dropout
         self.dice = torch.Generator().manual_seed(self.seed).get_state()
 
@@ -292,24 +294,28 @@ class _Run:
         lay_out(self.model, self.layout)
         self.optimizer = OPTIMIZERS[self.recipe.optimizer](
             self.model.parameters(),
-            lr=self.recipe.learning_rate,
-            weight_decay=self.recipe.weight_decay,
+            # a number of NumPy would go into the checkpoint, which could not be read
+            lr=float(self.recipe.learning_rate),
+            weight_decay=float(self.recipe.weight_decay),
         )
         self.scheduler = _scheduler(self.optimizer, self.recipe, self.total)
         if self.validation is not None:  # else a failure would come after an epoch
-            logits = predict_logits(self.model, self.validation.images[:2])
-            check_logits(logits, self.validation.labels, self.model, "validation")
+            two = self.validation[slice(2)]
+            logits = predict_logits(self.model, two.images)
+            check_logits(logits, two.labels, self.who)
+            check_classes(self.validation.labels, logits.shape[1], "validation.labels")
         if self.schedule is not None:
             self.schedule.start(self.model, self.total)
         if file is not None:
             self.resume(file)
 
-    def described(self) -> dict[str, object]:
+    def described(self) -> dict[str, str]:
         """What the run is recognised by: all that its result depends on."""
         splits = {"training data": self.train, "validation data": self.validation}
         return {
-            "recipe": asdict(self.recipe),
-            "seed": self.seed,
+            "torch": str(torch.__version__),
+            "recipe": repr(self.recipe),
+            "seed": str(self.seed),
             "loss": resuming.described(self.loss),
             "schedule": repr(self.schedule),
             "after_step": resuming.described(self.after_step),
@@ -372,7 +378,13 @@ class _Run:
         self.step += 1
         if self.schedule is not None:
             self.schedule.before_step(self.step, [(images, labels)])
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:  # sparse gradients
+            raise ValueError(
+                f"optimizer={self.recipe.optimizer!r} cannot train this network:"
+                f" {error}"
+            ) from error
         self.scheduler.step()
         if self.schedule is not None:
             self.schedule.after_step()
@@ -389,9 +401,9 @@ class _Run:
         bf16 = self.recipe.bf16 and bf16_is_native()
         with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = answer(self.model, images, "train.images")
-        check_logits(logits, labels, self.model)
+        check_logits(logits, labels, self.who)
         if self.step == 0:  # the first to know how many classes there are
-            check_logits(logits, self.train.labels, self.model, "train")
+            check_classes(self.train.labels, logits.shape[1], "train.labels")
         if logits.dtype != torch.float64:
             logits = logits.float()
         try:
@@ -448,8 +460,10 @@ class _Run:
         """Go on from that file, if it is there; all of it is checked first."""
         if not path.is_file():
             return
-        like, kind = self.like_after_a_step(), self.identity
-        found = resuming.read(path, largest=2**24 + 8 * _bytes(like))
+        kind, needed = self.identity, resuming.parts(self.content())
+        size = sum(tensor.numel() * tensor.element_size() for _, tensor in needed)
+        # the optimizer will have noted more, and a schedule of one's own may
+        found = resuming.read(path, largest=2**24 + 8 * size)
         with resuming.damaged(path):
             differs = [key for key in kind if found["kind"].get(key) != kind[key]]
         if differs:
@@ -459,74 +473,13 @@ class _Run:
                 f" {[kind[key] for key in differs]}). Give another file."
             )
         with resuming.damaged(path):
-            self.check(found, like)
             for name in ("model", "optimizer", "scheduler"):
                 getattr(self, name).load_state_dict(found[name])
             self.generator.set_state(found["generators"][0])
-            torch.Generator().set_state(found["generators"][1])
             self.dice = found["generators"][1]
             if self.schedule is not None:
                 self.schedule.load(found["pruning"])
         self.step, self.history = found["step"], History(**found["history"])
-
-    def like_after_a_step(self) -> dict[str, Any]:
-        """`content`, with all that the optimizer will have noted of each weight."""
-        like, trial = self.content(), nn.Parameter(torch.zeros(1))
-        optimizer = OPTIMIZERS[self.recipe.optimizer]([trial], lr=0.1, weight_decay=0.0)
-        trial.grad = torch.zeros(1)
-        optimizer.step()
-        weights = enumerate(self.optimizer.param_groups[0]["params"])
-        like["optimizer"]["state"] = {
-            number: {
-                key: value if value.dim() == 0 else torch.zeros_like(weight)
-                for key, value in optimizer.state[trial].items()
-            }
-            for number, weight in weights
-            if weight.requires_grad
-        }
-        return like
-
-    def check(self, found: dict[str, Any], like: dict[str, Any]) -> None:
-        """Check that a file holds what this run can have written.
-
-        Raises:
-            UnfitError: it does not.
-        """
-        noted, state = found["optimizer"]["state"], like["optimizer"]["state"]
-        # nothing is noted of a weight that had no gradient
-        like["optimizer"]["state"] = {key: state[key] for key in noted}
-        epochs = len(found["history"]["seconds"])
-        times = {"validation_accuracy": epochs if self.validation is not None else 0}
-        like["history"] = {
-            name: [0.0] * times.get(name, epochs) for name in like["history"]
-        }
-        for name in (
-            "model",
-            "optimizer",
-            "scheduler",
-            "step",
-            "history",
-            "generators",
-        ):
-            resuming.check_same(found[name], like[name], name)
-        taken = epochs * self.total // self.recipe.epochs
-        counts = (found["step"], found["scheduler"]["last_epoch"])
-        if not 0 < epochs <= self.recipe.epochs or counts != (taken, taken):
-            raise resuming.UnfitError(f"{epochs} epochs are not {found['step']} steps")
-        for name, wanted in like["pruning"].items():
-            own = found["pruning"][name]
-            if own.dim() == wanted.dim() < 2:
-                wanted = own  # may have grown, in a schedule of one's own
-            resuming.check_same(own, wanted, f"pruning.{name}")
-
-
-def _bytes(thing: object) -> int:
-    """Of all tensors in it."""
-    if isinstance(thing, Tensor):
-        return thing.numel() * thing.element_size()
-    if isinstance(thing, Mapping):
-        thing = list(thing.values())
-    return sum(map(_bytes, thing)) if isinstance(thing, list) else 0
 
 
 # ---------------------------------------------------------------------------- BatchNorm
@@ -632,7 +585,7 @@ def _scheduler(
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
-        recipe.learning_rate,
+        float(recipe.learning_rate),
         total_steps=max(steps, 4) + 1,
         cycle_momentum=False,
         pct_start=0.25,
@@ -743,7 +696,7 @@ def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> float:
     """
     check_split("split", split)
     logits = predict_logits(model, split.images, batch_size)  # [n, classes]
-    check_logits(logits, split.labels, model)
+    check_logits(logits, split.labels, f"the output of model ({type(model).__name__})")
     right = (logits.argmax(1) == split.labels) & ~logits.isnan().any(1)  # [n]
     return right.float().mean().item()
 
