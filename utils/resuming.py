@@ -140,12 +140,10 @@ def read(path: Path, largest: int) -> dict[str, Any]:
         if path.stat().st_size > largest:
             raise UnfitError(f"it has over {largest:,} bytes")
         stored = BytesIO(path.read_bytes())
-        # torch does not look at the check sums; and it unpacks what is packed
+        # torch unpacks what is packed, to whatever size; what we wrote is not
         with zipfile.ZipFile(stored) as archive:
             if any(each.compress_type for each in archive.infolist()):
                 raise UnfitError("something in it is packed")
-            if (name := archive.testzip()) is not None:
-                raise UnfitError(f"{name} in it is not what was written")
         stored.seek(0)
         content = torch.load(stored, weights_only=True)
         if content["version"] != VERSION:
