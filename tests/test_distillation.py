@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from utils import baselines
 from utils.distillation import Teacher, soft_loss, soft_targets
@@ -167,6 +168,109 @@ def test_the_teacher_s_outputs_must_have_the_shape_of_the_student_s(shape):
                 torch.zeros(shape[0] + 1).long(),
                 torch.zeros(shape[0], 3),
             )
+
+
+@pytest.mark.parametrize("temperature", ["4", True, None, 1e-7, 1e7])
+def test_a_temperature_that_no_loss_could_bear_is_refused(temperature):
+    with pytest.raises(ValueError, match=f"temperature={temperature!r}"):
+        soft_loss(outputs(0), outputs(1), temperature)
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1.0, 8.0, 100.0, 1e4, 1e6])
+def test_float32_loses_nothing_at_any_temperature(temperature):
+    student, teacher = outputs(0).float(), outputs(1).float()
+    exact = soft_loss(student.double(), teacher.double(), temperature)
+    found = soft_loss(student, teacher, temperature)
+    assert found.item() == pytest.approx(exact.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_softened_in_float32(dtype):
+    half = outputs(0).to(dtype)
+    targets = soft_targets(1000 * half, 0.01)  # beyond float16
+    assert targets.dtype == torch.float32
+    assert torch.equal(targets, soft_targets((1000 * half).float(), 0.01))
+    assert soft_loss(half, half, 2.0).item() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_teacher_that_puts_out_no_numbers_is_named(value, tiny, unchanged):
+    network, student = baselines.build("lenet300"), baselines.build("lenet300", seed=1)
+    network.fc3.bias.data[2] = value
+    student.train()
+    check = unchanged(student)
+    with pytest.raises(ValueError, match="teacher_logits holds nan or inf"):
+        fit(student, tiny, SHORT, loss=Teacher(network), progress=False)
+    check()
+
+
+def test_no_gradient_reaches_the_teacher():
+    student, teacher = (outputs(seed).requires_grad_() for seed in (0, 1))
+    soft_loss(student, teacher, 2.0).backward()
+    assert teacher.grad is None and student.grad.abs().max() > 0
+
+
+def test_a_network_can_be_taught_by_what_it_was(tiny):
+    model = baselines.build("lenet300")
+    teacher = Teacher(model)
+    before = copy.deepcopy(model.state_dict())
+    fit(model, tiny[:100], SHORT, loss=teacher, progress=False)
+    taught = teacher.network.state_dict()
+    assert all(torch.equal(before[name], taught[name]) for name in before)
+    assert not torch.equal(model.fc1.weight, before["fc1.weight"])
+
+
+def pruned() -> nn.Module:
+    return prune.l1_unstructured(nn.Linear(4, 2), "weight", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (pruned, r"weight is computed.*prune\.remove"),
+        (lambda: nn.LazyLinear(3), "weight is not made yet"),
+        (lambda: nn.Linear(4, 2, device="meta"), "weight has no values"),
+        (lambda: "lenet300", "'lenet300' is no network"),
+    ],
+)
+def test_a_teacher_that_cannot_be_copied_is_refused(make, reason):
+    with pytest.raises(ValueError, match=reason):
+        Teacher(make())
+
+
+def test_a_teacher_with_a_computed_weight_that_can_be_copied_teaches():
+    network = nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))
+    x = torch.randn(5, 4)
+    assert torch.equal(Teacher(network).network(x), network(x))
+
+
+@pytest.mark.parametrize(
+    ("network", "labels", "images", "reason"),
+    [
+        (nn.Linear(4, 2), [0, 1, 2], torch.zeros(3, 4), "labels go from 0 to 2"),
+        (nn.Linear(4, 2), [0, 1], torch.zeros(3, 4), "for 2 pictures"),
+        (nn.Linear(4, 2), [0, 1, 0], torch.zeros(3, 5), "cannot take images"),
+        (nn.Linear(4, 2), [0, 1, 0], torch.zeros(3, 4).double(), "cannot take images"),
+        (nn.LSTM(4, 2), [0, 1, 0], torch.zeros(3, 4), "puts out a tuple"),
+    ],
+)
+def test_a_batch_that_cannot_be_taught_is_refused(network, labels, images, reason):
+    with pytest.raises(ValueError, match=reason):
+        Teacher(network)(torch.zeros(3, 2), torch.tensor(labels), images)
+
+
+@pytest.mark.parametrize(
+    ("logits", "reason"),
+    [
+        (torch.zeros(3, 2).long(), "torch.int64"),
+        (torch.zeros(3), r"\[3\]; it must be \[n, classes\]"),
+        (torch.zeros(0, 2), r"\[0, 2\]"),
+        ([[1.0]], "logits is list"),
+    ],
+)
+def test_what_cannot_be_softened_is_refused(logits, reason):
+    with pytest.raises(ValueError, match=reason):
+        soft_targets(logits, 2.0)
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])

@@ -18,6 +18,8 @@ ORDER = (
     "layers",
     "data",
     "models",
+    "preflight",
+    "resuming",
     "training",
     "baselines",
     "selection",

@@ -742,6 +742,7 @@ def test_a_run_interrupted_and_resumed_equals_one_that_was_not(
         validation=tiny,
         schedule=again,
         checkpoint=path,
+        after_step=stop,
         progress=False,
     )
     assert all(
@@ -761,6 +762,7 @@ def test_a_run_interrupted_and_resumed_equals_one_that_was_not(
         validation=tiny,
         schedule=schedule(),
         checkpoint=path,
+        after_step=stop,
         progress=False,
     )
     assert all(
@@ -795,7 +797,8 @@ def test_a_convolutional_run_resumes_too(cnn, tiny, tmp_path):
             after_step=stop,
             progress=False,
         )
-    fit(resumed, tiny, recipe, schedule=RigL(0.5), checkpoint=path, progress=False)
+    options = dict(schedule=RigL(0.5), checkpoint=path, after_step=stop)
+    fit(resumed, tiny, recipe, **options, progress=False)
     assert all(
         torch.equal(a, b)
         for a, b in zip(

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from utils import baselines, models, training
 from utils.data import BLACK, Split
@@ -249,11 +250,14 @@ def test_the_progress_bar_can_be_silenced(network, tiny, capfd):
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_is_an_error(network, tiny, weight):
+def test_a_weight_that_is_no_number_is_an_error(network, tiny, weight, unchanged):
     with torch.no_grad():
-        network.fc3.weight.fill_(weight)
-    with pytest.raises(ValueError, match=r"training loss is nan.*learning_rate=0\.002"):
+        network.fc3.bias[1] = weight
+    with pytest.raises(
+        ValueError, match=r"fc3\.bias holds a number that is not finite"
+    ):
         fit(network, tiny, SHORT, progress=False)
+    assert network.training
 
 
 def test_too_large_a_rate_is_an_error(network, tiny):
@@ -401,6 +405,381 @@ def test_steps_are_silent(network, tiny, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+# ----------------------------------------------------------------- nothing half-changed
+
+
+def rows(count: int = 20, *shape: int, classes: int = 3, dtype=torch.float32) -> Split:
+    """Random inputs of this shape, by default tables of six columns."""
+    images = torch.randn(
+        count, *(shape or (6,)), generator=torch.Generator().manual_seed(0)
+    )
+    return Split(images.to(dtype), torch.arange(count) % classes)
+
+
+def mlp(outputs: int = 3) -> nn.Sequential:
+    torch.manual_seed(0)
+    norm, head = nn.BatchNorm1d(8), nn.Linear(8, outputs)
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 8), norm, nn.ReLU(), head)
+
+
+class Puts(nn.Module):
+    """Puts out something made of the outputs."""
+
+    def __init__(self, change) -> None:
+        super().__init__()
+        self.inner, self.change = mlp(), change
+
+    def forward(self, x):
+        return self.change(self.inner(x))
+
+
+def made(make):
+    """A network with all that a failed step could change: gradients, modes, a layout,
+    a frozen weight."""
+    model = make()
+    model.train()
+    for number, parameter in enumerate(model.parameters()):
+        if number % 2 and parameter.requires_grad and not is_lazy(parameter):
+            parameter.grad = torch.ones_like(parameter)
+    return model
+
+
+def inference() -> nn.Module:
+    with torch.inference_mode():
+        return mlp()
+
+
+class Images(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls = self.calls + 1  # another tensor each time
+        self.norm(self.conv(x))
+        raise RuntimeError("too late")
+
+
+TABLE = rows()
+FLIP = Recipe(epochs=1, batch_size=8)
+PLAIN = Recipe(epochs=1, batch_size=8, flip=False)
+REFUSED = {
+    "double network": (lambda: mlp().double(), TABLE, "cannot take train.images"),
+    "half network": (lambda: mlp().half(), TABLE, "1.weight is float16"),
+    "complex network": (
+        lambda: nn.Linear(6, 3, dtype=torch.complex64),
+        TABLE,
+        "weight holds complex",
+    ),
+    "lazy network": (lambda: nn.LazyLinear(3), TABLE, "weight is not made yet"),
+    "no values": (lambda: mlp().to("meta"), TABLE, "1.weight has no values"),
+    "all frozen": (
+        lambda: mlp().requires_grad_(False),
+        TABLE,
+        r"all of 1\.weight.*frozen",
+    ),
+    "nothing to train": (nn.Flatten, TABLE, "nothing to train: no weights"),
+    "made in inference mode": (inference, TABLE, "1.weight was made inside"),
+    "puts out a tuple": (
+        lambda: Puts(lambda y: (y, y)),
+        TABLE,
+        r"output of model \(Puts\) is of type tuple",
+    ),
+    "puts out a dict": (lambda: Puts(lambda y: {"y": y}), TABLE, "of type dict"),
+    "puts out [n]": (lambda: Puts(lambda y: y[:, 0]), TABLE, r"\[8\]; for 8 pictures"),
+    "puts out nan": (
+        lambda: Puts(lambda y: y / 0),
+        TABLE,
+        "loss is nan at the first step",
+    ),
+    "fails late": (Images, rows(20, 2, 5, 5), "RuntimeError: too late"),
+    "sparse gradients": (
+        lambda: nn.EmbeddingBag(9, 3, sparse=True),
+        Split(torch.ones(20, 6).long(), TABLE.labels),
+        "optimizer='adamw' cannot train this network.*sparse",
+    ),
+    "too few outputs": (lambda: mlp(2), TABLE, "labels go from 0 to 2; with 2"),
+    "a label without output": (
+        mlp,
+        Split(TABLE.images, torch.eye(20)[3].long() * 5),
+        "labels go from 0 to 5; with 3",
+    ),
+    "one picture": (mlp, TABLE[:1], "cannot take train.images.*more than 1 value"),
+    "other shape": (mlp, rows(20, 7), r"cannot take train\.images \[8, 7\]"),
+    "double pictures": (mlp, rows(dtype=torch.float64), "cannot take train.images"),
+    "complex pictures": (mlp, rows(dtype=torch.complex64), "torch.complex64"),
+    "nan pictures": (mlp, Split(TABLE.images / 0, TABLE.labels), "images holds a numb"),
+    "float labels": (mlp, Split(TABLE.images, torch.ones(20)), "type torch.float32"),
+    "labels [n, 1]": (mlp, Split(TABLE.images, TABLE.labels[:, None]), r"\[20, 1\]"),
+    "negative label": (mlp, Split(TABLE.images, TABLE.labels - 100), "holds -100"),
+    "fewer labels": (mlp, Split(TABLE.images, TABLE.labels[1:]), r"labels \[19\]"),
+    "no split": (mlp, (TABLE.images, TABLE.labels), "must be a Split"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_trained_is_refused_with_the_network_as_it_was(what, unchanged):
+    make, train, reason = REFUSED[what]
+    model = made(make)
+    lazy = what in ("lazy network", "no values")  # have no numbers to compare
+    check = unchanged(nn.Identity() if lazy else model)
+    with pytest.raises(ValueError, match=reason):
+        fit(model, train, PLAIN, progress=False)
+    check()
+
+
+def test_a_network_that_is_no_picture_s_says_what_to_set(unchanged):
+    model = made(mlp)
+    check = unchanged(model)
+    for recipe in (FLIP, Recipe(flip=False, shift=1)):
+        with pytest.raises(ValueError, match="set flip=False, shift=0"):
+            fit(model, TABLE, recipe, progress=False)
+    check()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (dict(validation=TABLE[:0]), "validation is empty"),
+        (dict(validation=rows(20, 7)), r"validation\.images are \(\[7\]"),
+        (dict(validation=rows(classes=4)), r"validation\.labels go from 0 to 3"),
+        (dict(seed="a"), "seed='a'"),
+        (dict(after_step=3), "after_step=3 must be a function"),
+        (dict(loss=3), "loss=3 must be a function"),
+        (dict(schedule=3), "schedule=3 must be a schedule"),
+        (dict(loss=lambda logits, labels, images: logits), "cannot be made smaller"),
+        (dict(loss=lambda *batch: torch.zeros(())), "cannot be made smaller"),
+    ],
+)
+def test_other_arguments_are_refused_with_the_network_as_it_was(
+    options, reason, unchanged
+):
+    model = made(mlp)
+    check = unchanged(model)
+    with pytest.raises(ValueError, match=reason):
+        fit(model, TABLE, PLAIN, progress=False, **options)
+    check()
+
+
+def test_a_first_step_that_is_stopped_by_after_step_leaves_the_network(unchanged):
+    model = made(Images)
+    model.forward = lambda x: model.norm(model.conv(x)).mean((2, 3))
+    check = unchanged(model)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, rows(20, 2, 5, 5), FLIP, after_step=stop, progress=False)
+    check()
+
+
+class Tokens(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.last = nn.Embedding(9, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(self.table(x).mean(1))
+
+
+def convolution(kind, pool) -> nn.Module:
+    return nn.Sequential(
+        kind(2, 4, 3), nn.ReLU(), pool(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+
+
+def normed() -> nn.Module:
+    model = mlp()
+    nn.utils.parametrizations.weight_norm(model[1])
+    return model
+
+
+TRAINED = {
+    "a table": (mlp, TABLE),
+    "conv1d": (lambda: convolution(nn.Conv1d, nn.AdaptiveAvgPool1d), rows(20, 2, 9)),
+    "conv2d": (lambda: convolution(nn.Conv2d, nn.AdaptiveAvgPool2d), rows(20, 2, 9, 9)),
+    "conv3d": (
+        lambda: convolution(nn.Conv3d, nn.AdaptiveAvgPool3d),
+        rows(20, 2, 5, 5, 5),
+    ),
+    "words": (Tokens, Split(torch.arange(120).view(20, 6) % 9, TABLE.labels)),
+    "double": (lambda: mlp().double(), rows(dtype=torch.float64)),
+    "bfloat16": (lambda: mlp().bfloat16(), rows(dtype=torch.bfloat16)),
+    "weight norm": (normed, TABLE),
+    "compiled": (lambda: torch.compile(mlp(), backend="eager"), TABLE),
+    "one class": (lambda: mlp(1), rows(classes=1)),
+    "a last batch of one": (mlp, rows(17)),
+}
+
+
+@pytest.mark.parametrize("what", TRAINED)
+def test_any_network_is_trained_on_any_numbers(what):
+    make, train = TRAINED[what]
+    model = make()
+    before = weights(model)
+    history = fit(model, train, PLAIN, validation=train, progress=False)
+    assert (weights(model).dtype, model.training) == (before.dtype, False)
+    assert not torch.equal(weights(model), before)
+    assert history.validation_accuracy == [evaluate(model, train)]
+
+
+@given(st.integers(1, 40), st.integers(1, 20))
+def test_no_batch_of_one_is_left_over(count, size):
+    run = training._Run(
+        mlp(), rows(count), Recipe(3, size, flip=False), 0, training.CrossEntropy()
+    )
+    places = run.batches(torch.arange(count))
+    sizes = [len(each) for each in places]
+    assert torch.equal(torch.cat(places), torch.arange(count))
+    assert run.total == 3 * len(sizes)
+    assert all(each == size for each in sizes[:-1]) and sizes[-1] <= size + 1
+    assert 1 not in sizes or size == 1 or count == 1
+    if count % size != 1:
+        assert len(sizes) == math.ceil(count / size)
+
+
+def test_what_the_network_draws_comes_from_the_seed(tiny):
+    def run(seed):
+        torch.rand(1)
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(784, 10))
+        torch.manual_seed(seed + 7)  # has no part in it
+        before = torch.get_rng_state()
+        fit(model, tiny[:100], FLIP, seed=seed // 2, progress=False)
+        assert torch.equal(torch.get_rng_state(), before)
+        return weights(model)
+
+    first, again, other = (run(seed) for seed in (0, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_frozen_batchnorm_keeps_its_statistics_and_others_do_not():
+    model = nn.Sequential(
+        mlp()[:4], nn.BatchNorm1d(8), nn.Linear(8, 3), nn.BatchNorm1d(3, affine=False)
+    )
+    model[1].requires_grad_(False)
+    start = copy.deepcopy(model.state_dict())
+    fit(model, TABLE, PLAIN, progress=False)
+    moved = {
+        name: not torch.equal(start[name], tensor)
+        for name, tensor in model.state_dict().items()
+    }
+    assert not any(moved[f"1.running_{each}"] for each in ("mean", "var"))
+    assert all(moved[f"{name}.running_mean"] for name in ("0.2", "3"))
+
+
+def test_what_evaluation_makes_in_a_network_can_be_trained():
+    model = nn.Sequential(nn.LazyLinear(3))
+    evaluate(model, TABLE)
+    before = weights(model)
+    fit(model, TABLE, PLAIN, progress=False)
+    assert not torch.equal(weights(model), before)
+
+
+# ---------------------------------------------------------------------------- BatchNorm
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(2, 9), min_size=1, max_size=4))
+def test_unequal_batches_count_by_their_pictures(sizes):
+    """Also for a norm that is called twice, or that gets its input by keyword."""
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(6, dtype=torch.float64)
+
+        def forward(self, x):
+            return self.norm(input=x), self.norm(3 * x)
+
+    batches = [rows(size, dtype=torch.float64).images + size for size in sizes]
+    model = Twice()
+    training.reestimate_batchnorm(model, [(x, None) for x in batches])
+    parts = [part for x in batches for part in (x, 3 * x)]
+    share = torch.tensor([len(p) for p in parts], dtype=torch.float64)
+    for name, found in (("mean", mean_of), ("var", var_of)):
+        each = torch.stack([found(p) for p in parts])
+        wanted = (share[:, None] * each).sum(0) / share.sum()
+        torch.testing.assert_close(getattr(model.norm, f"running_{name}"), wanted)
+    assert model.norm.momentum == 0.1 and model.training
+
+
+def mean_of(x):
+    return x.mean(0)
+
+
+def var_of(x):
+    return x.var(0)
+
+
+def test_equal_batches_give_torch_s_plain_average_to_the_bit(small_resnet, tiny):
+    batches = [(tiny.images[i : i + 30], None) for i in range(0, 210, 30)]
+    ours, theirs = copy.deepcopy(small_resnet), small_resnet.eval()
+    training.reestimate_batchnorm(ours, batches)
+    for norm in training._norms(theirs):
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        for images, _ in batches:
+            theirs(images)
+    assert all(map(torch.equal, ours.buffers(), theirs.buffers()))
+
+
+def broken():
+    yield TABLE.images, None
+    raise OSError("the disk")
+
+
+@pytest.mark.parametrize(
+    ("batches", "error", "reason"),
+    [
+        ([], ValueError, "batches is empty"),
+        (iter([]), ValueError, "used up"),
+        ([TABLE.images], ValueError, r"batches\[0\] must be a pair"),
+        (
+            [(TABLE.images, 0), (TABLE.images[:1], 0)],
+            ValueError,
+            r"batches\[1\] \[1, 6",
+        ),
+        ([(TABLE.images, 0), (rows(8, 7).images, 0)], ValueError, r"batches\[1\]"),
+        (
+            [(TABLE.images, 0), (TABLE.images / 0, 0)],
+            ValueError,
+            "running_mean that is",
+        ),
+        (broken(), OSError, "the disk"),
+    ],
+)
+def test_statistics_stay_when_they_cannot_be_measured(
+    batches, error, reason, unchanged
+):
+    model = mlp()
+    model[2].momentum = 0.3
+    model(TABLE.images)
+    model[2].eval()
+    check = unchanged(model)
+    with pytest.raises(error, match=reason):
+        training.reestimate_batchnorm(model, batches)
+    check()
+    assert model[2].momentum == 0.3
+    assert not model[2]._forward_pre_hooks
+
+
+def test_a_norm_that_nothing_runs_through_keeps_its_statistics():
+    model = mlp()
+    model.aside = nn.BatchNorm1d(4)
+    model.aside.running_mean.fill_(5.0)
+    model.forward = lambda x: model[2](model[1](x))
+    training.reestimate_batchnorm(model, [(TABLE.images, None)])
+    assert (model.aside.running_mean == 5).all()
+    plain = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3, track_running_stats=False))
+    training.reestimate_batchnorm(plain, [(TABLE.images, None)])
+    assert plain[1].running_mean is None
+
+
 # ------------------------------------------------------------------------------- recipe
 
 
@@ -423,6 +802,9 @@ def test_steps_are_silent(network, tiny, capfd):
         ("shift", 0.5),
         ("optimizer", "adamv"),
         ("schedule", "cosine"),
+        ("learning_rate", "1"),
+        ("flip", "no"),
+        ("bf16", 1),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(name, value):
@@ -519,7 +901,61 @@ def test_augmenting_is_reproducible():
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_all_colours_of_a_picture_move_together(channels):
+    grey = numbered(9, 6, 6).repeat(1, channels, 1, 1)
+    got = augment(grey, torch.Generator().manual_seed(0), flip=True, shift=2)
+    alone = augment(grey[:, :1], torch.Generator().manual_seed(0), flip=True, shift=2)
+    assert torch.equal(got, alone.repeat(1, channels, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "reason"),
+    [
+        (torch.zeros(2, 6), dict(flip=True, shift=0), r"\[2, 6\] are no pictures"),
+        (torch.zeros(2, 1, 5, 9), dict(flip=False, shift=5), "shift=5 would move all"),
+        (torch.zeros(2, 1, 9, 9).int(), dict(flip=False, shift=1), "torch.int32"),
+        (torch.zeros(2, 1, 9, 9), dict(flip=False, shift=-1), "shift=-1"),
+    ],
+)
+def test_what_cannot_be_flipped_or_shifted_is_refused(images, options, reason):
+    with pytest.raises(ValueError, match=reason):
+        augment(images, torch.Generator(), **options)
+
+
 # ----------------------------------------------------------------------------- evaluate
+
+
+def test_an_output_that_is_no_number_is_never_right():
+    model = Puts(lambda y: torch.where(torch.arange(len(y))[:, None] < 5, torch.nan, y))
+    split = Split(TABLE.images, model.inner.eval()(TABLE.images).argmax(1))
+    split.labels[:5] = 0  # what argmax says of a row of nan
+    assert evaluate(model, split) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("model", "split", "reason"),
+    [
+        (mlp(), TABLE[:0], "split is empty"),
+        (mlp(2), TABLE, "labels go from 0 to 2; with 2 outputs"),
+        (mlp(), Split(TABLE.images, TABLE.labels[:, None]), r"\[20, 1\]"),
+        (mlp(), Split(TABLE.images, TABLE.labels[:3]), r"labels \[3\]"),
+        (mlp(), rows(dtype=torch.float64), "cannot take images.*dtype"),
+        (Puts(lambda y: [y]), TABLE, "puts out a list"),
+        (Puts(lambda y: y[:, 0]), TABLE, r"the shape \[20\]"),
+        (Puts(lambda y: y[:1]), TABLE, r"puts out \[1, 3\] for 20 pictures"),
+        ("lenet", TABLE, "'lenet' is no network"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(model, split, reason):
+    with pytest.raises(ValueError, match=reason):
+        evaluate(model, split)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, None])
+def test_a_batch_size_is_a_whole_number(batch_size):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size}"):
+        evaluate(mlp(), TABLE, batch_size)
 
 
 @pytest.mark.parametrize("batch_size", [1000, 7, 600, 1])
@@ -550,7 +986,7 @@ def test_evaluating_uses_eval_mode_and_leaves_the_model_as_it_was(
 def test_the_mode_is_restored_after_an_error(network, unchanged):
     network.train()
     check = unchanged(network)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match=r"cannot take images \[2, 1, 5, 5\]"):
         evaluate(
             network, Split(torch.zeros(2, 1, 5, 5), torch.zeros(2, dtype=torch.long))
         )

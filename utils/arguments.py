@@ -24,6 +24,15 @@ def whole(name: str, value: object, low: int = 0, high: int | None = None) -> in
     return value
 
 
+def real(value: object) -> bool:
+    """Whether it is a real number; a boolean is none.
+
+    >>> real(1), real(0.5), real(True), real("1")
+    (True, True, False, False)
+    """
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def one_of(name: str, value: str, known: Iterable[str]) -> str:
     """`value` if it is among the known words.
 

@@ -11,16 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.arguments import fraction
-from utils.layers import lay_out
+from utils.arguments import fraction, real
+from utils.layers import COMPUTED, answer, lay_out, weights
+from utils.preflight import check_logits, check_made
 
 
 def soft_targets(logits: Tensor, temperature: float) -> Tensor:
     """Probabilities of softened outputs, `[n, classes]`: `softmax(logits /
     temperature)`; above 1, less certain. Built in lessons/09_distillation (`softened`).
 
+    Half precision is softened in float32, whose range it needs.
+
     Raises:
-        ValueError: a temperature that is not a positive number.
+        ValueError: outputs of another kind, or a temperature outside 1e-6..1e6.
 
     >>> logits = torch.tensor([[4.0, 2.0, 0.0]])
     >>> for temperature in (1.0, 4.0):
@@ -28,7 +31,7 @@ def soft_targets(logits: Tensor, temperature: float) -> Tensor:
     [0.87, 0.12, 0.02]
     [0.51, 0.31, 0.19]
     """
-    return F.softmax(logits / _check_temperature(temperature), dim=1)
+    return F.softmax(_softened(logits, temperature, "logits"), dim=1)
 
 
 def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -36,15 +39,16 @@ def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Ten
     times `temperature ** 2`.
 
     The factor keeps the gradient's size when the temperature changes (Hinton et al.
-    2015, sec. 2.1). Built in lessons/09_distillation (`distillation_loss`).
+    2015, sec. 2.1). No gradient reaches the teacher. Built in lessons/09_distillation
+    (`distillation_loss`).
 
     Args:
         logits, teacher_logits: outputs of student and teacher, `[n, classes]` each.
     Returns:
         The mean over the n pictures, a tensor of shape `[]`.
     Raises:
-        ValueError: outputs of two shapes, or a temperature that is not a positive
-            number.
+        ValueError: outputs of two shapes or of another kind, a teacher's that are not
+            numbers (NaN), or a temperature outside 1e-6..1e6.
 
     >>> teacher, student = torch.tensor([[4.0, 2.0]]), torch.tensor([[2.0, 4.0]])
     >>> round(soft_loss(teacher, teacher, 4.0).item(), 4)
@@ -52,21 +56,49 @@ def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Ten
     >>> soft_loss(student, teacher, 4.0).shape
     torch.Size([])
     """
-    if logits.shape != teacher_logits.shape:
+    if getattr(logits, "shape", None) != getattr(teacher_logits, "shape", None):
         shapes = f"{list(teacher_logits.shape)}, and logits {list(logits.shape)}"
         raise ValueError(
             f"teacher_logits has the shape {shapes}; they must be the same, [n,"
             " classes]."
         )
-    targets = soft_targets(teacher_logits, temperature)  # [n, classes]
-    student = F.log_softmax(logits / temperature, dim=1)
-    return F.kl_div(student, targets, reduction="batchmean") * temperature**2
+    student = F.log_softmax(_softened(logits, temperature, "logits"), dim=1)
+    taught = _softened(teacher_logits.detach(), temperature, "teacher_logits")
+    targets = F.softmax(taught, dim=1)  # [n, classes]
+    if targets.isnan().any():
+        raise ValueError(
+            "teacher_logits holds nan or inf, from which nothing can be learned."
+        )
+    loss = F.kl_div(student, targets.to(student), reduction="batchmean")
+    return loss * temperature**2
+
+
+def _softened(logits: Tensor, temperature: float, name: str) -> Tensor:
+    """`logits / temperature`, in a type that can hold it."""
+    _check_temperature(temperature)
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        kind = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"{name} is {kind}; it must be a tensor of real numbers.")
+    if logits.dim() != 2 or not logits.numel():
+        raise ValueError(
+            f"{name} has the shape {list(logits.shape)}; it must be [n, classes]."
+        )
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    if temperature > PRECISE:
+        logits = logits.double()
+    return logits / temperature
+
+
+# Above it the squared temperature makes the rounding of float32 visible in the loss.
+PRECISE = 16
 
 
 def _check_temperature(temperature: float) -> float:
-    if not 0 < temperature < float("inf"):
+    if not (real(temperature) and 1e-6 <= temperature <= 1e6):
         raise ValueError(
-            f"temperature={temperature!r} must be greater than 0, and finite."
+            f"temperature={temperature!r} must be a number greater than 0, from 1e-6 to"
+            " 1e6."
         )
     return temperature
 
@@ -82,7 +114,13 @@ class Teacher:
         temperature: of the soft targets, above 0.
         weight: of the soft loss, 0..1; the labels' cross-entropy has the rest.
     Raises:
-        ValueError: a temperature or a weight outside these.
+        ValueError: a temperature or a weight outside these, or a network that cannot be
+            copied as it is: with a computed weight, or one that is not made yet.
+
+    >>> teacher = Teacher(nn.Flatten(), temperature=2.0, weight=1.0)
+    >>> outputs = torch.randn(3, 10)
+    >>> teacher(outputs, torch.tensor([0, 1, 2]), outputs).abs() < 1e-6
+    tensor(True)
     """
 
     def __init__(
@@ -90,7 +128,7 @@ class Teacher:
     ) -> None:
         _check_temperature(temperature)
         fraction("weight", weight, example="0 = labels only, 1 = teacher only")
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.network = _copied(network).eval().requires_grad_(False)
         lay_out(self.network, torch.channels_last)
         self.temperature, self.weight = temperature, weight
 
@@ -99,10 +137,17 @@ class Teacher:
         pictures `[n, 1, 28, 28]`.
 
         Raises:
-            ValueError: the teacher's outputs have another shape than `logits`.
+            ValueError: the teacher cannot take the pictures, its outputs have another
+                shape than `logits` or are not numbers, or a label has no output.
         """
+        check_logits(logits, labels)
         with torch.no_grad():
-            teacher_logits = self.network(images)
+            teacher_logits = answer(self.network, images, "images")
+        if not isinstance(teacher_logits, Tensor):
+            raise ValueError(
+                f"the teacher ({type(self.network).__name__}) puts out a"
+                f" {type(teacher_logits).__name__}; it must be a tensor, [n, classes]."
+            )
         soft = soft_loss(logits, teacher_logits, self.temperature)
         return self.weight * soft + (1 - self.weight) * F.cross_entropy(logits, labels)
 
@@ -111,3 +156,16 @@ class Teacher:
             f"Teacher({type(self.network).__name__}, temperature={self.temperature},"
             f" weight={self.weight})"
         )
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    """A copy of its own."""
+    check_made(network)
+    try:
+        return copy.deepcopy(network)
+    except RuntimeError as error:  # torch copies no tensor that was computed
+        found = weights(network).items()
+        computed = [name for name, each in found if COMPUTED in each.reasons]
+        raise ValueError(
+            f"{computed[0] if computed else 'a tensor of network'} {COMPUTED}."
+        ) from error

@@ -7,8 +7,8 @@ and shifts are done for the whole batch at once. `make bench` prints what that g
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,21 +18,33 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from utils.arguments import one_of, whole
+from utils import resuming
+from utils.arguments import one_of, real, whole
 from utils.data import BLACK, Batches, Split
-from utils.files import DamagedFileError, write_atomically
-from utils.layers import eval_mode, lay_out
+from utils.layers import answer, eval_mode, lay_out, uncompiled
+from utils.preflight import (
+    all_or_nothing,
+    check_classes,
+    check_like,
+    check_logits,
+    check_made,
+    check_network,
+    check_split,
+    check_trainable,
+    finite,
+)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train: every hyperparameter in one place.
 
-    epochs: passes over the training set.  batch_size: pictures a step.  learning_rate:
-    the peak of the one-cycle schedule (Smith 2018), or the constant rate with
-    `schedule="constant"`.  weight_decay: as the optimizer defines it.
+    epochs: passes over the training set.  batch_size: pictures a step; where the last
+        batch would be a single picture, it joins the batch before.
+    learning_rate: the peak of the one-cycle schedule (Smith 2018), or the constant rate
+        with `schedule="constant"`.  weight_decay: as the optimizer defines it.
     flip: mirror half of the pictures.  shift: move each picture by up to so many
-        pixels.
+        pixels. Both only for pictures `[n, channels, height, width]`.
     bf16: bfloat16 autocast where this processor computes it natively (elsewhere it
         would be slower, and is not used).
     """
@@ -51,17 +63,22 @@ class Recipe:
         whole("epochs", self.epochs, low=1)
         whole("batch_size", self.batch_size, low=1)
         whole("shift", self.shift, 0, 27)
-        if not 0 < self.learning_rate < math.inf:
+        if not (real(self.learning_rate) and 0 < self.learning_rate < math.inf):
             raise ValueError(
                 f"learning_rate={self.learning_rate!r} must be greater than 0, and"
                 " finite."
             )
-        if not 0 <= self.weight_decay < math.inf:
+        if not (real(self.weight_decay) and 0 <= self.weight_decay < math.inf):
             raise ValueError(
                 f"weight_decay={self.weight_decay!r} must be 0 or more, and finite."
             )
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("schedule", self.schedule, ("one-cycle", "constant"))
+        for name in ("flip", "bf16"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} must be True or False."
+                )
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -96,10 +113,13 @@ def fit(
 ) -> History:
     """Train `model` in place and leave it in eval mode.
 
+    Frozen weights (`requires_grad` False) stay as they are, and so do the statistics of
+    a BatchNorm whose weight and bias are frozen: it works as in eval mode.
+
     Args:
         validation: evaluated after each epoch when given.
-        seed: of the order of the pictures and of their flips and shifts; same seed,
-            same machine, same result.
+        seed: of the order of the pictures, of their flips and shifts, and of what the
+            network draws (dropout); same seed, same machine, same result.
         after_step: called after each optimizer step; `masks.hold` gives one that keeps
             pruned weights at zero.
         schedule: prunes while training (`utils.schedules`).
@@ -107,11 +127,15 @@ def fit(
             `distillation.Teacher` is another.
         checkpoint: a file that keeps the run after each epoch. Where it is there
             already the run goes on from it, to the same result as if it had never been
-            interrupted; a finished run is only read.
+            interrupted; a finished run is only read. It belongs to this recipe and
+            seed, these pictures, this loss, schedule and `after_step`, and this network
+            as it is when the run begins.
         progress: show a bar.
     Raises:
-        ValueError: an empty training set, a loss that is not finite, or a checkpoint of
-            another run.
+        ValueError: pictures, labels or a network that cannot be trained on or with, a
+            first step that fails, or a checkpoint of another run; all this leaves the
+            network as it was. Later: weights or a loss that are not finite.
+        DamagedFileError: the checkpoint is damaged; the network is as it was.
 
     >>> train = Split(torch.randn(40, 1, 28, 28), torch.randint(10, (40,)))
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
@@ -144,34 +168,32 @@ def fit_in_steps(  # noqa: PLR0913 - all that `fit` takes, by keywords
     history.
 
     Closing the generator stops the run; the model keeps what it has learned, in eval
-    mode. Between two steps it is in training mode.
+    mode. Between two steps it is in training mode, but for a frozen BatchNorm.
     """
-    if len(train) == 0:
-        raise ValueError("train is empty; it must hold at least one picture.")
+    file = None if checkpoint is None else resuming.place(checkpoint)
+    check_trainable(model)
+    check_split("train", train)
+    if validation is not None:
+        check_like(validation, train)
     run = _Run(model, train, recipe, seed, loss or CrossEntropy(), schedule, after_step)
-    file = None if checkpoint is None else Path(checkpoint)
-    if file is not None:
-        run.resume(file)
-    bar = tqdm(
-        total=run.total, initial=run.step, disable=not progress, unit="step", ncols=80
-    )
-    seconds = run.history.seconds
-    started = time.perf_counter() - (seconds[-1] if seconds else 0)
-    try:
-        for epoch in range(len(seconds), recipe.epochs):
-            bar.set_description(f"epoch {epoch + 1}/{recipe.epochs}")
-            for _ in run.epoch():
-                bar.update()
-                yield run.step / run.total
-            if validation is not None:
-                run.history.validation_accuracy.append(evaluate(model, validation))
-            run.history.seconds.append(time.perf_counter() - started)
-            if file is not None:
-                run.keep(file)
-    finally:
-        bar.close()
-        lay_out(model, torch.contiguous_format)
-        model.eval()
+    run.validation = validation
+    with all_or_nothing(model) as before:
+        try:
+            run.start(file)
+            bar = tqdm(
+                total=run.total,
+                initial=run.step,
+                disable=not progress,
+                unit="step",
+                ncols=80,
+            )
+            with bar:
+                for done in run.steps(file, bar):
+                    before.forget()
+                    yield done
+        finally:
+            lay_out(model, torch.contiguous_format)
+            model.eval()
     return run.history
 
 
@@ -195,7 +217,13 @@ class CrossEntropy:
         labels: Tensor,
         images: Tensor,  # noqa: ARG002 - a loss gets them; the labels are enough here
     ) -> Tensor:
-        """Mean cross-entropy of the batch."""
+        """Mean cross-entropy of the batch.
+
+        Raises:
+            ValueError: outputs that are not `[n, classes]`, or labels for which there
+                is no output.
+        """
+        check_logits(logits, labels)
         return F.cross_entropy(logits, labels)
 
 
@@ -231,60 +259,132 @@ class _Run:
     loss: Loss
     schedule: PruningSchedule | None = None
     after_step: Callable[[], None] | None = None
+    validation: Split | None = None
     step: int = 0  # taken so far
+    identity: dict[str, str] = field(default_factory=dict)  # of a kept run
     history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
-        recipe = self.recipe
-        self.total = recipe.epochs * math.ceil(len(self.train) / recipe.batch_size)
+        if not isinstance(self.recipe, Recipe):
+            raise ValueError(f"recipe={self.recipe!r} must be a Recipe.")
+        whole("seed", self.seed, 0, 2**63 - 1)
+        for name in ("loss", "after_step"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise ValueError(f"{name}={value!r} must be a function.")
+        if self.schedule is not None and not hasattr(self.schedule, "before_step"):
+            raise ValueError(
+                f"schedule={self.schedule!r} must be a schedule of utils.schedules, or"
+                " None."
+            )
+        _check_augmentable(self.train.images, self.recipe.flip, self.recipe.shift)
+        self.total = self.recipe.epochs * len(
+            self.batches(torch.arange(len(self.train)))
+        )
+        self.generator = torch.Generator().manual_seed(self.seed)
+        self.who = f"the output of model ({type(self.model).__name__})"
+        # what the network itself draws, with dropout
+        self.dice = torch.Generator().manual_seed(self.seed).get_state()
+
+    def start(self, file: Path | None) -> None:
+        """All that comes before the first step, and changes the network."""
+        if file is not None:
+            self.identity = self.described()
         self.layout = _layout(self.model)
         lay_out(self.model, self.layout)
-        self.generator = torch.Generator().manual_seed(self.seed)
-        self.optimizer = OPTIMIZERS[recipe.optimizer](
+        self.optimizer = OPTIMIZERS[self.recipe.optimizer](
             self.model.parameters(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
+            # a number of NumPy would go into the checkpoint, which could not be read
+            lr=float(self.recipe.learning_rate),
+            weight_decay=float(self.recipe.weight_decay),
         )
-        self.scheduler = _scheduler(self.optimizer, recipe, self.total)
-        self.kind = {
-            "recipe": asdict(recipe),
-            "seed": self.seed,
-            "pictures": len(self.train),
-            "schedule": repr(self.schedule),
-            "loss": repr(self.loss),
-        }
+        self.scheduler = _scheduler(self.optimizer, self.recipe, self.total)
+        if self.validation is not None:  # else a failure would come after an epoch
+            two = self.validation[slice(2)]
+            logits = predict_logits(self.model, two.images)
+            check_logits(logits, two.labels, self.who)
+            check_classes(self.validation.labels, logits.shape[1], "validation.labels")
         if self.schedule is not None:
             self.schedule.start(self.model, self.total)
+        if file is not None:
+            self.resume(file)
+
+    def described(self) -> dict[str, str]:
+        """What the run is recognised by: all that its result depends on."""
+        splits = {"training data": self.train, "validation data": self.validation}
+        return {
+            "torch": str(torch.__version__),
+            "recipe": repr(self.recipe),
+            "seed": str(self.seed),
+            "loss": resuming.described(self.loss),
+            "schedule": repr(self.schedule),
+            "after_step": resuming.described(self.after_step),
+            "network at the start": resuming.network(self.model),
+            **{
+                name: "none" if split is None else resuming.digest(vars(split))
+                for name, split in splits.items()
+            },
+        }
+
+    def steps(self, file: Path | None, bar: tqdm) -> Iterator[float]:
+        """Train to the end; gives the fraction done after each step."""
+        seconds = self.history.seconds
+        started = time.perf_counter() - (seconds[-1] if seconds else 0)
+        for epoch in range(len(seconds), self.recipe.epochs):
+            bar.set_description(f"epoch {epoch + 1}/{self.recipe.epochs}")
+            for _ in self.epoch():
+                bar.update()
+                yield self.step / self.total
+            if self.validation is not None:
+                accuracy = evaluate(self.model, self.validation)
+                self.history.validation_accuracy.append(accuracy)
+            seconds.append(time.perf_counter() - started)
+            if file is not None:
+                resuming.write(file, self.content())
 
     def epoch(self) -> Iterator[None]:
         """Train for one epoch, a step at a time; note its mean loss."""
         self.model.train()
+        for norm in _norms(self.model):
+            own = list(norm.parameters(recurse=False))
+            if own and not any(p.requires_grad for p in own):
+                norm.eval()  # its statistics are frozen, too
         total = torch.zeros(())
         order = torch.randperm(len(self.train), generator=self.generator)
-        for index in order.split(self.recipe.batch_size):
+        for index in self.batches(order):
             total += self.one_step(index) * len(index)
             yield
         mean = float(total) / len(self.train)
-        if math.isnan(mean) or mean == math.inf:
+        if not math.isfinite(mean) or not all(map(finite, self.model.parameters())):
             raise ValueError(
-                f"the training loss is {mean}:"
+                f"the training loss is {mean}, or a weight is not finite:"
                 f" learning_rate={self.recipe.learning_rate} is too large."
             )
         self.history.train_loss.append(mean)
 
+    def batches(self, order: Tensor) -> list[Tensor]:
+        """The places of each batch. A BatchNorm cannot train on a single picture, so
+        one that would be left over joins the batch before."""
+        sizes = [len(each) for each in order.split(self.recipe.batch_size)]
+        if len(sizes) > 1 and sizes[-1] == 1 < sizes[0]:
+            sizes[-2:] = [sizes[-2] + 1]
+        return list(order.split(sizes))
+
     def one_step(self, index: Tensor) -> Tensor:
         """One step on these pictures; their loss, `[]`."""
         images, labels = self.pictures(index), self.train.labels[index]
-        bf16 = self.recipe.bf16 and bf16_is_native()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = self.model(images)
-        loss = self.loss(logits.float(), labels, images)
-        self.optimizer.zero_grad()
-        loss.backward()
+        with self.own_dice():
+            loss = self.gradients(images, labels)
         self.step += 1
         if self.schedule is not None:
             self.schedule.before_step(self.step, [(images, labels)])
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:  # sparse gradients
+            raise ValueError(
+                f"optimizer={self.recipe.optimizer!r} cannot train this network:"
+                f" {error}"
+            ) from error
         self.scheduler.step()
         if self.schedule is not None:
             self.schedule.after_step()
@@ -292,58 +392,97 @@ class _Run:
             self.after_step()
         return loss.detach()
 
+    def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Give each weight its gradient; the loss of the batch, `[]`.
+
+        Raises:
+            ValueError: the network cannot take the pictures, or the loss its outputs.
+        """
+        bf16 = self.recipe.bf16 and bf16_is_native()
+        with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = answer(self.model, images, "train.images")
+        check_logits(logits, labels, self.who)
+        if self.step == 0:  # the first to know how many classes there are
+            check_classes(self.train.labels, logits.shape[1], "train.labels")
+        if logits.dtype != torch.float64:
+            logits = logits.float()
+        try:
+            with torch.enable_grad():
+                loss = self.loss(logits, labels, images)
+            self.optimizer.zero_grad()
+            loss.backward()
+        except Exception as error:  # whatever a loss of one's own raises
+            raise ValueError(
+                f"loss={self.loss!r} cannot be made smaller: {type(error).__name__}:"
+                f" {error}"
+            ) from error
+        if self.step == 0 and not finite(loss):
+            raise ValueError(
+                f"the training loss is {loss.item()} at the first step, before any"
+                " weight has moved: the network's outputs are too large or not finite."
+            )
+        return loss
+
     def pictures(self, index: Tensor) -> Tensor:
         """`[n]` places -> `[n, 1, 28, 28]` pictures, flipped and shifted."""
         images, how = self.train.images[index], self.recipe
         images = augment(images, self.generator, flip=how.flip, shift=how.shift)
+        if images.dim() != 4:  # the layout is one of pictures
+            return images.contiguous()
         return images.contiguous(memory_format=self.layout)
 
-    def keep(self, path: Path) -> None:
-        """Write everything to a file of tensors and numbers, which executes nothing
-        when it is read."""
-        content = {
+    @contextmanager
+    def own_dice(self) -> Iterator[None]:
+        """The network draws from the run's seed, and nobody else's numbers are used
+        up."""
+        before = torch.get_rng_state()
+        torch.set_rng_state(self.dice)
+        try:
+            yield
+        finally:
+            self.dice = torch.get_rng_state()
+            torch.set_rng_state(before)
+
+    def content(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "kind": self.identity,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
-            "kind": self.kind,
             "step": self.step,
             "history": self.history.as_dict(),
-            "generator": self.generator.get_state(),
+            "generators": [self.generator.get_state(), self.dice],
             "pruning": {} if self.schedule is None else self.schedule.state(),
         }
-        buffer = BytesIO()
-        torch.save(content, buffer)
-        write_atomically(path, buffer.getvalue())
 
     def resume(self, path: Path) -> None:
-        """Go on from that file, if it is there."""
+        """Go on from that file, if it is there; all of it is checked first."""
         if not path.is_file():
             return
-        content = _read_checkpoint(path)
-        if content["kind"] != self.kind:
+        kind, needed = self.identity, resuming.parts(self.content())
+        size = sum(tensor.numel() * tensor.element_size() for _, tensor in needed)
+        # the optimizer will have noted more, and a schedule of one's own may
+        found = resuming.read(path, largest=2**24 + 8 * size)
+        with resuming.damaged(path):
+            differs = [key for key in kind if found["kind"].get(key) != kind[key]]
+        if differs:
             raise ValueError(
-                f"checkpoint={path} belongs to another run ({content['kind']}); this"
-                f" one is {self.kind}. Give another file."
+                f"checkpoint={path} belongs to another run: {', '.join(differs)} differ"
+                f" ({[found['kind'].get(key) for key in differs]}, here"
+                f" {[kind[key] for key in differs]}). Give another file."
             )
-        for name in ("model", "optimizer", "scheduler"):
-            getattr(self, name).load_state_dict(content[name])
-        self.generator.set_state(content["generator"])
-        self.step, self.history = content["step"], History(**content["history"])
-        if self.schedule is not None:
-            self.schedule.load(content["pruning"])
+        with resuming.damaged(path):
+            for name in ("model", "optimizer", "scheduler"):
+                getattr(self, name).load_state_dict(found[name])
+            self.generator.set_state(found["generators"][0])
+            self.dice = found["generators"][1]
+            if self.schedule is not None:
+                self.schedule.load(found["pruning"])
+        self.step, self.history = found["step"], History(**found["history"])
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, weights_only=True)
-        content["kind"]  # a file without it is no checkpoint
-        return content
-    # any damage; what torch says of it would advise to execute the file
-    except Exception:  # noqa: BLE001
-        raise DamagedFileError(
-            f"{path} is damaged, or no checkpoint. Repair: delete it; the run starts"
-            " anew."
-        ) from None
+# ---------------------------------------------------------------------------- BatchNorm
 
 
 def reestimate_batchnorm(
@@ -352,8 +491,14 @@ def reestimate_batchnorm(
     """Give each BatchNorm, in place, the mean and variance of what it now gets,
     averaged over these batches.
 
-    Pruning changes what BatchNorm gets, and its stored statistics no longer fit. No
-    weight is touched. Built in lessons/07_recovery (`channel_statistics`).
+    Each batch counts by how many numbers a channel gets of it. Pruning changes what
+    BatchNorm gets, and its stored statistics no longer fit. No weight is touched; a
+    frozen BatchNorm gets them, too; one that nothing runs through keeps its own. Built
+    in lessons/07_recovery (`channel_statistics`).
+
+    Raises:
+        ValueError: no batch, one that the network cannot take or that has only one
+            number a channel, or statistics that are not finite; all stay as they were.
 
     >>> norm = nn.BatchNorm1d(2)
     >>> pictures = torch.tensor([[0.0, 1.0], [4.0, 3.0]])
@@ -361,17 +506,59 @@ def reestimate_batchnorm(
     >>> norm.running_mean, norm.running_var
     (tensor([2., 2.]), tensor([8., 2.]))
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    with eval_mode(model), torch.no_grad():
-        for norm in norms:
+    check_made(model)
+    norms = {norm: 0 for norm in _norms(model) if norm.running_mean is not None}
+
+    def weigh(norm: _BatchNorm, inputs: tuple, by_keyword: dict) -> None:
+        """The first batch replaces what was there; each counts by its share so far."""
+        (given,) = (*inputs, *by_keyword.values())
+        if norms[norm] == 0:
             norm.reset_running_stats()
-            norm.momentum = None  # the plain average of all batches
-            norm.train()
-        for images, _ in batches:
-            model(images)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+        count = given.numel() // given.shape[1]  # numbers a channel
+        norms[norm] += count
+        norm.momentum = count / norms[norm]
+
+    momenta = [norm.momentum for norm in norms]
+    handles = [
+        norm.register_forward_pre_hook(weigh, with_kwargs=True) for norm in norms
+    ]
+    try:
+        with all_or_nothing(model), eval_mode(model), torch.no_grad(), uncompiled():
+            for norm in norms:
+                norm.train()
+            _run_all(model, batches)
+            for norm in norms:
+                _check_statistics(norm)
+    finally:
+        for norm, momentum, handle in zip(norms, momenta, handles, strict=True):
+            norm.momentum = momentum
+            handle.remove()
+
+
+def _run_all(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    number = -1
+    for number, batch in enumerate(batches):
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise ValueError(f"batches[{number}] must be a pair, pictures and labels.")
+        answer(model, batch[0], f"batches[{number}]")
+    if number < 0:
+        raise ValueError(
+            "batches is empty, or an iterator that is used up; give a list, for"
+            " example data.sample_batches(train, 4)."
+        )
+
+
+def _check_statistics(norm: _BatchNorm) -> None:
+    for name in ("running_mean", "running_var"):
+        if not finite(getattr(norm, name)):
+            raise ValueError(
+                f"batches give a {type(norm).__name__} a {name} that is not finite;"
+                " the pictures or the weights before it are not."
+            )
+
+
+def _norms(model: nn.Module) -> list[_BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
 def _layout(model: nn.Module) -> torch.memory_format:
@@ -398,7 +585,7 @@ def _scheduler(
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
-        recipe.learning_rate,
+        float(recipe.learning_rate),
         total_steps=max(steps, 4) + 1,
         cycle_momentum=False,
         pct_start=0.25,
@@ -408,35 +595,97 @@ def _scheduler(
 def augment(
     images: Tensor, generator: torch.Generator, *, flip: bool, shift: int
 ) -> Tensor:
-    """Mirror and move pictures at random, each by itself. `[n, 1, 28, 28]` -> the same
-    shape, a new tensor."""
-    count, _, height, width = images.shape
+    """Mirror and move pictures at random, each by itself. `[n, channels, height,
+    width]` -> the same shape, a new tensor. Black, as of Fashion-MNIST, comes in at the
+    edges.
+
+    Raises:
+        ValueError: something to flip or shift that has another shape, or a shift that
+            would move all of a picture out of sight.
+    """
+    _check_augmentable(images, flip, shift)
     images = images if flip or shift else images.clone()
     if flip:
-        mirrored = torch.rand(count, generator=generator) < 0.5  # [n]
+        mirrored = torch.rand(len(images), generator=generator) < 0.5  # [n]
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
     if shift:
+        count, channels, height, width = images.shape
         padded = F.pad(images, (shift,) * 4, value=BLACK)
         # where each picture's window begins in its padded one, [n, 1] each
         top, left = torch.randint(0, 2 * shift + 1, (2, count, 1), generator=generator)
         rows = (top + torch.arange(height)).view(count, 1, height, 1)
         columns = (left + torch.arange(width)).view(count, 1, 1, width)
-        # three indices that broadcast to [n, 1, height, width]
-        images = padded[torch.arange(count).view(-1, 1, 1, 1), 0, rows, columns]
+        # four indices that broadcast to [n, channels, height, width]
+        every, colour = torch.arange(count), torch.arange(channels)
+        images = padded[
+            every.view(-1, 1, 1, 1), colour.view(1, -1, 1, 1), rows, columns
+        ]
     return images
 
 
-@torch.inference_mode()
+def _check_augmentable(images: Tensor, flip: bool, shift: int) -> None:
+    whole("shift", shift)
+    if (flip or shift) and images.dim() != 4:
+        raise ValueError(
+            f"images of shape {list(images.shape)} are no pictures [n, channels,"
+            " height, width], which alone can be flipped and shifted; set flip=False,"
+            " shift=0."
+        )
+    if shift and shift >= min(images.shape[2:]):
+        raise ValueError(
+            f"shift={shift} would move all of a picture of {images.shape[2]} x"
+            f" {images.shape[3]} out of sight; give less."
+        )
+    if shift and not images.is_floating_point():
+        raise ValueError(
+            f"images of {images.dtype} cannot be shifted: the black at the edges is"
+            f" {BLACK:.2f}; give float32 pictures, or set shift=0."
+        )
+
+
+# --------------------------------------------------------------------------- evaluation
+
+
+@torch.no_grad()  # what inference_mode makes in a network could never be trained
 def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1000) -> Tensor:
     """Outputs of the network in eval mode for `[n, 1, 28, 28]` pictures: `[n, 10]`. The
-    model's mode is restored."""
+    model's mode is restored.
+
+    Raises:
+        ValueError: no tensor of pictures, or a network that cannot take them or puts
+            out something else than a tensor with a row for each.
+    """
+    check_network(model)
+    whole("batch_size", batch_size, low=1)
+    if not isinstance(images, Tensor) or images.dim() == 0:
+        raise ValueError("images must be a tensor of pictures, [n, 1, 28, 28].")
+    outputs: list[Tensor] = []
     with eval_mode(model):
-        return torch.cat([model(batch) for batch in images.split(batch_size)])
+        for batch in images.split(batch_size):
+            output = answer(model, batch, "images")
+            if not isinstance(output, Tensor):
+                raise ValueError(
+                    f"model ({type(model).__name__}) puts out a"
+                    f" {type(output).__name__}; it must be one tensor, [n, classes]."
+                )
+            rest = (outputs or [output])[0].shape[1:]
+            if output.dim() == 0 or output.shape != (len(batch), *rest):
+                raise ValueError(
+                    f"model ({type(model).__name__}) puts out {list(output.shape)} for"
+                    f" {len(batch)} pictures; it must be {[len(batch), *rest]}."
+                )
+            outputs.append(output)
+    return torch.cat(outputs)
 
 
 def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> float:
     """Accuracy, 0..1: the fraction of pictures whose largest output is the right
-    class. Built in lessons/01_baseline (`accuracy`).
+    class. Outputs with a NaN are never right. Built in lessons/01_baseline
+    (`accuracy`).
+
+    Raises:
+        ValueError: as `check_split` and `predict_logits`; or outputs that are not `[n,
+            classes]`, or labels for which there is no output.
 
     >>> always_seven = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     >>> _ = nn.init.zeros_(always_seven[1].weight)
@@ -445,8 +694,11 @@ def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> float:
     >>> evaluate(always_seven, split)
     0.75
     """
-    predicted = predict_logits(model, split.images, batch_size).argmax(1)  # [n]
-    return (predicted == split.labels).float().mean().item()
+    check_split("split", split)
+    logits = predict_logits(model, split.images, batch_size)  # [n, classes]
+    check_logits(logits, split.labels, f"the output of model ({type(model).__name__})")
+    right = (logits.argmax(1) == split.labels) & ~logits.isnan().any(1)  # [n]
+    return right.float().mean().item()
 
 
 def bf16_is_native() -> bool:
