@@ -5,14 +5,12 @@ A label says "Shirt". A teacher says "Shirt 0.7, T-shirt 0.2, Coat 0.08": which 
 are near, too. The student learns from both.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils.arguments import fraction, real
-from utils.layers import COMPUTED, answer, lay_out, weights
+from utils.layers import answer, copied, lay_out
 from utils.preflight import check_logits, check_made
 
 
@@ -128,7 +126,8 @@ class Teacher:
     ) -> None:
         _check_temperature(temperature)
         fraction("weight", weight, example="0 = labels only, 1 = teacher only")
-        self.network = _copied(network).eval().requires_grad_(False)
+        check_made(network)
+        self.network = copied(network).eval().requires_grad_(False)
         lay_out(self.network, torch.channels_last)
         self.temperature, self.weight = temperature, weight
 
@@ -156,16 +155,3 @@ class Teacher:
             f"Teacher({type(self.network).__name__}, temperature={self.temperature},"
             f" weight={self.weight})"
         )
-
-
-def _copied(network: nn.Module) -> nn.Module:
-    """A copy of its own."""
-    check_made(network)
-    try:
-        return copy.deepcopy(network)
-    except RuntimeError as error:  # torch copies no tensor that was computed
-        found = weights(network).items()
-        computed = [name for name, each in found if COMPUTED in each.reasons]
-        raise ValueError(
-            f"{computed[0] if computed else 'a tensor of network'} {COMPUTED}."
-        ) from error

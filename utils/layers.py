@@ -179,22 +179,6 @@ def parameter(model: nn.Module, name: str, what: str = "masks") -> nn.Parameter:
     )
 
 
-def copied(model: nn.Module) -> nn.Module:
-    """A copy of the network that shares nothing with it.
-
-    Raises:
-        ValueError: it cannot be copied; tells what Python said.
-    """
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:  # whatever a part says of being copied
-        raise ValueError(
-            f"model ({type(model).__name__}) cannot be copied: {error} Weights that"
-            " torch.nn.utils.prune computes are made permanent with"
-            " torch.nn.utils.prune.remove."
-        ) from error
-
-
 def first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """For each name, the first name of the same tensor: its own, but where tensors are
     tied.
