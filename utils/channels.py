@@ -167,7 +167,9 @@ class Channels:
         Raises:
             ValueError: there is none; names `argument` and lists the known ones.
         """
-        layer = self.layers.get(str(parameter).removesuffix(".weight"))
+        layer = None
+        if isinstance(parameter, str):
+            layer = self.layers.get(parameter.removesuffix(".weight"))
         if layer is None or layer.inputs is None:
             known = ", ".join(
                 f"{name}.weight"

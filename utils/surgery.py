@@ -56,15 +56,7 @@ class Choice:
         one_of("scope", self.scope, ("global", "layerwise"))
         whole("multiple", self.multiple, low=1)
         whole("least", self.least)
-        if isinstance(self.exclude, str) or not isinstance(self.exclude, Iterable):
-            names = [self.exclude]
-        else:
-            names = list(self.exclude)
-        if not all(isinstance(name, str) for name in names):
-            raise ValueError(
-                f"exclude={self.exclude!r} must be names of layers, as in 'fc1.weight'."
-            )
-        object.__setattr__(self, "exclude", names)
+        object.__setattr__(self, "exclude", _names("exclude", self.exclude))
 
 
 def unit_masks(
@@ -192,9 +184,8 @@ def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn
         ValueError: no such module, or one whose output has another shape than its
             input.
     """
-    check_plain(model)
-    names = [names] if isinstance(names, str) else list(names)
-    known = {name: module for name, module in model.named_modules() if name}
+    names = _names("names", names)
+    known = _modules(model)
     for name in names:
         if name not in known:
             raise ValueError(
@@ -213,12 +204,7 @@ def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn
                 f"{name} cannot leave: {why}, and what follows needs that."
             )
     smaller = _copy(model, {id(known[name]): nn.Identity() for name in names})
-    after, _ = _shapes(smaller, example, {}, f"example without {', '.join(names)}:")
-    if before != after:
-        raise ValueError(
-            f"{', '.join(names)} cannot leave: the network would put out {after} and"
-            f" not {before}."
-        )
+    _check_outputs(smaller, example, names, before)
     return smaller
 
 
@@ -227,12 +213,8 @@ def removable_blocks(model: nn.Module, example: Tensor) -> list[str]:
     several layers (no `Sequential`); in a network without such blocks, single layers.
     All have weights and put out the shape that they get.
     """
-    parts = {
-        name: module
-        for name, module in model.named_modules()
-        if name and _has_layers(module)
-    }
-    _, shapes = _shapes(model, example, parts)
+    parts = {name: part for name, part in _modules(model).items() if _has_layers(part)}
+    outputs, shapes = _shapes(model, example, parts)
     fitting = [name for name, calls in shapes.items() if not _why_it_stays(calls)]
     blocks = [
         n
@@ -244,7 +226,13 @@ def removable_blocks(model: nn.Module, example: Tensor) -> list[str]:
     inside = {
         name for name in chosen for outer in chosen if name.startswith(f"{outer}.")
     }
-    return [name for name in parts if name in chosen and name not in inside]
+    return [
+        name
+        for name in parts
+        if name in chosen
+        and name not in inside
+        and _runs_without(model, example, name, outputs)
+    ]
 
 
 def block_losses(
@@ -256,8 +244,12 @@ def block_losses(
     Raises:
         ValueError: as `remove_blocks`; or no pictures, or labels that are no classes.
     """
-    batches = list(batches)
-    pictures = sum(len(labels) for _, labels in batches)
+    names = _names("names", names)
+    try:
+        batches = [(images, labels) for images, labels in batches]
+        pictures = sum(len(labels) for _, labels in batches)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"batches must be pairs (images, labels): {error}") from error
     if not pictures:
         raise ValueError("batches has no pictures; give at least one (images, labels).")
 
@@ -306,6 +298,7 @@ def _shapes(
     def note(name: str, _: nn.Module, inputs: tuple, output: Tensor) -> None:
         calls.setdefault(name, []).append((_shape(inputs), _shape(output)))
 
+    check_plain(model)
     with eval_mode(model), torch.no_grad(), watching(parts, note):
         outputs = answer(model, example, what)
     shapes = tree_map(
@@ -313,6 +306,46 @@ def _shapes(
         outputs,
     )
     return shapes, calls
+
+
+def _modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The parts of a network, by name."""
+    check_plain(model)
+    return {name: module for name, module in model.named_modules() if name}
+
+
+def _names(argument: str, names: Any) -> list[str]:
+    """A list of them; one name alone is a name too."""
+    every = [names] if isinstance(names, str) else names
+    if not isinstance(every, Iterable):
+        raise ValueError(f"{argument}={names!r} must be a list of names.")
+    every = list(every)
+    if not all(isinstance(name, str) for name in every):
+        raise ValueError(f"{argument}={names!r} must be names, as in 'fc1.weight'.")
+    return every
+
+
+def _check_outputs(
+    smaller: nn.Module, example: Tensor, names: list[str], before: Any
+) -> None:
+    gone = ", ".join(names)
+    after, _ = _shapes(smaller, example, {}, f"without {gone} the example")
+    if before != after:
+        raise ValueError(
+            f"{gone} cannot leave: the network would put out {after} and not {before}."
+        )
+
+
+def _runs_without(model: nn.Module, example: Tensor, name: str, outputs: Any) -> bool:
+    """Whether the network still puts out these shapes; its numbers are not copied."""
+    tensors = (*model.parameters(), *model.buffers())
+    instead: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
+    instead[id(model.get_submodule(name))] = nn.Identity()
+    try:
+        _check_outputs(_copy(model, instead), example, [name], outputs)
+    except ValueError:
+        return False
+    return True
 
 
 def _shape(values: Tensor | tuple) -> list[int] | None:
@@ -339,6 +372,7 @@ def _choose(
     ratio: float | Mapping[str, float],
     choice: Choice,
 ) -> Masks:
+    _mapping("scores", scores)
     everything = channels.sets()
     excluded = _homes(channels, everything, choice.exclude, "exclude")
     sets = {name: units for name, units in everything.items() if name not in excluded}
@@ -368,6 +402,14 @@ def _choose(
     }
 
 
+def _mapping(argument: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f"{argument} is a {type(value).__name__}; give tensors by parameter name,"
+            ' as in {"fc1.weight": ...}.'
+        )
+
+
 def _homes(
     channels: Channels,
     sets: Mapping[str, np.ndarray],
@@ -390,12 +432,13 @@ def _values(
     total, count = np.zeros(channels.count), np.zeros(channels.count)
     unreached = prunable_layers(channels.model).keys() - channels.layers.keys()
     for name, score in scores.items():
-        if name.removesuffix(".weight") in unreached:
+        if str(name).removesuffix(".weight") in unreached:
             continue
         layer = channels.layer(name, "scores")
         values = _numbers(name, score, len(layer.outputs))
         # not `total[outputs] += values`: a number that stands twice counts twice
-        np.add.at(total, layer.outputs, values)
+        with np.errstate(invalid="ignore"):  # inf and -inf, refused below
+            np.add.at(total, layer.outputs, values)
         np.add.at(count, layer.outputs, 1)
     free = np.concatenate(list(sets.values()))
     if not count[free].all():
@@ -403,8 +446,7 @@ def _values(
             "scores must give a value for every unit that can leave: pass those of all"
             " layers."
         )
-    with np.errstate(invalid="ignore"):
-        value = total / np.maximum(count, 1)
+    value = total / np.maximum(count, 1)
     if np.isnan(value).any():
         raise ValueError(
             "scores give both inf and -inf to units that are tied; they leave or stay"
@@ -514,6 +556,7 @@ def _copy(model: nn.Module, instead: dict[int, Any]) -> nn.Module:
 
 def _decide(channels: Channels, masks: Mapping[str, Tensor]) -> np.ndarray:
     """Which numbers are kept, `[numbers]`; refuses what cannot be done."""
+    _mapping("masks", masks)
     kept, removed = (np.zeros(channels.count, dtype=bool) for _ in range(2))
     for name, mask in masks.items():
         outputs = channels.layer(name, "masks").outputs
