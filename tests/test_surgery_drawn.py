@@ -358,6 +358,8 @@ ODD = [
 ]
 
 
+# torch.compile imports what is deprecated
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(("change", "reason"), ODD)
 def test_a_layer_with_more_than_its_own_weights_is_refused(change, reason):
     network = three()

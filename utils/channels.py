@@ -377,7 +377,7 @@ def _as_it_was(model: nn.Module) -> Iterator[None]:
         (each, each.copy())
         for module in model.modules()
         for each in (vars(module), *vars(module).values())
-        if type(each) in (dict, list) and each
+        if type(each) in (dict, list)
     ]
     leaves = (*WEIGHTED, *NORMS)  # these are not run
     buffers = [
