@@ -7,22 +7,30 @@ of a depth-wise convolution) their numbers are tied. `surgery` then only looks u
 by layer, which outputs and which inputs carry a number that goes.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import inspect
+import operator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves
 
-from utils.layers import Prunable, eval_mode, prunable_layers
+from utils.arguments import whole
+from utils.layers import eval_mode, prunable, uncompiled
 
 # the number of what cannot leave: the picture's channels and the network's outputs
 FIXED = 0
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 CONVOLVE = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}  # by the axes of the weight
+WEIGHTED = (nn.Linear, *CONVOLUTIONS)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+# what layers hold with an entry a unit
+BY_UNIT = ("weight", "bias", "running_mean", "running_var")
 
 # What treats each channel by itself, so that its outputs carry the numbers of its
 # inputs.
@@ -78,7 +86,16 @@ MIXING_MODULES = (nn.Softmax, nn.LogSoftmax)
 MIXING = {"softmax", "log_softmax"}
 # element by element
 JOINING = {"add", "iadd", "sub", "isub", "mul", "imul", "truediv", "div"}
+# with what numbers are joined, too
+CALCULATING = {*JOINING, "clamp"}
 FLATTENING = {"flatten", "view", "reshape", "squeeze"}
+# what a size does not depend on
+WIDTHLESS = {"dim", "ndim", "ndimension", "dtype", "device"}
+# the sizes that layers keep: code that reads them may compute something else afterwards
+SIZES = {
+    *("in_channels", "out_channels", "in_features", "out_features", "num_features"),
+    "groups",
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +103,7 @@ class Layer:
     """The channel numbers that a layer reads and writes; `inputs` is None for
     BatchNorm, which has no second axis."""
 
-    module: nn.Module
+    module: Any  # of WEIGHTED or NORMS
     outputs: np.ndarray
     inputs: np.ndarray | None = None
 
@@ -102,6 +119,11 @@ class Channels:
     layers: dict[str, Layer]
     units: dict[str, np.ndarray]
     count: int  # all numbers are below it
+    graph: fx.Graph = field(repr=False)
+    # of each value in the graph: the numbers of its channels, and its value on the meta
+    # device
+    numbers: dict[fx.Node, np.ndarray] = field(repr=False)
+    values: dict[fx.Node, Any] = field(repr=False)
 
     def sets(self) -> dict[str, np.ndarray]:
         """The units that can leave, as numbers, by the layer that brought them in.
@@ -121,11 +143,11 @@ class Channels:
         >>> follow(network, torch.zeros(1, 1, 8, 8)).takes("0", 3)
         {'0 outputs': [3], '1 outputs': [3], '2 inputs': [3]}
         """
-        if layer not in self.layers or not 0 <= unit < len(self.layers[layer].outputs):
+        if layer not in self.layers:
             raise ValueError(
-                f"layer={layer!r}, unit={unit!r}: give one of {', '.join(self.layers)}"
-                " and a unit of it."
+                f"layer={layer!r} is not known. Known: {', '.join(self.layers)}."
             )
+        whole("unit", unit, high=len(self.layers[layer].outputs) - 1)
         goes = self.layers[layer].outputs[unit]
         sides = {
             f"{name} {side}": numbers
@@ -145,7 +167,9 @@ class Channels:
         Raises:
             ValueError: there is none; names `argument` and lists the known ones.
         """
-        layer = self.layers.get(parameter.removesuffix(".weight"))
+        layer = None
+        if isinstance(parameter, str):
+            layer = self.layers.get(parameter.removesuffix(".weight"))
         if layer is None or layer.inputs is None:
             known = ", ".join(
                 f"{name}.weight"
@@ -158,6 +182,33 @@ class Channels:
             )
         return layer
 
+    def check_fit(self, keep: np.ndarray) -> None:
+        """Make sure that the network still runs on the example, and with the widths
+        that are expected, once only these numbers are kept, `[numbers]`. Only shapes
+        are computed, and only where code that is no layer could ask for others.
+
+        Raises:
+            ValueError: it does not; says where.
+        """
+        _Fitting(self, keep).run(*self.graph.find_nodes(op="placeholder"))
+
+    def check_code(self, smaller: nn.Module) -> None:
+        """Make sure that the smaller network does the same operations with the same
+        numbers: code may compute with the size of a layer (`x / conv.out_channels`).
+
+        Raises:
+            ValueError: it does not.
+        """
+        if not _reads_sizes(self.model, self.graph):
+            return
+        with eval_mode(smaller):
+            same = str(trace(smaller)) == str(self.graph)
+        if not same:
+            raise ValueError(
+                f"model ({type(self.model).__name__}) cannot lose these units: its code"
+                " computes with the size of a layer that would be smaller."
+            )
+
 
 def follow(model: nn.Module, example: Tensor) -> Channels:
     """Trace the network and follow each channel to all it is tied to. Nothing is
@@ -167,24 +218,88 @@ def follow(model: nn.Module, example: Tensor) -> Channels:
         example: one input of the shape the network takes, `[1, ...]`; its values do not
             matter.
     Raises:
-        ValueError: the network cannot be traced, or does something to its channels that
-            cannot be followed; names the module and says why.
+        ValueError: the network has no Linear or Conv layer, cannot be traced, has
+            weights that are computed, shared or not there, hooks that could change what
+            it does, or does something to its channels that cannot be followed; names
+            the module and says why.
 
     >>> network = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> channels = follow(network, torch.zeros(1, 6))
     >>> channels.layers["0"].outputs, channels.layers["2"].inputs
     (array([1, 2, 3, 4]), array([1, 2, 3, 4]))
     """
-    _refuse_odd_weights(model)
+    check_plain(model)
+    prunable(model)  # refuses weights that are computed or not there
+    _refuse_hooks(model)
+    if not isinstance(example, Tensor) or example.layout != torch.strided:
+        raise ValueError(
+            f"example is a {type(example).__name__}; give one tensor, one input of the"
+            " shape that the network takes."
+        )
     with eval_mode(model), torch.no_grad():
-        follower = _Follower(model, trace(model))
-        try:
-            follower.run(example.to("meta"))
-        except RuntimeError as error:
+        follower = _Follower(model, trace(model), list(example.shape))
+        follower.run(example.to("meta"))
+    found = follower.channels(model)
+    _refuse_shared(found)
+    return found
+
+
+def check_plain(model: nn.Module) -> None:
+    """Refuse a network whose copy would still run parts of the old one.
+
+    Raises:
+        ValueError: a compiled part, or a module whose `forward` is replaced; names it.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model={model!r} is no network; give a torch.nn.Module.")
+    for name, module in model.named_modules():
+        where = name or f"model ({type(module).__name__})"
+        if "_orig_mod" in module._modules:
             raise ValueError(
-                f"example {list(example.shape)} does not fit the network: {error}"
-            ) from error
-    return follower.channels(model)
+                f"{where} is compiled; give the network that was compiled (_orig_mod)."
+            )
+        if "forward" in vars(module) and not isinstance(module, fx.GraphModule):
+            raise ValueError(
+                f"{where} cannot be changed: its forward was replaced by another."
+            )
+
+
+def _refuse_hooks(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise ValueError(
+                f"{name or f'model ({type(module).__name__})'} cannot be followed: it"
+                " has a hook on its forward pass, which may change what it puts out;"
+                " remove the hook first."
+            )
+
+
+def _refuse_shared(channels: Channels) -> None:
+    """Memory that a layer shares with another would have to be cut the same in both."""
+    spans = sorted(
+        (str(tensor.device), tensor.data_ptr(), _span(tensor), path, own)
+        for path, module in channels.model.named_modules()
+        for own, tensor in (*module._parameters.items(), *module._buffers.items())
+        if tensor is not None and tensor.numel() and tensor.layout == torch.strided
+    )
+    furthest = ("", 0, 0, "", "")
+    for span in spans:
+        if span[0] == furthest[0] and 0 < span[1] < furthest[1] + furthest[2]:
+            if span[3] in channels.layers or furthest[3] in channels.layers:
+                one, other = (".".join(each[3:]) for each in (furthest, span))
+                raise ValueError(
+                    f"{span[3]} cannot be followed: {other} shares its memory with"
+                    f" {one}, and the two may have to lose different units."
+                )
+            furthest = max(furthest, span, key=lambda each: each[1] + each[2])
+        else:
+            furthest = span
+
+
+def _span(tensor: Tensor) -> int:
+    """Bytes from its first element to its last."""
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return (1 + sum((size - 1) * step for size, step in steps)) * tensor.element_size()
 
 
 # ----------------------------------------------------------------------- how it is done
@@ -245,7 +360,8 @@ def trace(model: nn.Module) -> fx.Graph:
     """
     tracer = _Tracer()
     try:
-        return tracer.trace(model)
+        with _as_it_was(model), uncompiled():
+            return tracer.trace(model)
     except Exception as error:  # whatever its code raises
         where = tracer.stopped_in or type(model).__name__
         raise ValueError(
@@ -253,19 +369,51 @@ def trace(model: nn.Module) -> fx.Graph:
         ) from error
 
 
+@contextmanager
+def _as_it_was(model: nn.Module) -> Iterator[None]:
+    """Put back what the network's code notes in its modules while it is traced, which
+    would be placeholders."""
+    attributes = [
+        (each, each.copy())
+        for module in model.modules()
+        for each in (vars(module), *vars(module).values())
+        if type(each) in (dict, list)
+    ]
+    leaves = (*WEIGHTED, *NORMS)  # these are not run
+    buffers = [
+        (tensor, tensor.detach().clone(), tensor._version)
+        for module in model.modules()
+        if type(module) not in leaves
+        for tensor in module._buffers.values()
+        if tensor is not None
+    ]
+    try:
+        yield
+    finally:
+        for each, before in attributes:
+            each.clear()
+            each.extend(before) if isinstance(each, list) else each.update(before)
+        for tensor, before, version in buffers:
+            if tensor._version != version:
+                tensor.detach().copy_(before)
+
+
 class _Follower(fx.Interpreter):
     """Runs the traced network on shapes, and beside each value keeps the numbers of its
     channels (axis 1)."""
 
-    def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
+    def __init__(self, model: nn.Module, graph: fx.Graph, example: list[int]) -> None:
         super().__init__(model, graph=graph, garbage_collect_values=False)
         self.extra_traceback = False
+        self.traced, self.example = graph, example
         self.modules = dict(model.named_modules())
         self.ties = _Ties()
         self.layers: dict[str, Layer] = {}
         # layer, and the first of the numbers it brought in
         self.homes: list[tuple[str, int]] = []
         self.numbers: dict[fx.Node, np.ndarray] = {}
+        # of each value that is no tensor, the channels whose count it depends on
+        self.widths: dict[fx.Node, np.ndarray] = {}
 
     def channels(self, model: nn.Module) -> Channels:
         """What was found, each number replaced by its root."""
@@ -284,28 +432,43 @@ class _Follower(fx.Interpreter):
         starts = [start for _, start in self.homes]
         home = np.searchsorted(starts, roots, side="right") - 1
         units = {self.homes[h][0]: roots[home == h] for h in np.unique(home)}
-        return Channels(model, layers, units, count)
+        numbers = {node: root(each) for node, each in self.numbers.items()}
+        return Channels(
+            model, layers, units, count, self.traced, numbers, dict(self.env)
+        )
 
     def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
-        module = self.modules[target]
-        if isinstance(module, nn.Linear):
-            return F.linear(args[0], module.weight.detach().to("meta"))
-        if isinstance(module, CONVOLUTIONS):
-            convolve: Callable[..., Tensor] = CONVOLVE[module.weight.dim()]
+        module: Any = self.modules[target]
+        if type(module) in WEIGHTED:
+            (given,) = (*args, *kwargs.values())
             weight = module.weight.detach().to("meta")
+            if given.dtype != weight.dtype:  # shapes alone would not tell
+                raise ValueError(
+                    f"{target} takes {weight.dtype}, and gets {given.dtype}"
+                )
+            if isinstance(module, nn.Linear):
+                return F.linear(given, weight)
+            convolve = CONVOLVE[weight.dim()]
             how = (module.stride, module.padding, module.dilation, module.groups)
-            return convolve(args[0], weight, None, *how)
+            return convolve(given, weight, None, *how)
         # BatchNorm and what `_module` refuses
-        if isinstance(module, ACTIVATIONS) or module.state_dict():
-            return args[0]  # the same shape; asking PyTorch would take milliseconds
+        if type(module) in ACTIVATIONS or module.state_dict():
+            # the same shape; asking PyTorch would take milliseconds
+            return next(iter((*args, *kwargs.values())))
         return super().call_module(target, args, kwargs)
 
     def run_node(self, n: fx.Node) -> Any:
-        node, value = n, super().run_node(n)
+        node = n
+        if node.op == "get_attr":
+            self._stop(
+                node,
+                "it uses a bare parameter, buffer or constant, and only the tensors of"
+                " layers are followed",
+            )
+        value = self._value(node)
         if node.op == "output":
             for source in node.all_input_nodes:
-                if source in self.numbers:
-                    self.ties.tie(self.numbers[source], FIXED)
+                self._pin(self._depends(source))
         elif isinstance(value, Tensor):
             self.numbers[node] = self._rule(node, value)
             if node.op != "placeholder" and (
@@ -315,106 +478,149 @@ class _Follower(fx.Interpreter):
                     node,
                     f"it gives {list(value.shape)}, whose axis 1 is not its channels",
                 )
-        elif isinstance(value, (tuple, list)) and any(
-            isinstance(v, Tensor) for v in value
-        ):
+        elif any(isinstance(v, Tensor) for v in tree_leaves(value)):
             self._stop(node, "it splits its channels, which surgery does not follow")
+        else:
+            self.widths[node] = self._width(node)
         return value
+
+    def _value(self, node: fx.Node) -> Any:
+        try:
+            return super().run_node(node)
+        except Exception as error:  # whatever PyTorch or the network's code raises
+            raise ValueError(
+                f"example {self.example} does not fit the network: {error}"
+            ) from error
+
+    def _depends(self, node: fx.Node) -> np.ndarray:
+        """The channels that a value has, or whose count it depends on."""
+        return self.numbers[node] if node in self.numbers else self.widths[node]
+
+    def _width(self, node: fx.Node) -> np.ndarray:
+        """The channels whose count a value that is no tensor depends on."""
+        sources = [self._depends(source) for source in node.all_input_nodes]
+        nothing = np.array([], dtype=int)
+        if not sources or _name(node) in WIDTHLESS:
+            return nothing
+        if _other_axis(node, self.env):
+            return nothing
+        return np.concatenate(sources)
 
     def _rule(self, node: fx.Node, value: Tensor) -> np.ndarray:
         if node.op == "placeholder":
             return np.full(value.shape[1] if value.dim() > 1 else 1, FIXED)
-        if node.op == "get_attr":
-            self._stop(
-                node,
-                "it uses a bare parameter or buffer, and only those of layers are"
-                " followed",
-            )
-        sources = [
-            self.numbers[source]
-            for source in node.all_input_nodes
-            if source in self.numbers
-        ]
-        if node.op == "call_module":
-            return self._module(node, str(node.target), value, sources[0])
-        name = node.target if isinstance(node.target, str) else node.target.__name__
-        name = name.strip("_")
-        if name in CHANNELWISE:
-            return self._channelwise(node, name, sources[0])
-        if name in MIXING:
-            return self._pin(sources[0])
+        name = _name(node)
+        for source in node.all_input_nodes:
+            # a view to the sizes of a tensor is checked when it is known what leaves
+            if source in self.widths and name not in FLATTENING:
+                self._pin(self.widths[source])
+        sources = [each for each in node.all_input_nodes if each in self.numbers]
+        if node.kwargs.get("out") is not None:
+            self._stop(node, f"it calls {name} with out=, which overwrites a tensor")
         if name in JOINING:
             return self._join(node, sources)
-        if name in ("cat", "concat") and _argument(node, 1, "dim", 0) in (
-            1,
-            1 - value.dim(),
-        ):
-            return np.concatenate(
-                [self.numbers[source] for source in _argument(node, 0, "tensors", ())]
-            )
+        if name in ("cat", "concat"):
+            return self._concatenate(node, value)
+        first = _argument(node, 0, "input")
+        if sources != [first]:
+            self._stop(node, f"it calls {name or node.target} with several tensors")
+        if node.op == "call_module":
+            return self._module(node, str(node.target), value, first)
+        return self._function(node, name, value, first)
+
+    def _function(
+        self, node: fx.Node, name: str, value: Tensor, first: fx.Node
+    ) -> np.ndarray:
+        """What has one tensor and no weights."""
+        if name in CHANNELWISE:
+            return self._channelwise(node, name, first)
+        if name in MIXING:
+            return self._pin(self.numbers[first])
         if name in FLATTENING:
-            return self._flatten(node, value, sources[0])
+            return self._flatten(node, value, first)
         if name == "mean" and _spatial(
-            _argument(node, 1, "dim", None), self.env[node.all_input_nodes[0]].dim()
+            _argument(node, 1, "dim", node.kwargs.get("axis")), self.env[first].dim()
         ):
-            return sources[0]
+            return self.numbers[first]
         return self._stop(
             node, f"it calls {name}, and what that does to the channels is not known"
         )
 
+    def _concatenate(self, node: fx.Node, value: Tensor) -> np.ndarray:
+        """Channels side by side, in the order of the tensors."""
+        tensors = _argument(node, 0, "tensors")
+        axis = _argument(node, 1, "dim", node.kwargs.get("axis", 0))
+        if (
+            not isinstance(tensors, (tuple, list))
+            or not all(each in self.numbers for each in tensors)
+            or axis not in (1, 1 - value.dim())
+        ):
+            self._stop(
+                node, f"it concatenates along axis {axis}, and only axis 1 is followed"
+            )
+        return np.concatenate([self.numbers[each] for each in tensors])
+
     def _module(
-        self, node: fx.Node, name: str, value: Tensor, source: np.ndarray
+        self, node: fx.Node, name: str, value: Tensor, first: fx.Node
     ) -> np.ndarray:
-        module = self.modules[name]
-        if isinstance(module, nn.Linear) and value.dim() != 2:
+        # exactly these: a subclass may do something else
+        module: Any = self.modules[name]
+        kind, source = type(module), self.numbers[first]
+        if kind is nn.Linear and value.dim() != 2:
             self._stop(
                 node,
                 f"it is a Linear on {value.dim()} axes; only [batch, features] is"
                 " followed",
             )
-        if isinstance(module, Prunable):
-            return self._weighted(name, module, source)
-        if isinstance(module, _BatchNorm):
-            return self._layer(name, source, None)
-        if isinstance(module, nn.Flatten):
-            return self._flatten(node, value, source)
-        if isinstance(module, CHANNELWISE_MODULES) or (
-            isinstance(module, nn.PReLU) and module.num_parameters == 1
+        if kind in CONVOLUTIONS and value.dim() != module.weight.dim():
+            self._stop(
+                node,
+                f"it gets {list(self.env[first].shape)}, without a batch; only [batch,"
+                " channels, ...] is followed",
+            )
+        if kind in WEIGHTED:
+            return self._weighted(node, name, module, source)
+        if kind in NORMS:
+            return self._layer(node, name, source, None)
+        if kind is nn.Flatten:
+            return self._flatten(node, value, first)
+        if kind in CHANNELWISE_MODULES or (
+            kind is nn.PReLU and module.num_parameters == 1
         ):
-            return self._channelwise(node, type(module).__name__, source)
-        if isinstance(module, MIXING_MODULES):
+            return self._channelwise(node, kind.__name__, first)
+        if kind in MIXING_MODULES:
             return self._pin(source)
-        return self._stop(
-            node, f"{type(module).__name__} is no layer that surgery knows"
-        )
+        return self._stop(node, f"{kind.__name__} is no layer that surgery knows")
 
-    def _channelwise(self, node: fx.Node, name: str, source: np.ndarray) -> np.ndarray:
+    def _channelwise(self, node: fx.Node, name: str, first: fx.Node) -> np.ndarray:
         """Each channel by itself; but a pooling needs as many axes behind the channels
         as its name says."""
-        axes = self.env[node.all_input_nodes[0]].dim()
+        axes = self.env[first].dim()
         # MaxPool2d, max_pool2d
         if "pool" in name.lower() and axes != 2 + int(name[-2]):
             self._stop(node, f"{name} on {axes} axes would mix the channels")
-        return source
+        return self.numbers[first]
 
     def _pin(self, source: np.ndarray) -> np.ndarray:
         self.ties.tie(source, FIXED)
         return source
 
-    def _weighted(self, name: str, module: Prunable, source: np.ndarray) -> np.ndarray:
+    def _weighted(
+        self, node: fx.Node, name: str, module: Any, source: np.ndarray
+    ) -> np.ndarray:
         """A linear layer or convolution brings in new numbers; in a grouped one each
         group is one unit."""
-        units = module.weight.shape[0]
+        units = len(module.weight)
         if not is_grouped(module):
             known = self.layers.get(name)
-            return self._layer(
-                name, known.outputs if known else self._new(units, name), source
-            )
+            outputs = known.outputs if known else self._new(units, name)
+            return self._layer(node, name, outputs, source)
         # [channels] -> [groups, channels of a group]: those of one group are tied
-        groups = source.reshape(getattr(module, "groups", 1), -1)
+        groups = source.reshape(module.groups, -1)
         self.ties.tie(groups, groups[:, :1])
         # each output of a group carries the number of the group's inputs
-        return self._layer(name, np.repeat(groups[:, 0], units // len(groups)), source)
+        outputs = np.repeat(groups[:, 0], units // len(groups))
+        return self._layer(node, name, outputs, source)
 
     def _new(self, units: int, layer: str) -> np.ndarray:
         """Fresh numbers for the outputs of a layer."""
@@ -422,23 +628,43 @@ class _Follower(fx.Interpreter):
         return self.ties.new(units)
 
     def _layer(
-        self, name: str, outputs: np.ndarray, inputs: np.ndarray | None
+        self, node: fx.Node, name: str, outputs: np.ndarray, inputs: np.ndarray | None
     ) -> np.ndarray:
         """Note a layer's numbers; called a second time, it is tied to the first."""
-        known = self.layers.setdefault(name, Layer(self.modules[name], outputs, inputs))
+        known = self.layers.get(name)
+        if known is None:
+            known = self.layers[name] = Layer(self.modules[name], outputs, inputs)
+            self._check_tensors(node, known)
         self.ties.tie(known.outputs, outputs)
         if inputs is not None and known.inputs is not None:
             self.ties.tie(known.inputs, inputs)
         return outputs
 
-    def _join(self, node: fx.Node, sources: list[np.ndarray]) -> np.ndarray:
-        axes = {
-            self.env[source].dim()
-            for source in node.all_input_nodes
-            if source in self.numbers
-        }
-        if len(axes) > 1:
+    def _check_tensors(self, node: fx.Node, layer: Layer) -> None:
+        """All that the layer holds has an entry a unit, or is one number for all."""
+        module, units = layer.module, len(layer.outputs)
+        for own, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is None:
+                continue
+            if own in BY_UNIT and (not tensor.dim() or len(tensor) != units):
+                self._stop(
+                    node,
+                    f"its {own} is {list(tensor.shape)}, which does not fit its {units}"
+                    " units",
+                )
+            if own not in BY_UNIT and tensor.numel() != 1:
+                self._stop(
+                    node,
+                    f"it holds {own} {list(tensor.shape)}, and what of that belongs to"
+                    " which unit is not known",
+                )
+        if "bias" not in module._parameters:
+            self._stop(node, "its bias is computed from other tensors")
+
+    def _join(self, node: fx.Node, nodes: list[fx.Node]) -> np.ndarray:
+        if len({self.env[each].dim() for each in nodes}) > 1:
             self._stop(node, "it joins tensors with different numbers of axes")
+        sources = [self.numbers[each] for each in nodes]
         widest = max(sources, key=len)
         for source in sources:
             if len(source) == len(widest):
@@ -449,13 +675,14 @@ class _Follower(fx.Interpreter):
                 self._stop(node, "it joins tensors of different widths")
         return widest
 
-    def _flatten(self, node: fx.Node, value: Tensor, source: np.ndarray) -> np.ndarray:
+    def _flatten(self, node: fx.Node, value: Tensor, first: fx.Node) -> np.ndarray:
         """`[n, channels, height, width] -> [n, channels * height * width]`: each
         channel becomes a block."""
-        before = self.env[node.all_input_nodes[0]]
+        before, source = self.env[first], self.numbers[first]
         flat = (
             value.dim() >= 2
             and value.shape[0] == before.shape[0]
+            and len(source)
             and value.shape[1] % len(source) == 0
             # with axes left behind them, the channels must be as they were
             and (value.dim() == 2 or value.shape[1] == len(source))
@@ -469,23 +696,115 @@ class _Follower(fx.Interpreter):
         if node.op != "call_module" and any(
             argument == value.shape[1] for argument in _sizes(node)
         ):
-            self.ties.tie(source, FIXED)  # the width is written into the code
+            self._pin(source)  # the width is written into the code
         # channel c becomes the features c * size ... (c + 1) * size - 1
         return np.repeat(source, value.shape[1] // len(source))
 
     def _stop(self, node: fx.Node, why: str) -> NoReturn:
-        stack = list((node.meta.get("nn_module_stack") or {}).values())
-        where = (
-            node.target
-            if node.op == "call_module"
-            else (stack[-1][0] if stack else type(self.module).__name__)
-        )
+        raise ValueError(f"{_where(node, self.module)} cannot be followed: {why}.")
+
+
+class _Fitting(fx.Interpreter):
+    """Runs a followed network on the shapes that it will have. Only what asks for sizes
+    is run; all else has the shape that follows from its numbers."""
+
+    def __init__(self, channels: Channels, keep: np.ndarray) -> None:
+        super().__init__(channels.model, graph=channels.graph)
+        self.extra_traceback = False
+        self.channels, self.keep = channels, keep
+
+    def run_node(self, n: fx.Node) -> Any:
+        old = self.channels.values.get(n)
+        if n.op in ("placeholder", "output"):
+            return old
+        if not isinstance(old, Tensor):
+            return self._run(n)
+        kept = int(self.keep[self.channels.numbers[n]].sum())
+        wanted = old.new_empty((len(old), kept, *old.shape[2:]))
+        if _name(n) in FLATTENING and (got := self._run(n)).shape != wanted.shape:
+            self._stop(n, f"gives {list(got.shape)} and not {list(wanted.shape)}")
+        return wanted
+
+    def _run(self, node: fx.Node) -> Any:
+        try:
+            return super().run_node(node)
+        except Exception as error:  # noqa: BLE001 - whatever the network's code raises
+            return self._stop(node, f"fails ({error})")
+
+    def _stop(self, node: fx.Node, why: str) -> NoReturn:
         raise ValueError(
-            f"{where or type(self.module).__name__} cannot be followed: {why}."
+            f"{_where(node, self.module)} cannot lose these units: with them gone,"
+            f" {_name(node)} {why}."
         )
 
 
-def _argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
+def _reads_sizes(model: nn.Module, graph: fx.Graph) -> bool:
+    """Whether the network's code may compute with the sizes of layers: it names one, or
+    calculates with a number."""
+    codes = [
+        getattr(inspect.unwrap(kind.forward), "__code__", None)
+        for kind in {type(module) for module in model.modules()}
+        if not kind.__module__.startswith("torch.nn.")
+    ]
+    return any(
+        code is None or not SIZES.isdisjoint(code.co_names) for code in codes
+    ) or any(
+        isinstance(value, (int, float))
+        for node in graph.nodes
+        if node.op.startswith("call_") and _name(node) in CALCULATING
+        for value in (*node.args, *node.kwargs.values())
+    )
+
+
+def _name(node: fx.Node) -> str:
+    """What a node calls, as in CHANNELWISE, JOINING, ...: PyTorch's operations by name,
+    in place or not; others with their module, which is in none of those."""
+    if isinstance(node.target, str):
+        return node.target.strip("_") if node.op == "call_method" else ""
+    name = node.target.__name__
+    if name == "getattr":
+        return str(node.args[1])
+    homes = (operator, torch, F)
+    if any(getattr(home, name, None) is node.target for home in homes):
+        return name.strip("_")
+    home = str(node.target.__module__)
+    return name if home == "torchvision.ops.stochastic_depth" else f"{home}.{name}"
+
+
+def _where(node: fx.Node, model: nn.Module) -> str:
+    """The module whose code a node is in."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    name = node.target if node.op == "call_module" else (stack[-1][0] if stack else "")
+    return str(name) or type(model).__name__
+
+
+def _other_axis(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
+    """Whether a node is the size of one axis that is not the channels': `x.size(2)`,
+    `x.shape[2]`, `x.shape[2:]`."""
+    if _name(node) == "size":
+        axis = _argument(node, 1, "dim")
+        of = values[node.all_input_nodes[0]]
+        return isinstance(axis, int) and axis % of.dim() != 1
+    shape = node.args[0] if node.args else None
+    if _name(node) != "getitem" or not isinstance(shape, fx.Node):
+        return False
+    axis = node.args[1]
+    if _name(shape) not in ("size", "shape") or not isinstance(
+        values[shape], torch.Size
+    ):
+        return False
+    if isinstance(axis, slice) and any(
+        isinstance(each, fx.Node) for each in (axis.start, axis.stop, axis.step)
+    ):
+        return False
+    places = range(len(values[shape]))
+    if isinstance(axis, int):
+        return places[axis] != 1
+    return isinstance(axis, slice) and 1 not in places[axis]
+
+
+def _argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
+    """What a node is given, by its name or by its position."""
     return node.kwargs.get(
         name, node.args[position] if len(node.args) > position else default
     )
@@ -493,12 +812,10 @@ def _argument(node: fx.Node, position: int, name: str, default: Any) -> Any:
 
 def _sizes(node: fx.Node) -> list:
     """The sizes that a `view` or `reshape` asks for, behind the first."""
-    if (node.target if isinstance(node.target, str) else node.target.__name__) not in (
-        "view",
-        "reshape",
-    ):
+    if _name(node) not in ("view", "reshape"):
         return []
-    sizes = node.args[1:]
+    by_name = [node.kwargs[each] for each in ("size", "shape") if each in node.kwargs]
+    sizes = by_name or node.args[1:]
     return list(
         sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
     )[1:]
@@ -506,28 +823,10 @@ def _sizes(node: fx.Node) -> list:
 
 def _spatial(dims: int | Sequence[int] | None, total: int) -> bool:
     """Whether a mean leaves the axes of batch and channels alone."""
-    dims = [dims] if isinstance(dims, int) else dims
-    return bool(dims) and all(d % total >= 2 for d in dims)
+    every = dims if isinstance(dims, (tuple, list)) else [dims]
+    return bool(every) and all(isinstance(d, int) and d % total >= 2 for d in every)
 
 
 def is_grouped(module: nn.Module) -> bool:
     """Whether a layer is a grouped (or depth-wise) convolution."""
     return getattr(module, "groups", 1) > 1
-
-
-def _refuse_odd_weights(model: nn.Module) -> None:
-    """Two layers with one tensor would need the same cut; a computed weight has no
-    tensor to cut."""
-    seen: dict[int, str] = {}
-    for name, layer in prunable_layers(model).items():
-        if "weight" not in dict(layer.named_parameters(recurse=False)):
-            raise ValueError(
-                f"{name} cannot be followed: its weight is computed from others. If"
-                " torch.nn.utils.prune did that, make it permanent with prune.remove."
-            )
-        if id(layer.weight) in seen:
-            raise ValueError(
-                f"{name} cannot be followed: it shares its weight with"
-                f" {seen[id(layer.weight)]}."
-            )
-        seen[id(layer.weight)] = name

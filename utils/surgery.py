@@ -15,11 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_map
 
 from utils.arguments import one_of, whole
-from utils.channels import CONVOLUTIONS, FIXED, Channels, follow, is_grouped
-from utils.layers import eval_mode, prunable_layers, watching
+from utils.channels import (
+    BY_UNIT,
+    CONVOLUTIONS,
+    FIXED,
+    NORMS,
+    Channels,
+    check_plain,
+    follow,
+    is_grouped,
+)
+from utils.layers import answer, eval_mode, prunable_layers, watching
 from utils.masks import Masks, check_sparsity
 
 
@@ -47,11 +56,7 @@ class Choice:
         one_of("scope", self.scope, ("global", "layerwise"))
         whole("multiple", self.multiple, low=1)
         whole("least", self.least)
-
-    def excluded(self) -> list[str]:
-        """The names; one name alone is a name too."""
-        exclude = self.exclude
-        return [exclude] if isinstance(exclude, str) else list(exclude)
+        object.__setattr__(self, "exclude", _names("exclude", self.exclude))
 
 
 def unit_masks(
@@ -68,13 +73,15 @@ def unit_masks(
 
     Args:
         example: one input of the shape the network takes, `[1, ...]`.
-        scores: `[units]` by parameter name, as from `scores.score(..., units=True)`.
+        scores: `[units]` by parameter name, as from `scores.score(..., units=True)`. A
+            unit with the score inf leaves after all others, one with -inf before.
         ratio: fraction of the units to remove, or one by parameter name (layers not
             named keep all).
         choice: `scope`, `exclude`, `multiple` and `least`, as in `Choice`.
     Raises:
         ValueError: a ratio outside [0, 1), an unknown scope or name, NaN among the
-            scores, an emptied layer, or a network that cannot be followed.
+            scores, an emptied layer, or a network that cannot be followed
+            (`channels.follow`).
 
     >>> network = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> scores = {"0.weight": torch.tensor([4.0, 1, 3, 2]), "2.weight": torch.ones(2)}
@@ -99,8 +106,9 @@ def remove_units(
             that are.
     Raises:
         ValueError: an unknown name, a wrong shape, masks that disagree about tied
-            units, a request that would touch the network's outputs or empty a layer, or
-            a network that cannot be followed. Nothing is built then.
+            units, a request that would touch the network's outputs or empty a layer, a
+            network that cannot be followed (`channels.follow`) or that would not run
+            with fewer units. Nothing is built then.
 
     >>> network = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> masks = {"0.weight": torch.tensor([True, False, True, True])}
@@ -156,13 +164,16 @@ def zero_units(
                 f"{name} has no weight and bias (affine=False), so its channels cannot"
                 " be set to zero."
             )
-    result = copy.deepcopy(model)
-    with torch.no_grad():
-        for name, layer in channels.layers.items():
-            gone = torch.from_numpy(~keep[layer.outputs])  # [units]
-            for parameter in result.get_submodule(name).parameters(recurse=False):
-                parameter[gone.to(parameter.device)] = 0.0
-    return result
+    # id of a tensor of the old network -> what takes its place in the copy
+    zeroed = {}
+    for layer in channels.layers.values():
+        gone = torch.from_numpy(~keep[layer.outputs])  # [units]
+        for tensor in _tensors(layer.module):
+            if isinstance(tensor, nn.Parameter):
+                where = gone.to(tensor.device).view(-1, *[1] * (tensor.dim() - 1))
+                zero = tensor.detach().masked_fill(where, 0)
+                zeroed[id(tensor)] = _like(tensor, zero)
+    return _copy(model, zeroed)
 
 
 def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn.Module:
@@ -173,28 +184,28 @@ def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn
         ValueError: no such module, or one whose output has another shape than its
             input.
     """
-    names = [names] if isinstance(names, str) else list(names)
-    known = {name: module for name, module in model.named_modules() if name}
+    names = _names("names", names)
+    known = _modules(model)
     for name in names:
         if name not in known:
             raise ValueError(
                 f"names has {name!r}, which is no module of the network. It has:"
                 f" {', '.join(known)}."
             )
-    shapes = _shapes(model, example, {name: known[name] for name in names})
+    before, shapes = _shapes(model, example, {name: known[name] for name in names})
     for name in names:
         if name not in shapes:
             raise ValueError(
                 f"{name} takes no part in what the network does in eval mode, so it"
                 " cannot leave."
             )
-        before, after = shapes[name]
-        if before != after or before is None:
+        if why := _why_it_stays(shapes[name]):
             raise ValueError(
-                f"{name} cannot leave: it turns {before} into {after}, and what follows"
-                " needs that."
+                f"{name} cannot leave: {why}, and what follows needs that."
             )
-    return copy.deepcopy(model, {id(known[name]): nn.Identity() for name in names})
+    smaller = _copy(model, {id(known[name]): nn.Identity() for name in names})
+    _check_outputs(smaller, example, names, before)
+    return smaller
 
 
 def removable_blocks(model: nn.Module, example: Tensor) -> list[str]:
@@ -202,16 +213,9 @@ def removable_blocks(model: nn.Module, example: Tensor) -> list[str]:
     several layers (no `Sequential`); in a network without such blocks, single layers.
     All have weights and put out the shape that they get.
     """
-    parts = {
-        name: module
-        for name, module in model.named_modules()
-        if name and _has_layers(module)
-    }
-    fitting = [
-        name
-        for name, (before, after) in _shapes(model, example, parts).items()
-        if before == after and before is not None
-    ]
+    parts = {name: part for name, part in _modules(model).items() if _has_layers(part)}
+    outputs, shapes = _shapes(model, example, parts)
+    fitting = [name for name, calls in shapes.items() if not _why_it_stays(calls)]
     blocks = [
         n
         for n in fitting
@@ -222,21 +226,36 @@ def removable_blocks(model: nn.Module, example: Tensor) -> list[str]:
     inside = {
         name for name in chosen for outer in chosen if name.startswith(f"{outer}.")
     }
-    return [name for name in parts if name in chosen and name not in inside]
+    return [
+        name
+        for name in parts
+        if name in chosen
+        and name not in inside
+        and _runs_without(model, example, name, outputs)
+    ]
 
 
 def block_losses(
     model: nn.Module, names: Sequence[str], batches: Sequence[tuple[Tensor, Tensor]]
 ) -> dict[str, float]:
-    """How much the mean loss on these batches rises when each of the modules leaves
-    alone: the truth, one by one."""
+    """How much the mean loss over the pictures of these batches rises when each of the
+    modules leaves alone: the truth, one by one.
+
+    Raises:
+        ValueError: as `remove_blocks`; or no pictures, or labels that are no classes.
+    """
+    names = _names("names", names)
+    try:
+        batches = [(images, labels) for images, labels in batches]
+        pictures = sum(len(labels) for _, labels in batches)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"batches must be pairs (images, labels): {error}") from error
+    if not pictures:
+        raise ValueError("batches has no pictures; give at least one (images, labels).")
 
     def loss(network: nn.Module) -> float:
         with eval_mode(network), torch.no_grad():
-            return sum(
-                F.cross_entropy(network(images), labels).item()
-                for images, labels in batches
-            ) / len(batches)
+            return sum(len(b[1]) / pictures * _batch_loss(network, *b) for b in batches)
 
     dense = loss(model)
     return {
@@ -245,29 +264,103 @@ def block_losses(
     }
 
 
+def _batch_loss(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    if not len(labels):
+        return 0.0
+    logits = answer(network, images, "images")
+    try:
+        return F.cross_entropy(logits, labels).item()
+    except Exception as error:
+        raise ValueError(
+            f"labels {list(labels.shape)} are no classes of what the network puts out:"
+            f" {error}"
+        ) from error
+
+
 def _has_layers(module: nn.Module) -> bool:
     return bool(prunable_layers(module))
 
 
+# what a module gets and gives at one call, as shapes without the batch; None where it
+# is not exactly one tensor
+Call = tuple[list[int] | None, list[int] | None]
+
+
 def _shapes(
-    model: nn.Module, example: Tensor, parts: Mapping[str, nn.Module]
-) -> dict[str, tuple[list[int] | None, list[int] | None]]:
-    """The shapes of what each of these modules gets and gives, where it runs."""
-    shapes = {}
+    model: nn.Module,
+    example: Tensor,
+    parts: Mapping[str, nn.Module],
+    what: str = "example",
+) -> tuple[Any, dict[str, list[Call]]]:
+    """The shapes of what the network puts out, and of each call of these modules."""
+    calls: dict[str, list[Call]] = {}
 
     def note(name: str, _: nn.Module, inputs: tuple, output: Tensor) -> None:
-        shapes[name] = (_shape(inputs), _shape(output))
+        calls.setdefault(name, []).append((_shape(inputs), _shape(output)))
 
+    check_plain(model)
     with eval_mode(model), torch.no_grad(), watching(parts, note):
-        model(example)
-    return shapes
+        outputs = answer(model, example, what)
+    shapes = tree_map(
+        lambda value: list(value.shape) if isinstance(value, Tensor) else type(value),
+        outputs,
+    )
+    return shapes, calls
+
+
+def _modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The parts of a network, by name."""
+    check_plain(model)
+    return {name: module for name, module in model.named_modules() if name}
+
+
+def _names(argument: str, names: Any) -> list[str]:
+    """A list of them; one name alone is a name too."""
+    every = [names] if isinstance(names, str) else names
+    if not isinstance(every, Iterable):
+        raise ValueError(f"{argument}={names!r} must be a list of names.")
+    every = list(every)
+    if not all(isinstance(name, str) for name in every):
+        raise ValueError(f"{argument}={names!r} must be names, as in 'fc1.weight'.")
+    return every
+
+
+def _check_outputs(
+    smaller: nn.Module, example: Tensor, names: list[str], before: Any
+) -> None:
+    gone = ", ".join(names)
+    after, _ = _shapes(smaller, example, {}, f"without {gone} the example")
+    if before != after:
+        raise ValueError(
+            f"{gone} cannot leave: the network would put out {after} and not {before}."
+        )
+
+
+def _runs_without(model: nn.Module, example: Tensor, name: str, outputs: Any) -> bool:
+    """Whether the network still puts out these shapes; its numbers are not copied."""
+    tensors = (*model.parameters(), *model.buffers())
+    instead: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
+    instead[id(model.get_submodule(name))] = nn.Identity()
+    try:
+        _check_outputs(_copy(model, instead), example, [name], outputs)
+    except ValueError:
+        return False
+    return True
 
 
 def _shape(values: Tensor | tuple) -> list[int] | None:
-    """The shape of one tensor, without the batch; None where there is not exactly
-    one."""
     values = values[0] if isinstance(values, tuple) and len(values) == 1 else values
     return list(values.shape[1:]) if isinstance(values, Tensor) else None
+
+
+def _why_it_stays(calls: list[Call]) -> str:
+    """Why a module cannot leave; empty where it can."""
+    for before, after in calls:
+        if before is None or after is None:
+            return "it does not turn one tensor into one"
+        if before != after:
+            return f"it turns {before} into {after}"
+    return ""
 
 
 # ----------------------------------------------------------------------- choosing units
@@ -279,8 +372,9 @@ def _choose(
     ratio: float | Mapping[str, float],
     choice: Choice,
 ) -> Masks:
+    _mapping("scores", scores)
     everything = channels.sets()
-    excluded = _homes(channels, everything, choice.excluded(), "exclude")
+    excluded = _homes(channels, everything, choice.exclude, "exclude")
     sets = {name: units for name, units in everything.items() if name not in excluded}
     if not sets:
         raise ValueError(
@@ -308,6 +402,14 @@ def _choose(
     }
 
 
+def _mapping(argument: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            f"{argument} is a {type(value).__name__}; give tensors by parameter name,"
+            ' as in {"fc1.weight": ...}.'
+        )
+
+
 def _homes(
     channels: Channels,
     sets: Mapping[str, np.ndarray],
@@ -330,19 +432,13 @@ def _values(
     total, count = np.zeros(channels.count), np.zeros(channels.count)
     unreached = prunable_layers(channels.model).keys() - channels.layers.keys()
     for name, score in scores.items():
-        if name.removesuffix(".weight") in unreached:
+        if str(name).removesuffix(".weight") in unreached:
             continue
         layer = channels.layer(name, "scores")
-        values = score.detach().double().cpu().numpy()
-        if values.shape != layer.outputs.shape:
-            raise ValueError(
-                f"scores of {name} have shape {list(values.shape)}; its units need"
-                f" [{len(layer.outputs)}]."
-            )
-        if np.isnan(values).any():
-            raise ValueError(f"the scores of {name} contain NaN; they must be numbers.")
+        values = _numbers(name, score, len(layer.outputs))
         # not `total[outputs] += values`: a number that stands twice counts twice
-        np.add.at(total, layer.outputs, values)
+        with np.errstate(invalid="ignore"):  # inf and -inf, refused below
+            np.add.at(total, layer.outputs, values)
         np.add.at(count, layer.outputs, 1)
     free = np.concatenate(list(sets.values()))
     if not count[free].all():
@@ -350,7 +446,36 @@ def _values(
             "scores must give a value for every unit that can leave: pass those of all"
             " layers."
         )
-    return total / np.maximum(count, 1)
+    value = total / np.maximum(count, 1)
+    if np.isnan(value).any():
+        raise ValueError(
+            "scores give both inf and -inf to units that are tied; they leave or stay"
+            " together."
+        )
+    return value
+
+
+def _numbers(name: str, score: Tensor, units: int) -> np.ndarray:
+    """The scores of a layer, `[units]`."""
+    if not isinstance(score, Tensor) or score.layout != torch.strided or score.is_meta:
+        raise ValueError(f"scores of {name} must be a tensor of {units} values.")
+    if score.is_complex():
+        raise ValueError(f"scores of {name} are complex; they must have an order.")
+    values = score.detach().double().cpu().numpy()
+    if values.shape != (units,):
+        raise ValueError(
+            f"scores of {name} have shape {list(values.shape)}; its units need"
+            f" [{units}]."
+        )
+    if np.isnan(values).any():
+        raise ValueError(f"the scores of {name} contain NaN; they must be numbers.")
+    # beyond, sums overflow, and whole numbers are no longer told apart
+    limit = 1e300 if score.is_floating_point() else 2**53
+    if (np.abs(values[np.isfinite(values)]) > limit).any():
+        raise ValueError(
+            f"scores of {name} must lie within {limit:.0e} of 0, or be inf."
+        )
+    return values
 
 
 def _ratios_by_name(
@@ -378,10 +503,8 @@ def _global_ratios(
     value: np.ndarray, sets: Mapping[str, np.ndarray], ratio: float
 ) -> dict[str, float]:
     """The ratio of each set when all units are ranked together, each score divided by
-    its set's mean."""
-    relative = [
-        value[units] / (np.abs(value[units]).mean() or 1.0) for units in sets.values()
-    ]
+    its set's mean (of those that are not infinite)."""
+    relative = [value[units] / _mean(np.abs(value[units])) for units in sets.values()]
     sizes = [len(units) for units in sets.values()]
     order = np.argsort(np.concatenate(relative), kind="stable")
     lowest = order[: round(ratio * sum(sizes))]
@@ -391,11 +514,18 @@ def _global_ratios(
     return dict(zip(sets, gone / sizes, strict=True))
 
 
+def _mean(values: np.ndarray) -> float:
+    """The mean of the finite ones; 1 where that is nothing to divide by."""
+    finite = values[np.isfinite(values)]
+    return (finite.mean() if finite.size else 0.0) or 1.0
+
+
 # ------------------------------------------------------------------------------ cutting
 
 
 def _remove(channels: Channels, masks: Mapping[str, Tensor]) -> nn.Module:
     keep = _decide(channels, masks)
+    channels.check_fit(keep)
     # id of a part of the old network -> what takes its place in the copy
     smaller = _no_hooks(channels.model)
     for layer in channels.layers.values():
@@ -407,17 +537,34 @@ def _remove(channels: Channels, masks: Mapping[str, Tensor]) -> nn.Module:
             smaller[id(tensor)] = _cut(
                 tensor, outputs, inputs if tensor.dim() > 1 else None
             )
-    result = copy.deepcopy(channels.model, smaller)
+    result = _copy(channels.model, smaller)
     for name in channels.layers:
         _resize(result.get_submodule(name))
+    channels.check_code(result)
     return result
+
+
+def _copy(model: nn.Module, instead: dict[int, Any]) -> nn.Module:
+    """A copy in which other things stand instead of those with these ids."""
+    try:
+        return copy.deepcopy(model, instead)
+    except Exception as error:  # whatever the modules hold
+        raise ValueError(
+            f"model ({type(model).__name__}) cannot be copied: {error}"
+        ) from error
 
 
 def _decide(channels: Channels, masks: Mapping[str, Tensor]) -> np.ndarray:
     """Which numbers are kept, `[numbers]`; refuses what cannot be done."""
+    _mapping("masks", masks)
     kept, removed = (np.zeros(channels.count, dtype=bool) for _ in range(2))
     for name, mask in masks.items():
         outputs = channels.layer(name, "masks").outputs
+        if not isinstance(mask, Tensor) or mask.is_meta:
+            raise ValueError(
+                f"the mask of {name} is {mask!r}; it must be a tensor, torch.bool"
+                f" {list(outputs.shape)}."
+            )
         if mask.dtype != torch.bool or mask.shape != outputs.shape:
             raise ValueError(
                 f"the mask of {name} is {mask.dtype} {list(mask.shape)}; it must be"
@@ -440,7 +587,7 @@ def _decide(channels: Channels, masks: Mapping[str, Tensor]) -> np.ndarray:
 
 def _refuse_empty(channels: Channels, keep: np.ndarray, argument: str) -> None:
     for name, layer in channels.layers.items():
-        if not keep[layer.outputs].any():
+        if layer.outputs.size and not keep[layer.outputs].any():
             raise ValueError(
                 f"{argument} would remove every unit of {name}: no signal could pass."
                 " Keep at least one."
@@ -462,8 +609,8 @@ def _disagreement(channels: Channels, name: str, unit: int) -> str:
 
 def _tensors(module: nn.Module) -> list[Tensor]:
     """Parameters and buffers of a layer that have an entry a unit."""
-    own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
-    return [tensor for tensor in own if tensor.dim()]
+    held = (getattr(module, name, None) for name in BY_UNIT)
+    return [tensor for tensor in held if tensor is not None]
 
 
 def _no_hooks(model: nn.Module) -> dict[int, object]:
@@ -490,16 +637,19 @@ def _cut(tensor: Tensor, outputs: Tensor | None, inputs: Tensor | None) -> Tenso
         if places is not None:
             result = result.index_select(axis, places.to(tensor.device))
     result = result.clone() if outputs is None and inputs is None else result
-    return (
-        nn.Parameter(result, requires_grad=tensor.requires_grad)
-        if isinstance(tensor, nn.Parameter)
-        else result
-    )
+    return _like(tensor, result)
+
+
+def _like(old: Tensor, new: Tensor) -> Tensor:
+    """A parameter where the old one is, as frozen as that."""
+    if isinstance(old, nn.Parameter):
+        return nn.Parameter(new, requires_grad=old.requires_grad)
+    return new
 
 
 def _resize(module: nn.Module) -> None:
     """Set the sizes that a layer keeps beside its tensors."""
-    if isinstance(module, _BatchNorm):
+    if isinstance(module, NORMS):
         module.num_features = next(
             (len(tensor) for tensor in _tensors(module)), module.num_features
         )
