@@ -293,8 +293,6 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """
     for weight, mask in _paired(model, masks):
         _zero_pruned(weight, mask)
-        # it writes where PyTorch does not see it; sparse layers ask
-        torch.autograd.graph.increment_version(weight)
 
 
 def masked(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
@@ -588,7 +586,8 @@ def _zero_pruned(weight: nn.Parameter, mask: Tensor) -> None:
     if values.is_cpu and kind is not None and not lazy:
         bits = values.view(kind).numpy()
         np.multiply(bits, mask.numpy(), out=bits)
-        # torch has not seen it: a gradient that needs the old values must be refused
+        # torch has not seen it: a gradient that needs the old values must be refused,
+        # and a sparse layer asks
         torch.autograd.graph.increment_version(weight)
     else:
         values.masked_fill_(~mask, 0.0)
