@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -200,12 +201,15 @@ def few_pictures(course_data, monkeypatch):
         runs.append(schedule)
         return fit(*given, schedule=schedule, **options)
 
-    recipe = training.training.Recipe(epochs=1, batch_size=8)
+    @dataclass(frozen=True)
+    class Small(training.training.Recipe):
+        batch_size: int = 8
+
     monkeypatch.setattr(
         data, "load", lambda: Data(course_data.train[:200], *course_data[1:])
     )
     monkeypatch.setattr(baselines, "build", lambda name: models.lenet300((30, 10)))
-    monkeypatch.setattr(training.training, "Recipe", lambda epochs: recipe)
+    monkeypatch.setattr(training.training, "Recipe", Small)
     monkeypatch.setattr(training.training, "fit", counted)
     monkeypatch.setattr(training, "PICTURES", 20 * 8 - 3)  # the last step has fewer
     monkeypatch.setattr(training, "FITS", 2)

@@ -429,3 +429,30 @@ def test_a_value_that_no_weight_takes_is_left_alone(cnn):
     share_again = hold_shared(cnn, shared)
     share_again()
     assert shared["7.weight"].codebook[2] == 9
+
+
+def test_shared_values_follow_weights_that_are_loaded_anew():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3))
+    again = hold_shared(model, share_weights(model, 2))
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    again()
+    assert all(len(layer.weight.unique()) <= 4 for layer in model)
+    model[1] = nn.Linear(4, 3)
+    before = model[0].weight.clone()
+    with torch.no_grad():
+        model[0].weight.add_(1.0)
+    with pytest.raises(ValueError, match=r"indices of 1\.weight are"):
+        again()
+    assert torch.equal(model[0].weight, before + 1)
+
+
+def test_what_is_held_is_told_from_other_clusters():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5))
+    names = [repr(hold_shared(model, share_weights(model, bits))) for bits in (2, 1, 1)]
+    assert names[1] == names[2] != names[0]

@@ -511,7 +511,11 @@ def test_an_error_while_fine_tuning_is_shown_and_the_button_comes_back(noise):
     panel.refresh()
     panel.tune.click()
     panel.settle()
-    check_red(panel, "RuntimeError: no <training>")
+    check_red(
+        panel,
+        "ValueError: model (Breaks) cannot take train.images [256, 3, 8, 8]:"
+        " RuntimeError: no <training>",
+    )
     assert (
         not panel.tune.disabled and panel.cancel.disabled and not panel.fine_tuning.busy
     )

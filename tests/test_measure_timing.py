@@ -231,7 +231,7 @@ def test_threads_modes_gradients_and_garbage_collection_are_restored(
     (gc.enable if collecting else gc.disable)()
     try:
         if fails:
-            with pytest.raises(KeyError, match="broken"):
+            with pytest.raises(ValueError, match="broken"):
                 latency(
                     {"network": cnn, "probe": probe},
                     PICTURE,

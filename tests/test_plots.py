@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from itertools import combinations
+from types import SimpleNamespace
 
 import matplotlib
 import pytest
@@ -18,16 +19,13 @@ from PIL import Image
 
 from utils import plots
 from utils.exercises import find
-from utils.lab import Guess
 
 LABELS = dict(title="Title", x_label="x", y_label="y")
 THREE = {"one": [0.1, 0.2, 0.3], "two": [0.3, 0.2, 0.1], "three": [0.2, 0.2, 0.4]}
 
 
-def locked(value: float) -> Guess:
-    guess = Guess("How much?", 0, 100, unit="%")
-    guess.lock(value)
-    return guess
+def guessed(value: float | None) -> plots.Guess:
+    return SimpleNamespace(value=value, unit="%")
 
 
 FIGURES = {
@@ -42,7 +40,7 @@ FIGURES = {
         level=("dense", 0.35),
         spread={"one": ([0.05, 0.1, 0.2], [0.2, 0.3, 0.4])},
         y_limits=(0, 100),
-        guess=locked(40),
+        guess=guessed(40),
     ),
     "bars": lambda: plots.bars({"a": 3, "b": 0.0}, title="Title", x_label="x"),
     "bars with everything": lambda: plots.bars(
@@ -53,7 +51,7 @@ FIGURES = {
         digits=0,
         reference=100,
         errors={"a": (80, 95)},
-        guess=locked(30),
+        guess=guessed(30),
     ),
     "bars of nothing": lambda: plots.bars(
         {"a": 0, "b": 0.0}, title="Title", x_label="x"
@@ -232,27 +230,31 @@ def guesses(figure: Figure) -> list:
 
 
 def test_a_locked_guess_is_drawn_and_an_open_one_is_not():
-    for guess in (None, Guess("How much?", 0, 100)):
+    for guess in (None, guessed(None)):
         assert guesses(plots.lines([1, 2], {"a": [1, 2]}, **LABELS, guess=guess)) == []
         assert guesses(plots.bars({"a": 1}, title="T", x_label="x", guess=guess)) == []
-    (level,) = guesses(plots.lines([1, 2], {"a": [1, 2]}, **LABELS, guess=locked(42)))
+    (level,) = guesses(plots.lines([1, 2], {"a": [1, 2]}, **LABELS, guess=guessed(42)))
     assert list(level.get_ydata()) == [42, 42] and level.get_label() == "my guess: 42 %"
-    (upright,) = guesses(plots.bars({"a": 1}, title="T", x_label="x", guess=locked(42)))
+    (upright,) = guesses(
+        plots.bars({"a": 1}, title="T", x_label="x", guess=guessed(42))
+    )
     assert list(upright.get_xdata()) == [42, 42]
 
 
 def test_a_guess_of_zero_is_drawn():
     assert (
-        len(guesses(plots.lines([1, 2], {"a": [1, 2]}, **LABELS, guess=locked(0)))) == 1
+        len(guesses(plots.lines([1, 2], {"a": [1, 2]}, **LABELS, guess=guessed(0))))
+        == 1
     )
     assert (
-        len(guesses(plots.bars({"a": 1}, title="T", x_label="x", guess=locked(0)))) == 1
+        len(guesses(plots.bars({"a": 1}, title="T", x_label="x", guess=guessed(0))))
+        == 1
     )
 
 
 def test_a_guess_is_named_in_the_legend():
     legend = (
-        plots.lines([1, 2], {"a": [1, 2]}, **LABELS, guess=locked(42))
+        plots.lines([1, 2], {"a": [1, 2]}, **LABELS, guess=guessed(42))
         .axes[0]
         .get_legend()
     )
@@ -266,7 +268,7 @@ def test_bars_begin_at_zero_and_are_labelled_and_all_in_view():
     assert ax.get_xlim()[0] == 0 and ax.get_xlim()[1] > 120
     assert [text.get_text() for text in ax.texts] == ["90%", "20%"]
     assert (
-        plots.bars({"a": 1}, title="T", x_label="x", guess=locked(42))
+        plots.bars({"a": 1}, title="T", x_label="x", guess=guessed(42))
         .axes[0]
         .get_xlim()[1]
         > 42

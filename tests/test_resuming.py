@@ -97,7 +97,7 @@ OTHERS = {
     "validation data": dict(validation=changed(ROWS, "labels")),
     "validation": dict(validation=None),
     "network at the start": dict(model=network(seed=1)),
-    "network, frozen": dict(model=network()),
+    "network, frozen": dict(model=network(), schedule=None),
     "network, layers": dict(model=network()),
 }
 OTHERS["network, frozen"]["model"][0].requires_grad_(False)

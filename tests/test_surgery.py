@@ -111,7 +111,7 @@ def test_a_smaller_network_makes_the_round_trip_through_safetensors(
     kinds, head, seed, ratio
 ):
     network = random_network(kinds, head, seed)
-    ratio = min(ratio, 0.4)  # two groups are left whole
+    ratio = min(ratio, 0.2)  # of two groups none leaves, nor what is tied to one
     small = surgery.shrink(
         network, PICTURES[:1], score("l2", network, units=True), ratio
     )

@@ -191,7 +191,7 @@ def first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return {name: first.setdefault(place(t), name) for name, t in tensors.items()}
 
 
-def answer(model: nn.Module, images: Tensor, what: str = "example") -> Any:
+def answer(model: Callable, images: Tensor, what: str = "example") -> Any:
     """What the network puts out for these images.
 
     Raises:

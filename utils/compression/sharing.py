@@ -1,15 +1,16 @@
 """Weights that share a few values (Han, Mao & Dally 2016, sec. 3). Built in
 lessons/08_quantization."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from utils.arguments import whole
-from utils.layers import prunable
+from utils.layers import parameter, prunable
 
 
 @dataclass
@@ -86,9 +87,7 @@ def apply_shared(model: nn.Module, shared: Mapping[str, SharedWeight]) -> None:
         weight.detach().copy_(each.dense())
 
 
-def hold_shared(
-    model: nn.Module, shared: Mapping[str, SharedWeight]
-) -> Callable[[], None]:
+def hold_shared(model: nn.Module, shared: Mapping[str, SharedWeight]) -> "HeldShared":
     """Fine-tune the shared values: `fit(..., after_step=hold_shared(model, shared))`
     (Han et al., sec. 3.3). Built in lessons/08_quantization, exercise 3.
 
@@ -111,21 +110,43 @@ def hold_shared(
     >>> layer.weight.tolist()
     [[2.625, 0.0, 2.625, 4.0]]
     """
-    apply_shared(model, shared)
-    clusters = [_Cluster(weight, each) for weight, each in paired(model, shared)]
-
-    def share_again() -> None:
-        for cluster in clusters:
-            cluster.share_again()
-
-    return share_again
+    return HeldShared(model, shared)
 
 
-class _Cluster:
+class HeldShared:
+    """A call gives all weights of a cluster their mean; made by `hold_shared`.
+
+    Each call looks the weights up by name, as `masks.Held` does. Its `repr` tells these
+    clusters from others: a checkpoint of `fit` is recognised by it.
+    """
+
+    def __init__(self, model: nn.Module, shared: Mapping[str, SharedWeight]) -> None:
+        apply_shared(model, shared)
+        self.model = model
+        self.clusters = {name: _Clusters(each) for name, each in shared.items()}
+
+    def __call__(self) -> None:
+        weights = {
+            name: parameter(self.model, name, "shared") for name in self.clusters
+        }
+        for name, weight in weights.items():  # all are checked before one is changed
+            _check_shared(name, self.clusters[name].each, weight)
+        for name, weight in weights.items():
+            self.clusters[name].share_again(weight)
+
+    def __repr__(self) -> str:
+        digest = sha256()
+        for name, clusters in sorted(self.clusters.items()):
+            digest.update(f"{name} {list(clusters.each.indices.shape)} ".encode())
+            digest.update(clusters.each.indices.int().numpy().tobytes())
+        return f"HeldShared(sha256={digest.hexdigest()[:16]!r})"
+
+
+class _Clusters:
     """Which weights of a tensor share a value, worked out once."""
 
-    def __init__(self, weight: nn.Parameter, each: SharedWeight) -> None:
-        self.weight, self.each = weight, each
+    def __init__(self, each: SharedWeight) -> None:
+        self.each = each
         indices = each.indices.reshape(-1).numpy()  # [weights]
         self.places = np.flatnonzero(indices)  # [kept]
         self.members = (
@@ -133,14 +154,14 @@ class _Cluster:
         )  # [kept]: codebook entry
         self.sizes = np.bincount(self.members, minlength=len(each.codebook))  # [values]
 
-    def share_again(self) -> None:
-        kept, codebook = flat(self.weight)[self.places], self.each.codebook
+    def share_again(self, weight: Tensor) -> None:
+        kept, codebook = flat(weight)[self.places], self.each.codebook
         sums = np.bincount(self.members, kept, minlength=len(self.sizes))  # [values]
         means = sums / np.maximum(self.sizes, 1)
         # a value that no weight takes stays
         means = np.where(self.sizes > 0, means, codebook.numpy())
         codebook.copy_(torch.from_numpy(means))
-        self.weight.detach().copy_(self.each.dense())
+        weight.detach().copy_(self.each.dense())
 
 
 def _widths(

@@ -34,6 +34,7 @@ def sparsity(model: nn.Module) -> float:
     Raises:
         ValueError: as `layers.prunable`.
 
+    >>> import torch
     >>> layer = nn.Linear(4, 1)
     >>> layer.weight.data = torch.tensor([[0.0, 0.0, 0.0, 2.0]])
     >>> sparsity(layer)
@@ -63,6 +64,7 @@ def layer_macs(model: nn.Module, example: Tensor) -> dict[str, int]:
             their own; it multiplies nothing, or in an operator that cannot be counted
             (which is named).
 
+    >>> import torch
     >>> network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10))
     >>> layer_macs(network, torch.zeros(1, 1, 8, 8))  # the outputs are [1, 4, 6, 6]
     {'0': 1296, '2': 1440}
@@ -81,6 +83,7 @@ def macs(model: nn.Module, example: Tensor, *, nonzero: bool = False) -> int:
     numbers takes part equally often, so both counts are exact. Products of two tensors
     that do depend on it, as in an attention, count in full.
 
+    >>> import torch
     >>> macs(nn.Conv2d(1, 4, 3), torch.zeros(1, 1, 8, 8))  # 36 weights, 36 positions
     1296
     """
@@ -92,6 +95,7 @@ def file_bytes(state: State) -> int:
     """Bytes of the model (or of a dict of tensors) saved as a safetensors file. 1 MB =
     1e6 bytes.
 
+    >>> import torch
     >>> file_bytes({"weight": torch.zeros(1000)})  # 4,000, and a header of 80
     4080
     """
@@ -102,6 +106,7 @@ def zipped_bytes(state: State, level: int = 6) -> int:
     """Bytes of that file after zlib, the compression inside gzip and zip. `level`: 1
     fast .. 9 small.
 
+    >>> import torch
     >>> zipped_bytes({"weight": torch.zeros(1000)}) < 100  # zeros take hardly any place
     True
     """

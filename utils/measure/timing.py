@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.arguments import whole
-from utils.layers import eval_mode
+from utils.layers import answer, eval_mode
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def latency(
         shortest: seconds a timed block lasts at least; a fast model is called several
             times for it.
     Raises:
-        ValueError: no models, or fewer than one round or thread.
+        ValueError: no models, one that cannot take the inputs, or fewer than one round
+            or thread.
     """
     whole("rounds", rounds, low=1)
     race = Race(models, inputs, threads=threads, shortest=shortest)
@@ -102,7 +103,8 @@ class Race:
     between.
 
     Raises:
-        ValueError: no models, or fewer than one thread.
+        ValueError: no models, one that cannot take the inputs, or fewer than one
+            thread.
     """
 
     def __init__(
@@ -192,7 +194,8 @@ def _order(count: int, number: int) -> list[int]:
 
 def _warm_up(model: Callable, inputs: Tensor, shortest: float) -> int:
     """Call the model a few times; return how many calls last at least `shortest`
-    seconds."""
+    seconds. Raises ValueError if it cannot take the inputs."""
+    answer(model, inputs, "inputs")
     fastest = min(_time(model, inputs, 1) for _ in range(5))
     return max(1, round(shortest / max(fastest, 1e-7)))
 
