@@ -319,7 +319,7 @@ def _draw(draw, kind: str) -> Drawn:
     model.to(dtype).train("training mode" in odd)
     make.odd |= odd - {"training mode"}
     if dtype in (torch.bfloat16, torch.float16):
-        make.odd.add("half")
+        make.odd |= {"half", "float16"} if dtype == torch.float16 else {"half"}
     _spoil(draw, make, odd)
     shape = (width, *[SIZE] * AXES[kind]) if kind in AXES else (SIZE, width)
     images = torch.randn(count, *shape).to(dtype)

@@ -96,15 +96,15 @@ class SparseLayer(nn.Module):
         """The dense layer's bias."""
         return self.layer.bias
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """`[n, ...]` -> `[n, ...]`, as the dense layer."""
         if not _can_multiply(self.layer.weight):
-            return self.layer(x)
+            return self.layer(input)
         if isinstance(self.layer, nn.Conv2d):
-            return self._convolve(self.layer, x)
-        columns = x.reshape(-1, x.shape[-1]).T  # [inputs, n]
+            return self._convolve(self.layer, input)
+        columns = input.reshape(-1, input.shape[-1]).T  # [inputs, n]
         product = self._multiply(columns)  # [units, n]
-        return product.T.reshape(*x.shape[:-1], len(product))  # [..., units]
+        return product.T.reshape(*input.shape[:-1], len(product))  # [..., units]
 
     def _multiply(self, columns: Tensor) -> Tensor:
         """`[inputs, n]` -> `[units, n]`"""
