@@ -417,7 +417,7 @@ def trained_how(drawn: Drawn, **options) -> None:
     assert moved
 
 
-@check(refuses={"float16"})
+@check(refuses={"float16", "frozen"})
 def training(drawn, _):
     evaluate(drawn.model, Split(drawn.images, drawn.labels))
     trained_how(drawn)
@@ -427,13 +427,14 @@ def training(drawn, _):
 def schedules(drawn, data):
     kind = data.draw(st.sampled_from([OneShot, Iterative, Cubic, Movement, SET, RigL]))
     names = list(drawn.names())
-    trained_how(drawn, schedule=kind(0.5))
+    # with one threshold a small layer may be emptied, which is refused
+    trained_how(drawn, schedule=kind(0.5, scope="layerwise"))
     weights = [dict(drawn.model.named_parameters())[n] for n in names]
-    total = sum(w.numel() for w in weights)
+    wanted = sum(round(0.5 * w.numel()) for w in weights)
     zero = sum(int((w == 0).sum()) for w in weights)
-    assert zero >= round(0.5 * total) - 1
+    assert wanted - len(weights) <= zero
     if kind in (OneShot, Iterative, Cubic):
-        assert zero <= round(0.5 * total) + 1
+        assert zero <= wanted + 1  # one that training left at zero
 
 
 @check(refuses=set())
@@ -502,7 +503,7 @@ def quantize_weights(drawn, data):
         scale = largest.where(largest > 0, 1) / highest
         wanted = ((rows / scale).round() * scale).view(weight.shape)
         got = after[name].detach().double()
-        step = scale.max() * 0.51 + 1e-3 * largest.max() * ("half" in drawn.odd)
+        step = scale.max() * 0.51 + 1e-2 * largest.max() * ("half" in drawn.odd)
         assert ((got - weight.double()).abs() <= step).all()
         assert all(len(row.unique()) <= 2 * highest + 1 for row in got.flatten(1))
         # a number in the middle of two steps may go either way

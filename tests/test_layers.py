@@ -151,6 +151,10 @@ def test_a_copy_shares_nothing_or_is_refused():
     model = tied()
     twin = copied(model)
     assert twin[0].weight is twin[1].weight is not model[0].weight
+    model[1].weight = nn.Parameter(model[0].weight.data)  # one memory, two parameters
+    twin = copied(model)
+    assert twin[0].weight.data_ptr() == twin[1].weight.data_ptr()
+    assert twin[0].weight.data_ptr() != model[0].weight.data_ptr()
     bad = nn.Sequential(pruned_by_torch())
     bad(torch.randn(2, 4))
     with pytest.raises(ValueError, match=r"0.weight is computed .*remove"):

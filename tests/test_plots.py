@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import matplotlib
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -317,6 +317,7 @@ def test_what_is_on_the_front_differs_by_shape_and_filling():
 
 
 @settings(max_examples=20, deadline=None)
+@example(at=[(4.5, 4.75), (4.375, 4.625), (4.5, 5.0)])
 @given(
     st.lists(
         st.tuples(st.floats(4, 5), st.floats(4, 5)), min_size=2, max_size=3, unique=True

@@ -221,12 +221,20 @@ def copied(model: nn.Module, instead: Mapping[int, Any] | None = None) -> nn.Mod
             if isinstance(value, Tensor) and value.grad_fn is not None:
                 raise ValueError(f"{path}{path and '.'}{own} {COMPUTED}.")
     try:
-        return copy.deepcopy(model, dict(instead or {}))
+        result = copy.deepcopy(model, dict(instead or {}))
     except Exception as error:  # whatever its parts raise
         raise ValueError(
             f"model ({type(model).__name__}) cannot be copied:"
             f" {type(error).__name__}: {error}"
         ) from error
+    # Python copies each parameter by itself: those of one memory are joined again
+    parameters = dict(result.named_parameters(remove_duplicate=False))
+    for names in shared(model):
+        there = [parameters[name] for name in names if name in parameters]
+        for other in there[1:]:
+            if other is not there[0] and other.shape == there[0].shape:
+                other.data = there[0].data
+    return result
 
 
 @contextmanager

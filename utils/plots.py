@@ -535,6 +535,13 @@ CORNERS = (
     (-7, -13, "right"),
     (0, 13, "center"),
     (0, -20, "center"),
+    # further away, where points crowd
+    (7, 20, "left"),
+    (-7, 20, "right"),
+    (7, -27, "left"),
+    (-7, -27, "right"),
+    (0, 27, "center"),
+    (0, -34, "center"),
 )
 
 
