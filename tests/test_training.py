@@ -903,10 +903,22 @@ def test_augmenting_is_reproducible():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_all_colours_of_a_picture_move_together(channels):
-    grey = numbered(9, 6, 6).repeat(1, channels, 1, 1)
-    got = augment(grey, torch.Generator().manual_seed(0), flip=True, shift=2)
-    alone = augment(grey[:, :1], torch.Generator().manual_seed(0), flip=True, shift=2)
-    assert torch.equal(got, alone.repeat(1, channels, 1, 1))
+    colours = torch.cat([numbered(9, 6, 6) + 1000 * c for c in range(channels)], dim=1)
+    got, *alone = (
+        augment(each, torch.Generator().manual_seed(0), flip=True, shift=2)
+        for each in (colours, *colours.split(1, dim=1))
+    )
+    assert torch.equal(got, torch.cat(alone, dim=1))
+
+
+def test_statistics_that_were_not_finite_are_measured_anew():
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean.fill_(float("nan"))
+    norm.running_var.fill_(float("inf"))
+    training.reestimate_batchnorm(
+        norm, [(torch.tensor([[0.0, 1.0], [4.0, 3.0]]), None)]
+    )
+    assert norm.running_mean.tolist() == [2, 2] and norm.running_var.tolist() == [8, 2]
 
 
 @pytest.mark.parametrize(
