@@ -838,6 +838,14 @@ BAD_LAYERS = {
         Net(lambda s, x: s.b(s.a(x)[:0]), a=nn.Linear(6, 3), b=nn.Linear(3, 3)),
         "b never runs",
     ),
+    "has a hook": (
+        nn.Sequential(hooked(nn.Linear(6, 3)), nn.Linear(3, 3)),
+        "0 has forward hooks",
+    ),
+    "has a hook before": (
+        nn.Sequential(nn.Linear(6, 3), hooked(nn.Linear(3, 3), before=True)),
+        "1 has forward hooks",
+    ),
     "gets NaN": (
         nn.Sequential(nn.Linear(6, 6), Logarithm(), nn.Linear(6, 2)),
         "goes into 2 is not finite",

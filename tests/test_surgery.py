@@ -642,9 +642,7 @@ def unit_mask(units: int, *gone: int) -> torch.Tensor:
     ],
 )
 def test_requests_that_make_no_sense_are_refused(vgg, masks, reason, monkeypatch):
-    monkeypatch.setattr(
-        surgery.copy, "deepcopy", lambda *_: pytest.fail("something was built")
-    )
+    monkeypatch.setattr(copy, "deepcopy", lambda *_: pytest.fail("something was built"))
     for operate in (surgery.remove_units, surgery.zero_units):
         with pytest.raises(ValueError, match=reason):
             operate(vgg, EXAMPLE, masks)

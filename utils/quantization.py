@@ -265,7 +265,8 @@ def quantized(
 
     Raises:
         ValueError: no batches, or an empty one; bits outside 2..8; a layer that is not
-            a plain Linear or Conv2d, or that never runs; numbers that are not finite;
+            a plain Linear or Conv2d without hooks, or never runs; numbers that are not
+            finite;
             weights that are computed or complex; a network that cannot be traced, or
             cannot take the batches.
 
@@ -321,6 +322,13 @@ def _check_layers(model: nn.Module) -> None:
             raise ValueError(
                 f"{name or 'model'} is a {type(layer).__name__}; only plain Linear and"
                 " Conv2d layers are quantized."
+            )
+        if type(layer) in QUANTIZED and (
+            layer._forward_hooks or layer._forward_pre_hooks
+        ):
+            raise ValueError(
+                f"{name or 'model'} has forward hooks, which a quantized layer would"
+                " not call; remove them."
             )
         if type(layer) in QUANTIZED and not isinstance(layer.bias, nn.Parameter | None):
             raise ValueError(f"{name}{name and '.'}bias {COMPUTED}.")

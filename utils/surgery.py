@@ -5,7 +5,6 @@ Every function takes a model and an example of its input and leaves the model as
 `utils.channels` says what is tied to what.
 """
 
-import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from utils.channels import (
     follow,
     is_grouped,
 )
-from utils.layers import answer, eval_mode, prunable_layers, watching
+from utils.layers import answer, copied, eval_mode, prunable_layers, watching
 from utils.masks import Masks, check_sparsity
 
 
@@ -173,7 +172,7 @@ def zero_units(
                 where = gone.to(tensor.device).view(-1, *[1] * (tensor.dim() - 1))
                 zero = tensor.detach().masked_fill(where, 0)
                 zeroed[id(tensor)] = _like(tensor, zero)
-    return _copy(model, zeroed)
+    return copied(model, zeroed)
 
 
 def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn.Module:
@@ -203,7 +202,7 @@ def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn
             raise ValueError(
                 f"{name} cannot leave: {why}, and what follows needs that."
             )
-    smaller = _copy(model, {id(known[name]): nn.Identity() for name in names})
+    smaller = copied(model, {id(known[name]): nn.Identity() for name in names})
     _check_outputs(smaller, example, names, before)
     return smaller
 
@@ -342,7 +341,7 @@ def _runs_without(model: nn.Module, example: Tensor, name: str, outputs: Any) ->
     instead: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
     instead[id(model.get_submodule(name))] = nn.Identity()
     try:
-        _check_outputs(_copy(model, instead), example, [name], outputs)
+        _check_outputs(copied(model, instead), example, [name], outputs)
     except ValueError:
         return False
     return True
@@ -537,21 +536,11 @@ def _remove(channels: Channels, masks: Mapping[str, Tensor]) -> nn.Module:
             smaller[id(tensor)] = _cut(
                 tensor, outputs, inputs if tensor.dim() > 1 else None
             )
-    result = _copy(channels.model, smaller)
+    result = copied(channels.model, smaller)
     for name in channels.layers:
         _resize(result.get_submodule(name))
     channels.check_code(result)
     return result
-
-
-def _copy(model: nn.Module, instead: dict[int, Any]) -> nn.Module:
-    """A copy in which other things stand instead of those with these ids."""
-    try:
-        return copy.deepcopy(model, instead)
-    except Exception as error:  # whatever the modules hold
-        raise ValueError(
-            f"model ({type(model).__name__}) cannot be copied: {error}"
-        ) from error
 
 
 def _decide(channels: Channels, masks: Mapping[str, Tensor]) -> np.ndarray:
