@@ -373,17 +373,17 @@ def trace(model: nn.Module) -> fx.Graph:
 def _as_it_was(model: nn.Module) -> Iterator[None]:
     """Put back what the network's code notes in its modules while it is traced, which
     would be placeholders."""
+    leaves = (*WEIGHTED, *NORMS)  # these are not run
+    run = [module for module in model.modules() if type(module) not in leaves]
     attributes = [
         (each, each.copy())
-        for module in model.modules()
+        for module in run
         for each in (vars(module), *vars(module).values())
         if type(each) in (dict, list)
     ]
-    leaves = (*WEIGHTED, *NORMS)  # these are not run
     buffers = [
         (tensor, tensor.detach().clone(), tensor._version)
-        for module in model.modules()
-        if type(module) not in leaves
+        for module in run
         for tensor in module._buffers.values()
         if tensor is not None
     ]
@@ -391,11 +391,19 @@ def _as_it_was(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for each, before in attributes:
+            if _parts(each) == _parts(before):
+                continue
             each.clear()
             each.extend(before) if isinstance(each, list) else each.update(before)
         for tensor, before, version in buffers:
             if tensor._version != version:
                 tensor.detach().copy_(before)
+
+
+def _parts(values: dict | list) -> list:
+    """What it holds, told apart by identity."""
+    held = values.items() if isinstance(values, dict) else enumerate(values)
+    return [(key, id(value)) for key, value in held]
 
 
 class _Follower(fx.Interpreter):

@@ -228,8 +228,11 @@ def copied(model: nn.Module, instead: Mapping[int, Any] | None = None) -> nn.Mod
             f" {type(error).__name__}: {error}"
         ) from error
     # Python copies each parameter by itself: those of one memory are joined again
-    parameters = dict(result.named_parameters(remove_duplicate=False))
-    for names in shared(model):
+    together = shared(model)
+    parameters = dict(
+        result.named_parameters(remove_duplicate=False) if together else ()
+    )
+    for names in together:
         there = [parameters[name] for name in names if name in parameters]
         for other in there[1:]:
             if other is not there[0] and other.shape == there[0].shape:
@@ -299,9 +302,12 @@ def uncompiled() -> Any:
 def _own_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """The weights of a module without its parts, by attribute."""
     if isinstance(module, Prunable):
-        if isinstance(module.weight, Tensor):
+        own = module._parameters.get("weight")
+        if own is None:
             with torch.no_grad():  # a computed weight is computed here
-                yield "weight", module.weight
+                own = getattr(module, "weight", None)
+        if isinstance(own, Tensor):
+            yield "weight", own
         return
     if isinstance(module, parametrize.ParametrizationList):
         return  # what it computes is a weight of its layer
