@@ -1,7 +1,12 @@
-"""What the tests draw at random, in one place: networks, scores, sparsities, weights.
+"""What the tests draw at random, in one place: networks, scores, sparsities, weights;
+and what may lie where a file should.
 
 The same strategies test every implementation of one operation.
 """
+
+import os
+import socket
+from pathlib import Path
 
 import torch
 from hypothesis import strategies as st
@@ -9,6 +14,19 @@ from torch import nn
 from torch.nn import functional as F
 
 # ----------------------------------------------------------------------------- networks
+
+
+class Net(nn.Module):
+    """Parts by name, and what is done with them."""
+
+    def __init__(self, forward, **parts) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+        self.run = forward
+
+    def forward(self, x):
+        return self.run(self, x)
 
 
 class Residual(nn.Module):
@@ -243,3 +261,23 @@ def weights(draw):
         row = row * {"huge": 1e37, "tiny": 1e-34, "denormal": 1e-43}.get(kind, 1.0)
         rows.append(row)
     return torch.stack(rows)
+
+
+# -------------------------------------------------------------------------------- files
+
+
+def bind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+# what may lie where a file should
+NO_FILES = {
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "socket": bind,
+    "circle": lambda path: path.symlink_to(path),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "terminal": lambda path: path.symlink_to("/dev/tty"),
+    "long name": lambda path: path.symlink_to("n" * 300),
+}

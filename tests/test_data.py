@@ -2,13 +2,13 @@
 broken."""
 
 import gzip
-import os
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from tests.strategies import NO_FILES
 from utils import data, files
 from utils.data import BLACK, CLASSES, MEAN, PUBLISHED, STD, load
 from utils.files import DamagedFileError
@@ -242,14 +242,7 @@ def test_what_is_no_file_is_refused_and_nobody_waits_for_it(linked, forgotten, k
     name = next(iter(PUBLISHED))
     path = linked / "FashionMNIST" / "raw" / name
     path.unlink()
-    make = {
-        "pipe": lambda: os.mkfifo(path),
-        "folder": path.mkdir,
-        "device": lambda: path.symlink_to("/dev/zero"),
-        "circle": lambda: path.symlink_to(path),
-        "long name": lambda: path.symlink_to("n" * 300),
-    }
-    make[kind]()
+    NO_FILES[kind](path)
     with pytest.raises(DamagedFileError, match=rf"{name} cannot be read.*git checkout"):
         load(linked)
 

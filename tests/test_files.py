@@ -4,7 +4,6 @@ written whole or not at all, by one process at a time."""
 import errno
 import json
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import NO_FILES
 from utils import files
 from utils.files import (
     DamagedFileError,
@@ -34,23 +34,6 @@ from utils.files import (
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 ROOT = Path(__file__).parents[1]
-
-
-def bind(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-
-
-# what may lie where a file should
-NO_FILES = {
-    "pipe": os.mkfifo,
-    "folder": Path.mkdir,
-    "socket": bind,
-    "circle": lambda path: path.symlink_to(path),
-    "endless": lambda path: path.symlink_to("/dev/zero"),
-    "terminal": lambda path: path.symlink_to("/dev/tty"),
-    "long name": lambda path: path.symlink_to("n" * 300),
-}
 
 
 @pytest.fixture(params=NO_FILES)

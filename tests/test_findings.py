@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import NO_FILES
 from utils import lab
 from utils.explorer import Controls, Explorer, drawing, findings
 from utils.explorer.drawing import HEIGHT, WIDTH
@@ -275,16 +276,11 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do_and_costs_no_row(
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "circle", "huge"])
 def test_what_is_no_file_of_findings_is_said_and_nobody_waits_for_it(tmp_path, kind):
     path = tmp_path / findings.FILE
-    make = {
-        "pipe": lambda: os.mkfifo(path),
-        "folder": path.mkdir,
-        "device": lambda: path.symlink_to("/dev/zero"),
-        "circle": lambda: path.symlink_to(path),
-        "huge": lambda: os.truncate(path, 10**10),
-    }
     if kind == "huge":
         path.touch()
-    make[kind]()
+        os.truncate(path, 10**10)
+    else:
+        NO_FILES[kind](path)
     for call in (findings.read, lambda path: findings.append(path, [row()])):
         with pytest.raises(ValueError, match=r"my_findings\.csv.*Rename or delete it"):
             call(path)

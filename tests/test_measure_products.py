@@ -13,25 +13,12 @@ from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import orthogonal, weight_norm
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.strategies import PICTURES, networks
+from tests.strategies import PICTURES, Net, networks
 from utils.measure import energy_estimate, layer_macs, macs, with_sparse_layers
 from utils.torchvision_repair import import_torchvision
 
 quickly = settings(max_examples=40, deadline=None)
 SIZE = st.integers(1, 5)
-
-
-class Net(nn.Module):
-    """Parts by name, and what is done with them."""
-
-    def __init__(self, forward, **parts) -> None:
-        super().__init__()
-        for name, part in parts.items():
-            setattr(self, name, part)
-        self.run = forward
-
-    def forward(self, x):
-        return self.run(self, x)
 
 
 @settings(max_examples=15, deadline=None)

@@ -3,13 +3,13 @@ file."""
 
 import hashlib
 import math
-import os
 import pickle
 
 import pytest
 import torch
 from torch import nn
 
+from tests.strategies import NO_FILES
 from utils import baselines, models
 from utils.baselines import (
     BASELINES,
@@ -318,12 +318,7 @@ def test_strange_weights_of_ones_own_are_neither_kept_nor_used(tmp_path, change)
 def test_what_is_no_file_of_ones_own_is_said_and_nobody_waits_for_it(tmp_path, kind):
     path = tmp_path / "my_baselines" / "lenet300.safetensors"
     path.parent.mkdir()
-    make = {
-        "folder": path.mkdir,
-        "pipe": lambda: os.mkfifo(path),
-        "circle": lambda: path.symlink_to(path),
-    }
-    make[kind]()
+    NO_FILES[kind](path)
     with pytest.raises(DamagedFileError, match=r"cannot be read.*delete"):
         baseline("lenet300")
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
-from tests.strategies import PICTURES, networks, randomise, weights
+from tests.strategies import PICTURES, Net, networks, randomise, weights
 from utils.layers import prunable, prunable_layers
 from utils.masks import hold, magnitude_masks
 from utils.models import lenet300, resnet, vgg
@@ -419,19 +419,6 @@ def test_folding_changes_no_output_of_any_network(network):
     with torch.no_grad():
         assert relative(network(PICTURES), folded(PICTURES)) < 1e-4
     assert len(norms(folded)) < len(norms(network))  # the first one always can
-
-
-class Net(nn.Module):
-    """Parts by name, and what is done with them."""
-
-    def __init__(self, forward, **parts: nn.Module) -> None:
-        super().__init__()
-        for name, part in parts.items():
-            setattr(self, name, part)
-        self.run = forward
-
-    def forward(self, x):
-        return self.run(self, x)
 
 
 def conv() -> nn.Conv2d:

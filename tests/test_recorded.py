@@ -3,7 +3,6 @@ nothing, and the explorer uses an entry for exactly the weights it belongs to.
 """
 
 import json
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import NO_FILES
 from utils.baselines import baseline, to_bytes
 from utils.data import Data
 from utils.explorer import Controls, Explorer, recorded
@@ -126,13 +126,7 @@ def test_what_is_no_file_gives_nothing_and_nobody_waits_for_it(tmp_path, name, k
     recorded.write(FOUND, tmp_path)
     path = tmp_path / name
     path.unlink()
-    make = {
-        "pipe": lambda: os.mkfifo(path),
-        "folder": path.mkdir,
-        "device": lambda: path.symlink_to("/dev/zero"),
-        "circle": lambda: path.symlink_to(path),
-    }
-    make[kind]()
+    NO_FILES[kind](path)
     assert recorded.entries(tmp_path) == {}
 
 

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from tests.conftest import PROJECT
+from tests.strategies import NO_FILES
 from tools.start import workspace
 from tools.start.files import StartError
 from utils.files import DamagedFileError
@@ -250,10 +251,7 @@ STRANGE = {
         b'{"cells": [{"cell_type": ' + b"[" * 500 + b"]" * 500 + b', "source": ""}]}'
     ),
     "huge": lambda path: (path.touch(), os.truncate(path, 60 * 10**9)),
-    "pipe": os.mkfifo,
-    "folder": Path.mkdir,
-    "circle": lambda path: path.symlink_to(path),
-    "device": lambda path: path.symlink_to("/dev/zero"),
+    **{kind: NO_FILES[kind] for kind in ("pipe", "folder", "circle", "device")},
     "unreadable": unreadable,
 }
 

@@ -3,7 +3,6 @@ stopped, and what is committed is what would come out today.
 """
 
 import json
-import os
 import runpy
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.strategies import NO_FILES
 from tools import studies as tool
 from utils import data, distillation, masks, studies, training
 from utils.data import Data
@@ -160,13 +160,7 @@ def test_a_name_is_no_pattern_and_may_be_anything(recorded, name):
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "circle"])
 def test_what_is_no_file_is_refused_and_nobody_waits_for_it(recorded, kind):
     recorded.unlink()
-    make = {
-        "pipe": lambda: os.mkfifo(recorded),
-        "folder": recorded.mkdir,
-        "device": lambda: recorded.symlink_to("/dev/zero"),
-        "circle": lambda: recorded.symlink_to(recorded),
-    }
-    make[kind]()
+    NO_FILES[kind](recorded)
     with pytest.raises(DamagedFileError, match=r"some\.json cannot be read.*checkout"):
         studies.runs("some")
 

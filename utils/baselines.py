@@ -10,7 +10,6 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from utils.arguments import one_of
 from utils.files import (
@@ -21,7 +20,7 @@ from utils.files import (
     read_verified,
     write_atomically,
 )
-from utils.layers import LAZY, NO_VALUES, first_names, shared
+from utils.layers import first_names, no_values, shared
 from utils.models import lenet300, resnet, vgg
 from utils.training import Recipe
 
@@ -225,8 +224,8 @@ def _check_storable(name: str, tensor: object) -> None:
         raise ValueError(
             f"{name} ({type(tensor).__name__}) cannot be stored; only tensors can."
         )
-    if is_lazy(tensor) or tensor.is_meta:
-        raise ValueError(f"{name} {LAZY if is_lazy(tensor) else NO_VALUES}.")
+    if reason := no_values(tensor):
+        raise ValueError(f"{name} {reason}.")
     if tensor.layout != torch.strided or tensor.dtype not in STORABLE:
         raise ValueError(
             f"{name} ({tensor.dtype}, {tensor.layout}) cannot be stored; only dense"

@@ -23,12 +23,11 @@ import torch
 from google.protobuf.message import Message
 from onnxruntime import quantization
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from utils.arguments import whole
 from utils.data import Batches
 from utils.files import DamagedFileError, read_regular, write_atomically
-from utils.layers import LAZY, eval_mode
+from utils.layers import check_not_lazy, eval_mode
 from utils.quantization import calibration_pictures
 from utils.training import predict_logits
 
@@ -50,9 +49,7 @@ def to_onnx(model: nn.Module, example: Tensor, path: Path | str) -> int:
             layers); it does something that PyTorch cannot write as ONNX, which then
             logs a page of what it has tried. No file is written.
     """
-    for name, parameter in model.named_parameters():
-        if is_lazy(parameter):  # running it would make it
-            raise ValueError(f"{name} {LAZY}.")
+    check_not_lazy(model)
     if not isinstance(example, Tensor) or example.dim() < 1:
         raise ValueError(f"example={example!r} must be a tensor, [1, ...].")
     model = getattr(model, "_orig_mod", model)  # of a compiled one, what was written

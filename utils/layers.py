@@ -167,8 +167,8 @@ def parameter(model: nn.Module, name: str, what: str = "masks") -> nn.Parameter:
     except AttributeError:  # a part on the way is missing, or the parameter itself
         found = None
     if found is not None:
-        if is_lazy(found) or found.is_meta:
-            raise ValueError(f"{name} {LAZY if is_lazy(found) else NO_VALUES}.")
+        if reason := no_values(found):
+            raise ValueError(f"{name} {reason}.")
         return found
     computed = (w for w in weights(model).values() if COMPUTED in w.reasons)
     if name in {each for weight in computed for each in weight.names}:
@@ -206,6 +206,24 @@ def answer(model: Callable, images: Tensor, what: str = "example") -> Any:
             f"model ({type(model).__name__}) cannot take {what} {shape}:"
             f" {type(error).__name__}: {error}"
         ) from error
+
+
+def no_values(tensor: Tensor) -> str:
+    """Why a tensor has no values, to follow its name; empty where it has some."""
+    if is_lazy(tensor):
+        return LAZY
+    return NO_VALUES if tensor.is_meta else ""
+
+
+def check_not_lazy(model: nn.Module) -> None:
+    """Refuse a network with a parameter that is not made yet: running it would make it.
+
+    Raises:
+        ValueError: names the parameter.
+    """
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise ValueError(f"{name} {LAZY}.")
 
 
 def copied(model: nn.Module, instead: Mapping[int, Any] | None = None) -> nn.Module:

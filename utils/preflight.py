@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from utils.data import Split
-from utils.layers import LAZY, NO_VALUES
+from utils.layers import no_values
 
 
 def check_network(model: nn.Module) -> None:
@@ -34,10 +33,8 @@ def check_made(model: nn.Module) -> None:
     """
     check_network(model)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if is_lazy(tensor):
-            raise ValueError(f"{name} {LAZY}.")
-        if tensor.is_meta:
-            raise ValueError(f"{name} {NO_VALUES}.")
+        if reason := no_values(tensor):
+            raise ValueError(f"{name} {reason}.")
 
 
 def check_trainable(model: nn.Module) -> None:

@@ -1,7 +1,6 @@
 """What the explorer needs of a learner's network and data, asked before anything is
 computed: what cannot work is refused in words, nothing half-way."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from utils import data
 from utils.explorer.state import NO_ANSWER
-from utils.layers import answer, prunable
+from utils.layers import answer, copied, prunable
 
 CLASSES = NO_ANSWER  # at most: each has a byte, and one is for NaN
 TYPES = (torch.float32, torch.float64)
@@ -56,8 +55,7 @@ def admitted(model: nn.Module, splits: data.Data) -> nn.Module:
         )
     # what torch.compile wraps; else each pruned copy would be compiled anew
     inner = getattr(model, "_orig_mod", model)
-    with refusing(model, "copied"):
-        return copy.deepcopy(inner).eval()
+    return copied(inner).eval()
 
 
 def check_data(own: data.Data) -> None:

@@ -5,7 +5,6 @@ It gets copies. What it changed in them is named afterwards; what it changed in 
 process is named, too, and put back.
 """
 
-import copy
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from utils.data import Batches
-from utils.layers import prunable
+from utils.layers import copied, prunable
 from utils.scores import Scores, score
 
 
@@ -62,7 +61,7 @@ def guarded_score(
         ValueError: as `utils.scores.score`, or it ended with an exception that would
             end the kernel, such as SystemExit.
     """
-    model_copy = copy.deepcopy(model)
+    model_copy = copied(model)
     batches_copy = [(images.clone(), labels.clone()) for images, labels in batches]
     with _settings_kept() as settings:
         try:

@@ -4,10 +4,9 @@ network. Built in lessons/01_baseline."""
 import zlib
 
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from utils.baselines import State, to_bytes
-from utils.layers import LAZY, prunable
+from utils.layers import check_not_lazy, prunable
 from utils.measure.products import products
 
 
@@ -21,9 +20,7 @@ def parameters(model: nn.Module) -> int:
     >>> parameters(nn.Linear(784, 10))
     7850
     """
-    for name, parameter in model.named_parameters():
-        if is_lazy(parameter):
-            raise ValueError(f"{name} {LAZY}.")
+    check_not_lazy(model)
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 

@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from utils.layers import LAZY, NO_VALUES, answer, eval_mode, uncompiled
+from utils.layers import NO_VALUES, answer, check_not_lazy, eval_mode, uncompiled
 
 aten = torch.ops.aten
 # which arguments of an operator are multiplied with each other
@@ -89,9 +88,7 @@ def products(model: nn.Module, example: Tensor) -> tuple[list[Product], int]:
     if not isinstance(example, Tensor) or not example.dim() or not len(example):
         given = list(example.shape) if isinstance(example, Tensor) else repr(example)
         raise ValueError(f"example={given} must be a tensor of one input, [1, ...].")
-    for name, parameter in model.named_parameters():
-        if is_lazy(parameter):  # running it would make it
-            raise ValueError(f"{name} {LAZY}.")
+    check_not_lazy(model)
     found, axis = _watched(model, example)
     if not found:
         raise ValueError(
