@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -66,6 +67,9 @@ def test_every_picture_of_a_page_is_there_and_described(page):
         if picture:
             assert len(words.split()) >= 4, f"{target}: alt text {words!r}"
             assert leads_somewhere(page, target), f"{target} is missing"
+            if target.endswith(".svg"):
+                ElementTree.parse(page.parent / target)
+                continue
             with Image.open(page.parent / target) as image:
                 image.verify()
 

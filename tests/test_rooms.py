@@ -39,6 +39,7 @@ ORDER = (
     "capstone",
     "limits",
     "exercises",
+    "tasks",
     "guesses",
     "lab",
 )

@@ -66,7 +66,8 @@ def check_study(lesson: str) -> str:
 def check_notebook(lesson: str) -> str:
     """Every cell is run anew, and compared with its stored output."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(NOTEBOOKS / f"{lesson}.ipynb", folder)
+        for lab in notebooks.labs(lesson):
+            shutil.copy(NOTEBOOKS / f"{lab}.ipynb", folder)
         options = ["--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
         options.append(f"--nbval-sanitize-with={SANITIZE}")
         return pytest(*options, "--rootdir", folder, folder, folder=Path(folder))

@@ -47,6 +47,7 @@ TOOLS = {
         "run all that concerns one lesson (NAME=07_recovery)",
     ),
     "notebooks": ("tools.notebooks", "build notebooks/ from lessons/"),
+    "drawings": ("tools.drawings", "write the drawings of the lessons"),
     "checkpoints": ("tools.checkpoints", "train the baselines again"),
     "results": (
         "tools.studies",

@@ -1,8 +1,9 @@
-"""Build notebooks/ from lessons/*/lab.py: convert, execute, store outputs, figures and
-times. `make notebooks`; some lessons only: `make notebooks ARGS=03_weight_pruning`.
+"""Build notebooks/ from lessons/*/lab.py, and from further.py where a lesson has more
+than one sitting: convert, execute, store outputs, figures and times. `make notebooks`;
+some lessons only: `make notebooks ARGS=03_weight_pruning`.
 
-The same lab.py and lesson.toml always give the same source cells; tests/test_lessons.py
-fails when a committed notebook differs from them.
+The same sources always give the same cells; tests/test_lessons.py fails when a
+committed notebook differs from them.
 """
 
 import argparse
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 LESSONS, NOTEBOOKS = ROOT / "lessons", ROOT / "notebooks"
 PICTURES = {"image/png": ".png", "image/gif": ".gif"}
 FIGURE = re.compile(r"figure:\w+")
+FURTHER = "_further"  # ends the name of a lesson's second notebook
 RAN = ("iopub.execute_input", "shell.execute_reply")  # when a cell began and ended
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -38,17 +40,31 @@ def lessons() -> list[str]:
     return [folder.name for folder in syllabus.folders(LESSONS)]
 
 
-def source_notebook(lesson: str) -> NotebookNode:
-    """The notebook of a lesson without outputs, from lab.py and lesson.toml alone; cell
-    ids and metadata are fixed.
+def labs(lesson: str) -> list[str]:
+    """Names of the notebooks of a lesson: its lab, and what goes further if it has
+    that."""
+    further = (LESSONS / lesson / "further.py").is_file()
+    return [lesson, lesson + FURTHER] if further else [lesson]
+
+
+def source(lab: str) -> Path:
+    """Where a notebook is written: lessons/NN_name/lab.py or further.py."""
+    lesson = lab.removesuffix(FURTHER)
+    return LESSONS / lesson / ("lab.py" if lab == lesson else "further.py")
+
+
+def source_notebook(lab: str) -> NotebookNode:
+    """A notebook without outputs, from its source and lesson.toml alone; cell ids and
+    metadata are fixed.
 
     Raises:
-        ValueError: lab.py is missing, does not begin with the lesson's heading, or has
-            a cell that cannot be one; or lesson.toml makes no sense.
+        ValueError: the source is missing, does not begin with the lesson's heading, or
+            has a cell that cannot be one; or lesson.toml makes no sense.
     """
-    path = LESSONS / lesson / "lab.py"
+    path, lesson = source(lab), lab.removesuffix(FURTHER)
+    where = f"lessons/{lesson}/{path.name}"
     if not path.is_file():
-        raise ValueError(f"lessons/{lesson}/lab.py is missing: it is the lab's source.")
+        raise ValueError(f"{where} is missing: it is the lab's source.")
     notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     # what an author leaves behind at the end
     notebook.cells = [
@@ -58,17 +74,17 @@ def source_notebook(lesson: str) -> NotebookNode:
     ]
     problem = what_is_wrong(notebook)
     if problem:
-        raise ValueError(f"lessons/{lesson}/lab.py: {problem}.")
+        raise ValueError(f"{where}: {problem}.")
     notebook.metadata = NotebookNode(
         kernelspec=KERNEL, language_info={"name": "python"}
     )
     for index, cell in enumerate(notebook.cells):
-        cell.id = f"lab{lesson[:2]}-{index:03d}"
+        cell.id = f"{path.stem}{lesson[:2]}-{index:03d}"
         cell.metadata = NotebookNode(
             {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
         )
     if (LESSONS / lesson / "lesson.toml").is_file():  # written last, perhaps
-        fill_head(notebook, syllabus.read(LESSONS / lesson))
+        fill_head(notebook, syllabus.read(LESSONS / lesson), path.stem)
     return notebook
 
 
@@ -114,17 +130,19 @@ def syntax_problem(source: str) -> str:
     return ""
 
 
-def fill_head(notebook: NotebookNode, lesson: syllabus.Lesson) -> None:
+def fill_head(notebook: NotebookNode, lesson: syllabus.Lesson, part: str) -> None:
     """Put the question, the time and what is needed below the heading, in the first
-    cell."""
+    cell. part: `lab` or `further`."""
     first = notebook.cells[0] if notebook.cells else NotebookNode(source="")
     heading, _, rest = first.source.partition("\n")
-    if heading != lesson.heading:
+    wanted = lesson.heading if part == "lab" else f"{lesson.heading}: going further"
+    if heading != wanted:
         raise ValueError(
-            f"lessons/{lesson.name}/lab.py must begin with the heading"
-            f" {lesson.heading!r}, from lesson.toml; it begins with {heading!r}."
+            f"lessons/{lesson.name}/{part}.py must begin with the heading {wanted!r},"
+            f" from lesson.toml; it begins with {heading!r}."
         )
-    parts = (heading, syllabus.head(lesson), rest.strip())
+    head = syllabus.head(lesson) if part == "lab" else syllabus.further_head(lesson)
+    parts = (heading, head, rest.strip())
     first.source = "\n\n".join(part for part in parts if part)
 
 
@@ -137,11 +155,14 @@ def parts(notebook: NotebookNode) -> list[tuple]:
 
 
 def is_built(lesson: str) -> bool:
-    """Whether the stored notebook is the one that the lesson gives."""
-    path = NOTEBOOKS / f"{lesson}.ipynb"
-    if not path.is_file():
-        return False
-    return parts(nbformat.read(path, 4)) == parts(source_notebook(lesson))
+    """Whether the stored notebooks are those that the lesson gives."""
+    for lab in labs(lesson):
+        path = NOTEBOOKS / f"{lab}.ipynb"
+        if not path.is_file():
+            return False
+        if parts(nbformat.read(path, 4)) != parts(source_notebook(lab)):
+            return False
+    return True
 
 
 def execute(notebook: NotebookNode) -> list[float]:
@@ -206,19 +227,24 @@ def picture(cell: NotebookNode, lesson: str, tag: str) -> tuple[str, bytes]:
 
 
 def build(lesson: str) -> None:
-    """Convert, execute and write one lesson's notebook, figures and times."""
-    notebook = source_notebook(lesson)
+    """Convert, execute and write a lesson's notebooks, figures and times."""
+    for lab in labs(lesson):
+        build_one(lesson, lab)
+
+
+def build_one(lesson: str, lab: str) -> None:
+    """Convert, execute and write one notebook of a lesson, its figures and times."""
+    notebook = source_notebook(lab)
     seconds = execute(notebook)
     figures = write_figures(lesson, notebook)
     content = nbformat.writes(notebook) + "\n"
-    write_atomically(NOTEBOOKS / f"{lesson}.ipynb", content.encode())
-    write_atomically(
-        LESSONS / lesson / "times.json", (json.dumps(seconds) + "\n").encode()
-    )
+    write_atomically(NOTEBOOKS / f"{lab}.ipynb", content.encode())
+    times = syllabus.TIMES[source(lab).stem]
+    write_atomically(LESSONS / lesson / times, (json.dumps(seconds) + "\n").encode())
     slowest = max(seconds, default=0.0)
     over = slowest > CELL_BUDGET or sum(seconds) > LAB_BUDGET
     print(
-        f"{lesson}: {sum(seconds):.0f} s, slowest cell {slowest:.0f} s,"
+        f"{lab}: {sum(seconds):.0f} s, slowest cell {slowest:.0f} s,"
         f" {len(figures)} figures, {len(content) / 1e6:.2f} MB"
         f"{'  OVER BUDGET' if over else ''}"
     )

@@ -24,6 +24,7 @@ HOURS = {  # that a lesson may take, in words
 }
 KINDS = {"title": str, "question": str, "hours": (int, float), "needs": list}
 LAB_BUDGET, CELL_BUDGET = 90, 30  # seconds on two cores
+TIMES = {"lab": "times.json", "further": "times_further.json"}
 HEAD = """\
 **The question:** {question}
 
@@ -32,6 +33,9 @@ cores.
 - **Needs:** {needs}.
 - **Page:** `lessons/{name}/README.md` (double-click it in the file browser on the \
 left) has the idea in pictures."""
+FURTHER_HEAD = """\
+This goes on from [lab {number}]({name}.ipynb), for a second sitting: what did not fit \
+into its one idea. Nothing later needs it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Lesson:
 
     name: of its folder.  title, question: one line each.  hours: for a learner, with
     the page and the quiz.  needs: numbers of the lessons before it.  seconds: of each
-    code cell, when the notebook was last built; empty before.
+    code cell, when the notebook was last built; empty before.  further: the same of its
+    second notebook.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Lesson:
     hours: float
     needs: tuple[int, ...]
     seconds: tuple[float, ...] = ()
+    further: tuple[float, ...] = ()
 
     @property
     def number(self) -> str:
@@ -89,10 +95,14 @@ def read(folder: Path) -> Lesson:
     problem = what_is_wrong(facts, int(folder.name[:2]))
     if problem:
         raise ValueError(f"{path}: {problem}.")
-    times = folder / "times.json"
-    seconds = json.loads(times.read_text(encoding="utf-8")) if times.is_file() else []
+    lab, further = (read_times(folder / name) for name in TIMES.values())
     needs = tuple(facts.pop("needs"))
-    return Lesson(folder.name, needs=needs, seconds=tuple(seconds), **facts)
+    return Lesson(folder.name, needs=needs, seconds=lab, further=further, **facts)
+
+
+def read_times(path: Path) -> tuple[float, ...]:
+    """The seconds of each code cell; none where the notebook was never built."""
+    return tuple(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ()
 
 
 def what_is_wrong(facts: dict, number: int) -> str:
@@ -131,6 +141,11 @@ def head(lesson: Lesson) -> str:
     )
 
 
+def further_head(lesson: Lesson) -> str:
+    """Markdown below the heading of a second notebook."""
+    return FURTHER_HEAD.format(number=lesson.number, name=lesson.name)
+
+
 def table(*rows: Sequence[str]) -> list[str]:
     """Lines of a Markdown table; the first row is its head."""
     first, *others = ["| " + " | ".join(row) + " |" for row in rows]
@@ -161,14 +176,18 @@ def cells(lesson: Lesson, pages: str) -> list[str]:
 def table_of_times(lessons: list[Lesson]) -> list[str]:
     """How long the cells of each lab ran."""
     names = ["lab", "code cells", "whole lab", "slowest cell"]
-    return table(names, *map(times, lessons))
+    rows = []
+    for lesson in lessons:
+        rows.append(times(lesson.name, lesson.seconds))
+        if lesson.further:
+            rows.append(times(f"{lesson.name}, going further", lesson.further))
+    return table(names, *rows)
 
 
-def times(lesson: Lesson) -> list[str]:
+def times(name: str, seconds: tuple[float, ...]) -> list[str]:
     """A row of the table of times; dashes for a lab that was never built."""
-    count = str(len(lesson.seconds) or "-")
-    slowest = lesson.seconds and (max(lesson.seconds),)
-    return [lesson.name, count, in_seconds(lesson.seconds), in_seconds(slowest)]
+    slowest = seconds and (max(seconds),)
+    return [name, str(len(seconds) or "-"), in_seconds(seconds), in_seconds(slowest)]
 
 
 def in_seconds(seconds: tuple[float, ...]) -> str:

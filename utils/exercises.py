@@ -341,9 +341,15 @@ def _same_numbers(value: Any, before: Any) -> bool:
 
 
 @functools.cache
-def load(lesson: str) -> ModuleType:
-    """The module lessons/<lesson>/exercises.py; the second call returns the same."""
-    name, path = f"lessons.{lesson}.exercises", LESSONS / lesson / "exercises.py"
+def load(lesson: str, part: str = "exercises") -> ModuleType:
+    """The module lessons/<lesson>/<part>.py; the second call returns the same.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    name, path = f"lessons.{lesson}.{part}", LESSONS / lesson / f"{part}.py"
+    if not path.is_file():
+        raise ValueError(f"lesson={lesson!r}: there is no lessons/{lesson}/{part}.py.")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,5 @@
-"""What every lab uses: `predict`, `check`, `claim`, `quiz`, `finish`.
+"""What every lab uses: `predict`, `check`, `claim`, `decide`, `figures`, `quiz`,
+`finish`.
 
 All of them work in JupyterLab, under nbval and as plain text without a kernel: what
 they print is the same on every machine, but for the numbers measured there, which
@@ -7,13 +8,24 @@ tests/nbval_sanitize.cfg leaves out of the comparison.
 
 import html
 import math
+from types import ModuleType
 
-from utils.exercises import LESSONS, WrongAnswer, check, number
+from utils.exercises import LESSONS, WrongAnswer, check, load, number
 from utils.files import DamagedFileError, read_json
 from utils.guesses import predict
 from utils.problems import taken
+from utils.tasks import decide
 
-__all__ = ["WrongAnswer", "check", "claim", "finish", "predict", "quiz"]
+__all__ = [
+    "WrongAnswer",
+    "check",
+    "claim",
+    "decide",
+    "figures",
+    "finish",
+    "predict",
+    "quiz",
+]
 
 _claims: list[str] = []  # claims that did not hold
 
@@ -72,6 +84,19 @@ def claim(
         return
     print(f"DOES NOT HOLD HERE: {statement} {found}.")
     _claims.append(statement)
+
+
+# ------------------------------------------------------------------------------ figures
+
+
+def figures(lesson: str) -> ModuleType:
+    """What draws the figures of a lesson: lessons/<lesson>/figures.py. Each of its
+    functions shows one figure, with its description.
+
+    Raises:
+        ValueError: the lesson has no such file.
+    """
+    return load(lesson, "figures")
 
 
 # --------------------------------------------------------------------------------- quiz
