@@ -63,7 +63,7 @@ class _Run(threading.Thread):
 def _raise_in(thread: int, running: threading.Lock) -> None:
     """Raise _Stop in a thread, and wait up to LOOK seconds until `running` is free.
 
-    Python 3.11 keeps a flag set for all threads until the one that is meant has noticed;
+    Python 3.11 keeps a flag set for all threads until the one that is meant notices it;
     while it is set, a function that is traced (by coverage, by a debugger) is entered
     for ever. So nothing that is written in Python is called meanwhile, and the flag is
     taken back by an exception of our own.
