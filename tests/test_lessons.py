@@ -414,7 +414,7 @@ def test_a_choice_without_sense_is_refused_in_a_sentence(lesson, senseless):
     task = load(lesson, "task").TASK
     with pytest.raises(ValueError, match=r"\w \w") as refused:
         task.measure(senseless)
-    ours = refused.traceback[-1].path.relative_to(ROOT)
+    ours = Path(refused.traceback[-1].path).relative_to(ROOT)
     assert ours.parts[0] in ("lessons", "utils")
 
 
