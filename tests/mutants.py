@@ -25,7 +25,6 @@ OPERATORS = {
     ast.Or: (ast.And,),
 }
 NAMES = {  # of functions and methods
-    "abs": ("square",),
     "sum": ("mean",),
     "mean": ("sum",),
     "max": ("min",),
@@ -42,6 +41,7 @@ NAMES = {  # of functions and methods
     "softmax": ("log_softmax",),
     "log_softmax": ("softmax",),
 }
+EITHER_WAY = ("zip", "max", "min", "maximum", "minimum", "eq", "equal", "transpose")
 
 
 def mutants(source: str) -> Iterator[tuple[str, str]]:
@@ -80,7 +80,8 @@ def _change(node: ast.AST, parent: ast.AST, number: int) -> str | None:
     if number >= len(changes):
         return None
     before = ast.unparse(_shown(node, parent))
-    changes[number]()
+    if left_out := changes[number]():
+        return f"{left_out} -> left out"
     after = ast.unparse(ast.fix_missing_locations(_shown(node, parent)))
     return f"{before} -> {after}"
 
@@ -100,9 +101,12 @@ def _shown(node: ast.AST, parent: ast.AST) -> ast.AST:
 
 def _changes(node: ast.AST, parent: ast.AST) -> Iterator:
     """Functions that each make one change to a node in place."""
-    for place in _operators(node):
-        yield place
-    if isinstance(node, ast.Constant) and not isinstance(parent, ast.Expr):
+    yield from _operators(node)
+    minus = isinstance(parent, ast.UnaryOp)  # -1 as an axis: the minus is taken off
+    strict = isinstance(parent, ast.keyword) and parent.arg == "strict"
+    if isinstance(node, ast.Constant) and not (
+        minus or strict or isinstance(parent, ast.Expr)
+    ):
         yield from _constants(node)
     if isinstance(node, ast.UnaryOp):
         yield lambda: _replace(parent, node, node.operand)
@@ -112,7 +116,14 @@ def _changes(node: ast.AST, parent: ast.AST) -> Iterator:
         block = getattr(node, name, None)
         for i, line in enumerate(block if isinstance(block, list) else ()):
             if not isinstance(line, (ast.Return, ast.FunctionDef)) and not _docs(line):
-                yield lambda block=block, i=i: block.__setitem__(i, ast.Pass())
+                yield lambda block=block, i=i: _leave_out(block, i)
+
+
+def _leave_out(block: list, place: int) -> str:
+    """Leave out a line; what it was."""
+    line = ast.unparse(block[place])
+    block[place] = ast.Pass()
+    return line
 
 
 def _docs(line: ast.AST) -> bool:
@@ -163,10 +174,11 @@ def _calls(node: ast.Call, parent: ast.AST) -> Iterator:
         inner = node.func.value
         if not (isinstance(inner, ast.Name) and inner.id in ("torch", "np", "math")):
             yield lambda: _replace(parent, node, inner)
-    if len(node.args) == 2:
+    if len(node.args) == 2 and name not in EITHER_WAY:
         yield node.args.reverse
-    for i in range(len(node.keywords)):
-        yield lambda i=i: node.keywords.pop(i)
+    for i, keyword in enumerate(node.keywords):
+        if keyword.arg != "strict":
+            yield lambda i=i: node.keywords.pop(i)
 
 
 def _replace(parent: ast.AST, old: ast.AST, new: ast.AST) -> None:
