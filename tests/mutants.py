@@ -80,7 +80,7 @@ def _change(node: ast.AST, parent: ast.AST, number: int) -> str | None:
     if number >= len(changes):
         return None
     before = ast.unparse(_shown(node, parent))
-    if left_out := changes[number]():
+    if isinstance(left_out := changes[number](), str):
         return f"{left_out} -> left out"
     after = ast.unparse(ast.fix_missing_locations(_shown(node, parent)))
     return f"{before} -> {after}"
