@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import starmap
 from pathlib import Path
 
 from IPython.display import display
@@ -56,21 +57,23 @@ img{{max-width:100%}}</style></head>
 
 @dataclass(frozen=True)
 class Row:
-    """What is kept of one lesson: for each column how many, of how many.
+    """What is kept of one lesson: how many, of how many; of the quiz the questions that
+    were right at the first try, and those that were answered.
 
-    A column of which the lesson has nothing is 0 of 0.
+    Where the lesson has nothing of a kind it is 0 of 0.
     """
 
     lesson: str
     exercises: tuple[int, int]
     quiz: tuple[int, int]
+    answered: int
     claims: tuple[int, int]
     task: bool | None  # None: not tried, or the lesson has none
     has_task: bool
 
     def is_empty(self) -> bool:
         """Whether nothing was done yet."""
-        done = self.exercises[0] or self.quiz[0] or self.claims[1]
+        done = self.exercises[0] or self.answered or self.claims[1]
         return not done and self.task is None
 
     def cells(self) -> tuple[str, ...]:
@@ -78,8 +81,10 @@ class Row:
         number, _, words = self.lesson.partition("_")
         name = f"{number} {words.replace('_', ' ').capitalize()}"
         task = {True: "met", False: "not yet met", None: "open"}[self.task]
-        counted = map(of, (self.exercises, self.quiz, self.claims))
-        return name, *counted, task if self.has_task else "-"
+        counts = [of(pair) for pair in (self.exercises, self.quiz, self.claims)]
+        if unanswered := self.quiz[1] - self.answered:
+            counts[1] += f" ({unanswered} open)"
+        return name, *counts, task if self.has_task else "-"
 
 
 def of(pair: tuple[int, int]) -> str:
@@ -109,28 +114,29 @@ def row(lesson: str, kept: record.Lesson, exercises: Sequence[str]) -> Row:
     held = sum(one.get("held") is True for one in claims)
     has_task = (LESSONS / lesson / "task.py").is_file()
     met = kept.get("task", {}).get("task", {}).get("met") if has_task else None
+    questions = judgeable(lesson)
+    answers = [
+        (asked, kept.get("quiz", {}).get(asked["question"], {})) for asked in questions
+    ]
     return Row(
         lesson,
         (right, len(exercises)),
-        right_at_first(lesson, kept.get("quiz", {})),
+        (sum(starmap(quizzes.is_right, answers)), len(questions)),
+        sum(starmap(quizzes.is_answered, answers)),
         (held, len(claims)),
         met if isinstance(met, bool) else None,
         has_task,
     )
 
 
-def right_at_first(lesson: str, answers: dict[str, record.Entry]) -> tuple[int, int]:
-    """How many questions of a quiz were right at the first try, of how many that can be
-    right; sentences are judged by who wrote them."""
+def judgeable(lesson: str) -> list[quizzes.Asked]:
+    """The questions of a lesson's quiz that are right or not; a sentence is judged by
+    who wrote it. None for a lesson whose quiz is being written."""
     try:
         questions = quizzes.read(lesson)
-    except (ValueError, DamagedFileError):  # a lesson that is being written
-        return 0, 0
-    judged = [asked for asked in questions if quizzes.kind_of(asked) != "sentence"]
-    right = (
-        quizzes.is_right(asked, answers.get(asked["question"], {})) for asked in judged
-    )
-    return sum(right), len(judged)
+    except (ValueError, DamagedFileError):
+        return []
+    return [asked for asked in questions if quizzes.kind_of(asked) != "sentence"]
 
 
 def table_text(rows: Sequence[Row]) -> str:
@@ -353,7 +359,8 @@ def page(table: Sequence[Row], guesses: Sequence[Compared]) -> str:
     if guesses:
         figure, alt = drawn(guesses)
         buffer = BytesIO()
-        figure.savefig(buffer, format="png", dpi=plots.DPI, facecolor="white")
+        look: plots.Look = dict(bbox_inches="tight", facecolor="white")
+        figure.savefig(buffer, format="png", dpi=plots.DPI, **look)
         picture = base64.b64encode(buffer.getvalue()).decode()
         body.append(f'<img alt="{escaped(alt)}" src="data:image/png;base64,{picture}">')
         items = (
