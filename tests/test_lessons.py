@@ -17,8 +17,9 @@ from test_pages import leads_somewhere, links
 
 from tools import notebooks, syllabus
 from tools.drawings import drawings
+from utils import quizzes
 from utils.exercises import load
-from utils.lab import quiz
+from utils.quizzes import quiz
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = syllabus.folders(notebooks.LESSONS)
@@ -27,6 +28,8 @@ FILES = (
     "lesson.toml",
     "README.md",
     "lab.py",
+    "figures.py",
+    "drawings.py",
     "exercises.py",
     "quiz.json",
     "teaching.md",
@@ -427,44 +430,116 @@ def questions_of(lesson: str) -> list[dict]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def choices_of(questions: list[dict]) -> list[list[dict]]:
+    """The answers of each question that has answers to choose from."""
+    return [question["answers"] for question in questions if "answers" in question]
+
+
 @each_lesson
 def test_the_quiz_of_a_lesson_is_complete(lesson):
     questions = questions_of(lesson)
+    assert quizzes.what_is_wrong(questions) == ""
     assert len(questions) >= 2
-    for question in questions:
-        assert set(question) == {"question", "answers"} and question["question"].strip()
-        assert 2 <= len(question["answers"]) <= 6  # the plain text has letters a to f
-        assert [answer["right"] for answer in question["answers"]].count(True) == 1
-        for answer in question["answers"]:
-            assert set(answer) == {"answer", "right", "feedback"} and isinstance(
-                answer["right"], bool
-            )
-            assert answer["answer"].strip() and len(answer["feedback"].split()) >= 3
-        for part in ("answer", "feedback"):
-            assert len({answer[part] for answer in question["answers"]}) == len(
-                question["answers"]
-            )
+    answers = [answer for choice in choices_of(questions) for answer in choice]
+    for choice in choices_of(questions):
+        assert len({answer["feedback"] for answer in choice}) == len(choice)
+    assert all(len(answer["feedback"].split()) >= 3 for answer in answers)
     shown = quiz(lesson)
-    assert shown._repr_html_().count("<details>") == sum(
-        len(question["answers"]) for question in questions
-    )
-    assert repr(shown).count("\n") + 1 == len(questions) + sum(
-        len(question["answers"]) for question in questions
-    )
+    others = len(questions) - len(choices_of(questions))
+    assert shown._repr_html_().count("<details>") == len(answers) + others
+    assert repr(shown).count("\n") + 1 == len(questions) + len(answers)
+
+
+@each_lesson
+def test_a_question_for_a_number_is_about_a_claim_of_its_lab(lesson):
+    claims = [
+        ast.literal_eval(call.args[0])
+        for cell in code_cells(lesson)
+        for call in ast.walk(ast.parse(cell.source))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "claim"
+        if call.args and isinstance(call.args[0], ast.Constant)
+    ]
+    for question in questions_of(lesson):
+        if "number" in question:
+            assert question["number"]["claim"] in claims
+
+
+@each_lesson
+def test_a_question_looks_back_only_to_an_earlier_lesson(lesson):
+    for question in questions_of(lesson):
+        if "about" in question:
+            assert question["about"] in {name[:2] for name in LESSONS if name < lesson}
 
 
 @each_lesson
 def test_the_plain_quiz_does_not_give_the_answer_away(lesson):
     text = repr(quiz(lesson))
     for question in questions_of(lesson):
-        assert not any(answer["feedback"] in text for answer in question["answers"])
+        hidden = [answer["feedback"] for answer in question.get("answers", [])]
+        hidden += [question.get("feedback", "\0"), question.get("model", "\0")]
+        assert not any(words in text for words in hidden)
 
 
-def test_the_right_answer_does_not_always_stand_in_the_same_place():
+def gives_nothing_away(questions: list[dict]) -> str:
+    """What an answer's place or length tells of whether it is right; empty when it
+    tells little: the right one is the longest, alone, of at most 40% of the questions,
+    and stands at no place in more than half of them."""
+    choices = choices_of(questions)
+    longest = 0
+    for choice in choices:
+        right = next(answer for answer in choice if answer["right"])
+        others = (len(a["answer"]) for a in choice if a is not right)
+        longest += len(right["answer"]) > max(others)
+    found = [[answer["right"] for answer in choice].index(True) for choice in choices]
+    places = max(map(found.count, found), default=0)
+    said = []
+    if longest > 0.4 * len(choices):
+        said.append(f"the longest answer is right in {longest} of {len(choices)}")
+    if places > 0.5 * len(choices):
+        place = "abcdef"[max(found, key=found.count)]
+        said.append(f"answer {place} is right in {places} of {len(choices)}")
+    return "; ".join(said)
+
+
+def choice(*lengths: int, right: int = 0) -> dict:
+    """A question whose answers are so long."""
+    return {
+        "question": "?",
+        "answers": [
+            {"answer": number * "x", "right": place == right, "feedback": "."}
+            for place, number in enumerate(lengths)
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("questions", "said"),
+    [
+        ([], ""),
+        ([{"question": "?", "model": ".", "rubric": ["."]}], ""),
+        ([choice(2, 3), choice(3, 2, right=1)], ""),
+        ([choice(3, 3), choice(3, 3, right=1)], ""),
+        ([choice(3, 2), choice(2, 3, right=1)], "longest answer is right in 2 of 2"),
+        ([choice(2, 3), choice(2, 3)], "answer a is right in 2 of 2"),
+        ([choice(2, 3, right=1)] * 2 + [choice(2, 3)] * 2, "longest"),
+        ([choice(2, 3, right=1)] * 2 + [choice(2, 3)] * 3, "answer a is right in 3"),
+    ],
+)
+def test_what_gives_a_quiz_away_is_found(questions, said):
+    found = gives_nothing_away(questions)
+    assert said in found and bool(said) == bool(found)
+
+
+def test_the_quizzes_of_the_course_give_nothing_away():
     questions = [question for lesson in LESSONS for question in questions_of(lesson)]
-    places = [
-        [answer["right"] for answer in question["answers"]].index(True)
-        for question in questions
-    ]
-    assert len(set(places)) > 1
-    assert max(map(places.count, set(places))) <= 0.75 * len(places)
+    assert gives_nothing_away(questions) == ""
+
+
+@each_lesson
+def test_a_quiz_asks_for_a_number_a_sentence_and_an_earlier_lesson(lesson):
+    questions = questions_of(lesson)
+    assert len(questions) >= (3 if lesson[:2] == "00" else 5)
+    assert any("number" in question for question in questions)
+    if lesson[:2] != "00":
+        assert any("model" in question for question in questions)
+        assert any("about" in question for question in questions)
