@@ -140,13 +140,13 @@ def trained(found: Mapping[str, Spread], dense: float) -> None:
     figure = _dots(
         {"": found}, dense, "LeNet at 3 bits a weight, rounded or trained (3 seeds)"
     )
-    figure.axes[0].legend(loc="center")
+    figure.axes[0].legend(loc="upper center")
     plots.show(
         figure,
         alt=(
             "Three rows of accuracy, mean and range of 3 seeds. Rounded without"
-            " training is some ten points below 32 bits; trained on the grid it is close to"
-            " 32 bits. Four more epochs in 32 bits without any grid gain nothing."
+            " training is some ten points below 32 bits; trained on the grid it is"
+            " close. Four more epochs in 32 bits without any grid gain nothing."
         ),
     )
 

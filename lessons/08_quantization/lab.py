@@ -102,6 +102,9 @@ claim("No pixel moves by more than half a step", error / input_scale, at_most=0.
 # int8 fast (lab 10). A single product fits in 16 bits, 255 * 127. A sum of 784 of them
 # does not, so it is kept in 32. At the end one multiplication a row brings the sums
 # back, `input scale * weight scale`. Each row of the weight has a scale of its own.
+# `weight_grid` chooses them by the largest magnitude of each row. What it gives is a
+# `Grid`: `integers` are the levels of some numbers, `values` what levels stand for, and
+# `snap` does both, it rounds.
 #
 # ### Exercise: the integer product
 #
@@ -374,7 +377,7 @@ claim("7 bits lose less than a point on any processor", lost, at_most=1)
 # %%
 # {"weights": [8, 8, 8, 8, 8, 8], "activations": 8, "cut": False}
 my_choice = ...
-decide("08_quantization", my_choice)
+reached = decide("08_quantization", my_choice)
 
 # %% [markdown]
 # Write down why you took bits where you took them. There are several answers.
