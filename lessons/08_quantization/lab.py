@@ -357,7 +357,7 @@ seven = sessions["U8S8, 7 bits"]
 alike = deploy.parity(simulated, seven, thousand.images).agreement
 claim("The runtime and our simulation give the same class", alike, at_least=0.97)
 lost = 100 * (found["32 bits"] - found["U8S8, 7 bits"])
-claim("7 bits lose less than a point on any processor", lost, at_most=1)
+claim("7 bits lose less than a point, in the runtime too", lost, at_most=1)
 
 # %% [markdown]
 # If the two rows with 8 bits and signed weights are clearly lower, yours is a processor
