@@ -86,7 +86,8 @@ draw.adding_up(rises[order], together)
 # - **Taylor**: `|w*g|`, distance times slope. The weight moves by `-w`, so the
 # loss changes by about `-w*g`: the first term of a Taylor series. We take its size,
 # whatever the sign (Molchanov et al. 2019 use its square).
-# - **random**: a number drawn by lot. A score that is no better than this knows nothing.
+# - **random**: a number drawn by lot. A score that is no better than this knows
+# nothing.
 #
 # ### Exercise: the Taylor score
 #
@@ -289,12 +290,12 @@ claim("All three beat the control by", worst - max(at90["random"]), at_least=0.2
 
 # %% [markdown]
 # What had you guessed for the gradient, and why is it so much worse here than its rank
-# correlation promised? One thing differs for sure: the correlation was within one layer.
-# Here the layers compete, and a slope says nothing of how long the way is.
+# correlation promised? One thing differs for sure: the correlation was within one
+# layer. Here the layers compete, and a slope says nothing of how long the way is.
 #
 # The winner at 90% is not the score that ranks single weights best. Single removals do
-# not add up (the first figure), and with 90% gone they are far from single. Perhaps that
-# is what `|w| x input` gets right; this is a conjecture, we did not test it.
+# not add up (the first figure), and with 90% gone they are far from single. Perhaps
+# that is what `|w| x input` gets right; this is a conjecture, we did not test it.
 #
 # Do not conclude that one score is always best. These are networks as they fall, and
 # one network at that. What is left of the differences after fine-tuning is the question
