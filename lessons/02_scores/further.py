@@ -154,8 +154,8 @@ claim("and better than l2 in", better, at_least=7)
 claim("Random knows nothing", flat["random"].mean().abs(), at_most=0.1)
 
 # %% [markdown]
-# The networks differ more than the scores do; within one network the order is steady.
-# That is what a paired comparison sees, and two overlapping ranges hide.
+# The ranges of two scores overlap, as the networks differ. Within one network the order
+# is steady: a paired comparison sees it, and overlapping ranges hide it.
 
 # %% [markdown]
 # ### Does the gradient find the dead ones?

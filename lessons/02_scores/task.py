@@ -64,6 +64,12 @@ def accuracy(score: scores.Scores, sparsity: float) -> float:
     return 100 * training.evaluate(pruned, data.load().validation)
 
 
+def large_for_its_layer(model: nn.Module, _batches: object) -> scores.Scores:
+    """Magnitude over the mean magnitude of the layer."""
+    sizes = scores.magnitude(model)
+    return scores.Scores({name: size / size.mean() for name, size in sizes.items()})
+
+
 TASK = Task(
     measure=measure,
     at_least={
@@ -74,6 +80,7 @@ TASK = Task(
     naive={
         **{f"{name} alone": {name: 1} for name in OFFERED},
         "size times slope": {"magnitude": 1, "gradient": 1},
+        "large for its layer": large_for_its_layer,
         "all alike": dict.fromkeys(OFFERED, 1),
     },
 )

@@ -271,7 +271,8 @@ panel = Explorer("lenet300", sparsity=0.98, scope="layerwise")
 panel
 
 # %% [markdown]
-# The panel counts as you did; its times are taken on this machine, now.
+# The panel counts as you did, and takes its times on this machine, now. It zips faster
+# than we did above and not as well, so its zipped file is a little larger.
 
 # %% [markdown]
 # ## In production

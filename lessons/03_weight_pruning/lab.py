@@ -100,9 +100,8 @@ claim(
 )
 
 # %% [markdown]
-# Were you near? And why does the smallest layer keep the largest share? Its weights
-# are larger than those of the other layers, and the threshold looks at size alone.
-# <!-- why: counted -->
+# Were you near? And why does the smallest layer keep the largest share? The threshold
+# looks at size alone, and a larger share of this layer's weights is above it.
 #
 # What does it do to accuracy? Four ways to reach the same total sparsity, nothing
 # retrained. In the third, the output layer keeps everything and the others pay for it.
@@ -178,7 +177,7 @@ claim("One threshold beats the control at 90% by", gain, at_least=0.2)
 draw.sensitivity(sparsities, alone, dense)
 
 # %% [markdown]
-# What had you left out, if your guess was low? The layer is 0.4% of the network, but
+# Why does so small a layer cost so much? The layer is 0.4% of the network, but
 # each of its weights is one of only 100 that a class has. Ten are left of them at 90%.
 # Whether it is the number of weights, or the place at the end of the network, that
 # makes it sensitive, this lab did not test.
@@ -201,7 +200,7 @@ reached = decide("03_weight_pruning", my_choice)
 # Note which layer you spared, and what the others paid: the quiz asks for a sentence.
 
 # %% [markdown]
-# ## Zeros that come back
+# ## Do the zeros stay?
 #
 # A pruned network is usually trained on, as in the last of your three goals. Its zeros
 # must stay zero meanwhile. An idea: set the *gradients* of the pruned weights to zero,
@@ -296,8 +295,9 @@ draw.zombies(zombies.fc1.weight.detach(), mask, threshold)
 # %% [markdown]
 # One step, and no zero is left. Why does it depend on the optimizer's age? The momentum
 # of a weight is a running sum of its earlier gradients, and it is not zero when the
-# gradient is. A fresh optimizer has no such sum. Its momentum, and its weight decay,
-# start from zero times zero. <!-- why: counted -->
+# gradient is. A fresh optimizer has no such sum: momentum and weight decay start from
+# zero, and zero they stay. We tried SGD alone. AdamW, with which the course trains,
+# keeps sums as well; this lab did not measure it.
 #
 # The *zombies* are tiny beside the weights that were kept. But a file, a kernel or a
 # count that looks for zeros finds none. So do what your `held_step` does, and you need
