@@ -41,6 +41,9 @@ def rises(model, split):
     return torch.stack(found) - losses(hidden)
 
 
+# %% [markdown]
+# Before the function runs, two guesses.
+
 # %%
 guess_harm = predict(
     "Without how many of the 300 neurons is the validation loss lower?", 0, 300
@@ -65,6 +68,9 @@ claim(
 )
 sure = (ratios < -1.96).float().mean()
 claim("Share of which that is sure; chance alone gives 0.025", sure, at_most=0.05)
+
+# %% [markdown]
+# All 300 ratios, beside the bell curve that would be there if no neuron mattered:
 
 # %% tags=["figure:margins"]
 draw.margins(ratios)
@@ -122,6 +128,10 @@ for seed in (1, 2):
     networks.append(twin)
 
 
+# %% [markdown]
+# Now every score of neurons on every network.
+
+
 # %%
 def rank_correlation(a, b):
     """Your function from the lab, once more."""
@@ -142,8 +152,14 @@ for place, (model, truth) in enumerate(zip(networks, truths)):
                 score = scores.score(name, model, batches, units=True)
             found[name][place].append(rank_correlation(score["fc1.weight"], truth))
 
+# %% [markdown]
+# In the figure each dot is one draw, each group of dots one network.
+
 # %% tags=["figure:correlations"]
 draw.correlations(found)
+
+# %% [markdown]
+# And compared in pairs, run by run:
 
 # %%
 flat = {name: torch.tensor(values).flatten() for name, values in found.items()}
@@ -235,6 +251,9 @@ prune.global_unstructured(
     importance_scores=importance,
     amount=0.9,
 )
+
+# %% [markdown]
+# Are these the masks that our own function makes?
 
 # %%
 ours = masks.masks_from_scores(score, 0.9)

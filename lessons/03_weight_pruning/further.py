@@ -41,6 +41,9 @@ claim(
 )
 claim("The outermost columns", columns[[0, 27]].max() / 30, at_most=0.5)
 
+# %% [markdown]
+# Were you too low? The map shows where the looking is left.
+
 # %% tags=["figure:pixels"]
 draw.pixels(looking)
 
@@ -62,6 +65,9 @@ claim("Training made the mean size of a weight larger, times", grown, at_least=2
 threshold = trained.abs()[mask].min().item()
 beyond = (trained.abs() > untrained.abs().max()).float().mean()
 claim("Weights larger than the largest untrained one, as a share", beyond, at_least=0.4)
+
+# %% [markdown]
+# Both layers in one picture, on a logarithmic axis:
 
 # %% tags=["figure:histogram"]
 draw.histogram(trained, untrained, threshold)
@@ -153,6 +159,9 @@ claim(
 zipped = share["zeros, zipped"] / share["zeros, CSR"]
 claim("A zip takes, of CSR", zipped, at_most=0.8)
 
+# %% [markdown]
+# The sizes side by side, in percent of the dense file:
+
 # %% tags=["figure:bytes"]
 draw.file_sizes(sizes)
 
@@ -204,8 +213,14 @@ def race(batch):
 
 timings = {batch: race(batch) for batch in (1, 64)}
 
+# %% [markdown]
+# Bars are quartiles; the grey band is the second dense layer.
+
 # %% tags=["figure:crossover", "nbval-ignore-output"]
 draw.crossover(sparsities, timings)
+
+# %% [markdown]
+# Where does CSR overtake on this machine, and by how much at the end?
 
 # %% tags=["nbval-ignore-output"]
 found = timings[1]

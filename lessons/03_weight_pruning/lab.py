@@ -138,6 +138,9 @@ curves["random"] = [
     [accuracy(random_ones(s, seed)) for s in sparsities] for seed in range(3)
 ]
 
+# %% [markdown]
+# The control has a band, from the lowest of its three draws to the highest.
+
 # %% tags=["figure:scope"]
 dense = training.evaluate(network, pictures.validation)
 draw.scope(sparsities, curves, dense)
@@ -172,6 +175,9 @@ claim(
 claim("Sparing it, at the same total, gains layerwise", spared - layer, at_least=0.1)
 gain = curves["one threshold"][0][at] - max(draw_[at] for draw_ in curves["random"])
 claim("One threshold beats the control at 90% by", gain, at_least=0.2)
+
+# %% [markdown]
+# The claims looked at 90%. Here is the whole scan, on which you will decide:
 
 # %% tags=["figure:sensitivity"]
 draw.sensitivity(sparsities, alone, dense)
@@ -236,6 +242,9 @@ def held_step(optimizer, weight, mask):
 # %%
 held_step = check(held_step)
 
+# %% [markdown]
+# Now train with each kind of step, and count zeros.
+
 # %%
 import copy
 
@@ -272,6 +281,9 @@ def train(step, fresh=False):
     return zeros, twin
 
 
+# %% [markdown]
+# Three runs: masked gradients with either optimizer, and your step with the warm one.
+
 # %%
 warm, zombies = train(masked_gradient)
 fresh, _ = train(masked_gradient, fresh=True)
@@ -288,6 +300,9 @@ claim(
     sizes.max() / threshold,
     at_most=0.1,
 )
+
+# %% [markdown]
+# How large are the weights that came back?
 
 # %% tags=["figure:zombies"]
 draw.zombies(zombies.fc1.weight.detach(), mask, threshold)
