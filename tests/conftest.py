@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from utils import data, lab
+from utils import data, lab, record
 from utils.data import Data, Split
 
 PROJECT = Path(__file__).parents[1]
@@ -25,12 +25,22 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session")
+def record_file(tmp_path_factory) -> Path:
+    """Where the tests keep what a learner has done: not beside the code."""
+    return tmp_path_factory.mktemp("learner") / record.FILE
+
+
 @pytest.fixture(autouse=True)
-def nothing_recorded():
-    """Each test begins and leaves with no recorded problem and no unheld claim."""
+def nothing_recorded(record_file):
+    """Each test begins and leaves with no recorded problem, no unheld claim, and
+    nothing that a learner did."""
+    before, record.FILE = record.FILE, str(record_file)
     lab.forget()
     yield
     lab.forget()
+    record_file.unlink(missing_ok=True)
+    record.FILE = before
 
 
 @pytest.fixture(scope="session")

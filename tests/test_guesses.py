@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import guesses
+from utils import guesses, problems, record
 from utils.guesses import FILE, Guess, kept_guesses, predict
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -90,9 +90,33 @@ def test_a_guess_survives_a_restart_and_a_second_run_of_its_cell():
     assert Guess("Another?", 0, 100).value is None
     again.compare(55)
     assert kept_guesses() == {
-        "How much?": {"guess": 30, "measured": 55, "low": 0, "high": 100},
+        "How much?": {"guess": 30, "measured": 55, "low": 0, "high": 100, "unit": "%"},
         "How many?": {"guess": 3, "low": 0, "high": 9},
     }
+
+
+def test_a_guess_knows_its_lesson_and_its_hopeful_end():
+    record.begin("03_weight_pruning")
+    Guess("How much?", 0, 100, better="low").lock(30)
+    kept = kept_guesses()["How much?"]
+    assert (kept["lesson"], kept["better"]) == ("03_weight_pruning", "low")
+    with pytest.raises(ValueError, match="better='up' must be 'high', 'low' or ''"):
+        Guess("How much?", 0, 100, better="up")
+
+
+def test_guesses_that_an_older_course_kept_are_read():
+    old = {"How much?": {"guess": 30, "measured": 55, "low": 0, "high": 100}}
+    Path(FILE).write_text(json.dumps(old))
+    assert Guess("How much?", 0, 100, "%").value == 30
+    assert kept_guesses() == old
+
+
+def test_an_error_of_the_button_is_kept_and_shown(monkeypatch):
+    guess = Guess("How much?", 0, 100)
+    monkeypatch.setattr(guess, "lock", lambda: 1 / 0)
+    guess.button.click()
+    assert problems.taken() == ["ZeroDivisionError: division by zero"]
+    assert "<b>Error:</b> ZeroDivisionError" in guess.panel.children[-1].value
 
 
 def test_a_kept_number_that_is_not_in_the_range_is_open_again():

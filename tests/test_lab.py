@@ -1,4 +1,4 @@
-"""What every lab uses, without a kernel: claim, quiz, finish, and whether a stub is
+"""What every lab uses, without a kernel: claim, check, finish, and whether a stub is
 untouched."""
 
 import configparser
@@ -9,19 +9,10 @@ import pytest
 import torch
 
 from tests.conftest import PROJECT
-from utils.exercises import LESSONS, is_untouched
-from utils.files import DamagedFileError
-from utils.lab import (
-    Quiz,
-    claim,
-    finish,
-    forget,
-    quiz,
-)
+from utils import exercises, record
+from utils.exercises import is_untouched
+from utils.lab import check, claim, figures, finish, forget
 from utils.problems import record_problem
-
-QUIZZES = sorted(LESSONS.glob("*/quiz.json"))
-
 
 # -------------------------------------------------------------------------------- claim
 
@@ -92,35 +83,73 @@ def test_a_claim_has_exactly_one_bound(bounds):
         claim("It is so", 1, **bounds)
 
 
-# --------------------------------------------------------------------------------- quiz
+# ------------------------------------------------------------------------- what is kept
 
 
-def test_an_unknown_lesson_lists_the_known():
-    with pytest.raises(ValueError, match="lesson='99_nothing' has no quiz") as caught:
-        quiz("99_nothing")
-    assert all(path.parent.name in str(caught.value) for path in QUIZZES)
+@pytest.fixture
+def some_exercise(monkeypatch):
+    """An exercise `double` of a lesson 13_new."""
+
+    def double(x):
+        return 2 * x
+
+    one = exercises.Exercise(double, "here", cases=[exercises.Case("for 3", (3,))])
+    monkeypatch.setattr(exercises, "find", lambda name: one)
+    monkeypatch.setattr(exercises, "listed", lambda: {"double": "13_new"})
+    return double
 
 
-def test_each_answer_unfolds_and_is_escaped():
-    answers = [
-        {"answer": "a < b", "right": True, "feedback": "<b>yes</b> & so"},
-        {"answer": "c", "right": False, "feedback": "no"},
-    ]
-    made = Quiz([{"question": "Is 1 < 2?", "answers": answers}])
-    html = made._repr_html_()
-    assert (
-        html.count("<details>")
-        == html.count("</details>")
-        == html.count("<summary>")
-        == 2
-    )
-    assert (
-        "a &lt; b" in html
-        and "Is 1 &lt; 2?" in html
-        and "&lt;b&gt;yes&lt;/b&gt; &amp; so" in html
-    )
-    assert "<b>Yes.</b> &lt;b&gt;" in html and "<b>No.</b> no" in html
-    assert repr(made) == "1. Is 1 < 2?\n   a) a < b\n   b) c"
+def test_a_right_answer_is_kept_and_an_untouched_one_is_not(some_exercise, capsys):
+    def double(x): ...
+
+    assert check(double) is some_exercise
+    assert check(some_exercise) is some_exercise
+    assert record.kept() == {}
+
+    def double(x):
+        return x * x
+
+    with pytest.raises(exercises.WrongAnswer):
+        check(double)
+    assert record.kept() == {}
+
+    def double(x):
+        return x + x
+
+    assert check(double) is double
+    record.forget()  # a new kernel
+    assert record.kept() == {"13_new": {"exercises": {"double": {"right": True}}}}
+    assert "double: right" in capsys.readouterr().out
+
+
+def test_claims_are_kept_under_the_lesson_whose_figures_are_drawn(monkeypatch):
+    monkeypatch.setattr("utils.lab.load", lambda lesson, part: (lesson, part))
+    claim("Before", 1, at_least=0)
+    assert figures("13_new") == ("13_new", "figures")
+    claim("It is so", 0.25, at_most=1)
+    claim("It is not so", 3, at_most=1)
+    claim("Nobody knows", float("nan"), at_most=1)
+    finish()
+    record.forget()
+    assert record.kept()["13_new"]["claims"] == {
+        "Before": {"measured": 1, "held": True},
+        "It is so": {"measured": 0.25, "held": True},
+        "It is not so": {"measured": 3, "held": False},
+        "Nobody knows": {"measured": None, "held": False},
+    }
+
+
+def test_a_lesson_without_figures_is_named():
+    record.begin("13_new")
+    with pytest.raises(ValueError, match=r"there is no lessons/99_x/figures\.py"):
+        figures("99_x")
+    assert record.current() == "13_new"
+
+
+def test_a_claim_of_no_known_lesson_is_written_nowhere(record_file):
+    claim("It is so", 1, at_least=0)
+    finish()
+    assert not record_file.exists()
 
 
 # ------------------------------------------------------------------------------- finish
@@ -333,12 +362,3 @@ def test_a_claim_about_nan_does_not_hold(capsys):
     claim("It is so", torch.tensor([float("nan")]), at_least=0)
     assert "DOES NOT HOLD HERE: It is so (measured nan;" in capsys.readouterr().out
     forget()
-
-
-@pytest.mark.parametrize("text", ["", "{", "[1]", '[{"question": "Why?"}]', "3"])
-def test_a_quiz_that_is_damaged_is_named(tmp_path, monkeypatch, text):
-    (tmp_path / "13_new").mkdir()
-    (tmp_path / "13_new" / "quiz.json").write_text(text)
-    monkeypatch.setattr("utils.lab.LESSONS", tmp_path)
-    with pytest.raises(DamagedFileError, match=r"quiz\.json is damaged"):
-        quiz("13_new")

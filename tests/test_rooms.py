@@ -15,6 +15,7 @@ ORDER = (
     "files",
     "arguments",
     "problems",
+    "record",
     "layers",
     "data",
     "models",
@@ -41,6 +42,8 @@ ORDER = (
     "exercises",
     "tasks",
     "guesses",
+    "quizzes",
+    "progress",
     "lab",
 )
 ROOMS = sorted(
@@ -95,7 +98,7 @@ def test_no_room_comes_back_to_itself():
     assert not [room for room in ROOMS if room in seen[room]]
 
 
-@pytest.mark.parametrize("room", ["files", "arguments", "problems"])
+@pytest.mark.parametrize("room", ["files", "arguments", "problems", "record"])
 def test_the_ground_floor_costs_nothing(room, start_python):
     code = (
         f"import sys, utils.{room};"

@@ -10,6 +10,7 @@ from pathlib import Path
 import ipywidgets
 from IPython.display import display
 
+from utils import record
 from utils.files import (
     DamagedFileError,
     alone,
@@ -17,6 +18,7 @@ from utils.files import (
     read_json,
     write_atomically,
 )
+from utils.problems import guarded
 
 FILE = "my_guesses.json"  # beside the notebook; by question
 CLOSE = 0.05  # of the range: nearer than that, a guess was close
@@ -32,14 +34,20 @@ class Guess:
 
     Args:
         question: one sentence.  low, high: what is possible.  unit: shown behind the
-            number.
+            number.  better: which end a hopeful person guesses, "high" or "low"; empty
+            where neither is better.
     Raises:
-        ValueError: low is not below high.
+        ValueError: low is not below high, or `better` is none of these.
     """
 
-    def __init__(self, question: str, low: float, high: float, unit: str = "") -> None:
+    def __init__(
+        self, question: str, low: float, high: float, unit: str = "", better: str = ""
+    ) -> None:
         if not -math.inf < low < high < math.inf:
             raise ValueError(f"low={low!r}, high={high!r}: low must be below high.")
+        if better not in ("", "high", "low"):
+            raise ValueError(f"better={better!r} must be 'high', 'low' or ''.")
+        self.better = better
         self.question, self.low, self.high, self.unit = question, low, high, unit
         self.value: float | None = None
         self.field = ipywidgets.Text(
@@ -49,7 +57,7 @@ class Guess:
             description="Lock my guess", tooltip=f"Lock my guess: {question}"
         )
         self.status = ipywidgets.Label(f"A number from {low:g} to {high:g}; lock it.")
-        self.button.on_click(lambda _: self.lock())
+        self.button.on_click(guarded(lambda _: self.lock(), self._say))
         title = ipywidgets.HTML(f"<b>Predict.</b> {html.escape(question)}")
         row = ipywidgets.HBox(
             [self.field, ipywidgets.Label(unit), self.button, self.status]
@@ -76,6 +84,10 @@ class Guess:
             return
         self._show_locked(number)
         self._keep(guess=number)
+
+    def _say(self, content: str) -> None:
+        """Show HTML below the field."""
+        self.panel.children = (*self.panel.children, ipywidgets.HTML(content))
 
     def compare(self, measured: float) -> None:
         """Say what was measured, in the unit of the guess, and how far off it was; keep
@@ -115,7 +127,10 @@ class Guess:
                 kept = kept_guesses()
                 if not kept and Path(FILE).exists():
                     put_aside(Path(FILE))  # damaged
-                kept[self.question] = {**what, "low": self.low, "high": self.high}
+                about = {"low": self.low, "high": self.high, "unit": self.unit}
+                about |= {"better": self.better, "lesson": record.current()}
+                said = {key: value for key, value in about.items() if value != ""}
+                kept[self.question] = {**what, **said}
                 content = json.dumps(kept, indent=1, ensure_ascii=False)
                 write_atomically(Path(FILE), content.encode())
         except OSError as error:  # a full disk stops no lesson
@@ -134,7 +149,8 @@ class Guess:
 
 def kept_guesses() -> dict[str, dict]:
     """What was guessed in this folder so far, and what was measured: by question,
-    `guess`, `measured`, `low` and `high`. A damaged file holds none."""
+    `guess`, `measured`, `low` and `high`; perhaps `unit`, `better` and `lesson`. A
+    damaged file holds none."""
     try:
         found = read_json(Path(FILE), "delete it.", limit=1_000_000)
     except DamagedFileError:
@@ -145,15 +161,18 @@ def kept_guesses() -> dict[str, dict]:
     }
 
 
-def predict(question: str, low: float, high: float, *, unit: str = "") -> Guess:
+def predict(
+    question: str, low: float, high: float, *, unit: str = "", better: str = ""
+) -> Guess:
     """Ask for a guess before a result appears, and show where to type it. Never stops a
     run: an open guess is no guess. Hand it to `plots.lines(..., guess=guess)`, and say
-    `guess.compare(measured)` afterwards.
+    `guess.compare(measured)` afterwards. `better` says which end is the hopeful one,
+    "high" or "low".
 
     >>> guess = Guess("How many weights can go?", 0, 100, unit="%")  # shows nothing
     >>> guess.value is None
     True
     """
-    guess = Guess(question, low, high, unit)
+    guess = Guess(question, low, high, unit, better)
     display(guess)
     return guess

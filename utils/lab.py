@@ -1,19 +1,21 @@
 """What every lab uses: `predict`, `check`, `claim`, `decide`, `figures`, `quiz`,
-`finish`.
+`progress`, `finish`.
 
 All of them work in JupyterLab, under nbval and as plain text without a kernel: what
 they print is the same on every machine, but for the numbers measured there, which
 tests/nbval_sanitize.cfg leaves out of the comparison.
 """
 
-import html
 import math
+from collections.abc import Callable
 from types import ModuleType
 
-from utils.exercises import LESSONS, WrongAnswer, check, load, number
-from utils.files import DamagedFileError, read_json
+from utils import exercises, record
+from utils.exercises import WrongAnswer, load, number
 from utils.guesses import predict
 from utils.problems import taken
+from utils.progress import progress
+from utils.quizzes import quiz
 from utils.tasks import decide
 
 __all__ = [
@@ -24,10 +26,32 @@ __all__ = [
     "figures",
     "finish",
     "predict",
+    "progress",
     "quiz",
 ]
 
 _claims: list[str] = []  # claims that did not hold
+
+
+# -------------------------------------------------------------------------------- check
+
+
+def check(answer: Callable) -> Callable:
+    """`exercises.check`: check an exercise by the name of its function; return the
+    function that the rest of the lab uses. That it is right is kept in the learner's
+    record.
+
+    Raises:
+        WrongAnswer: says what is wrong, by an example.
+        ValueError: no exercise of that name.
+    """
+    used = exercises.check(answer)
+    exercise = exercises.find(used.__name__)
+    if used is not exercise.right:
+        lesson = exercises.listed()[exercise.name]
+        record.note("exercises", exercise.name, {"right": True}, lesson=lesson)
+        record.save()
+    return used
 
 
 # -------------------------------------------------------------------------------- claim
@@ -79,6 +103,8 @@ def claim(
         else f"at most {high:g}"
     )
     found = f"(measured {value:.3g}; {wanted})"
+    kept = value if math.isfinite(value) else None
+    record.note("claims", statement, {"measured": kept, "held": low <= value <= high})
     if low <= value <= high:
         print(f"Holds: {statement} {found}.")
         return
@@ -93,82 +119,24 @@ def figures(lesson: str) -> ModuleType:
     """What draws the figures of a lesson: lessons/<lesson>/figures.py. Each of its
     functions shows one figure, with its description.
 
+    From here on this kernel runs that lesson: what is claimed is kept under its name.
+
     Raises:
         ValueError: the lesson has no such file.
     """
-    return load(lesson, "figures")
-
-
-# --------------------------------------------------------------------------------- quiz
-
-
-class Quiz:
-    """Multiple-choice questions; each answer unfolds its own feedback. Needs no kernel
-    and no script."""
-
-    def __init__(self, questions: list[dict]) -> None:
-        self.questions = questions
-
-    def _repr_html_(self) -> str:
-        parts = []
-        for place, question in enumerate(self.questions, 1):
-            answers = "".join(
-                f"<details><summary>{html.escape(a['answer'])}</summary><p>"
-                f"<b>{'Yes.' if a['right'] else 'No.'}</b>"
-                f" {html.escape(a['feedback'])}</p></details>"
-                for a in question["answers"]
-            )
-            parts.append(
-                f"<p><b>{place}. {html.escape(question['question'])}</b></p>{answers}"
-            )
-        return (
-            "<p>Unfold the answer you would give (click, or Tab and Enter).</p>"
-            + "".join(parts)
-        )
-
-    def __repr__(self) -> str:
-        lines = []
-        for place, question in enumerate(self.questions, 1):
-            lines.append(f"{place}. {question['question']}")
-            lines += [
-                f"   {letter}) {a['answer']}"
-                for letter, a in zip("abcdef", question["answers"], strict=False)
-            ]
-        return "\n".join(lines)
-
-
-def quiz(lesson: str) -> Quiz:
-    """The quiz of a lesson, from lessons/<lesson>/quiz.json.
-
-    Raises:
-        ValueError: no such lesson; lists the known ones.
-        DamagedFileError: the file cannot be read as a quiz.
-
-    >>> len(quiz("00_start_here").questions) > 0
-    True
-    """
-    path = LESSONS / lesson / "quiz.json"
-    if not path.is_file():
-        known = sorted(p.parent.name for p in LESSONS.glob("*/quiz.json"))
-        raise ValueError(f"lesson={lesson!r} has no quiz. Known: {', '.join(known)}.")
-    repair = "`git checkout -- lessons`."
-    try:
-        made = Quiz(read_json(path, repair))
-        made._repr_html_()  # asks for all that it must have
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedFileError(
-            f"{path} is damaged ({type(error).__name__}: {error}). Repair: {repair}"
-        ) from None
-    return made
+    drawn = load(lesson, "figures")
+    record.begin(lesson)
+    return drawn
 
 
 # ------------------------------------------------------------------------------- finish
 
 
 def forget() -> None:
-    """Forget all problems and claims noted so far, as in a new kernel."""
+    """Forget all that was noted so far and is not on the disk, as in a new kernel."""
     taken()
     _claims.clear()
+    record.forget()
 
 
 def finish() -> None:
@@ -179,7 +147,8 @@ def finish() -> None:
         RuntimeError: an error was recorded in a panel.
     """
     problems, unheld = taken(), list(_claims)
-    forget()
+    _claims.clear()
+    record.save()
     if problems:
         raise RuntimeError("A panel of this lab had an error: " + "; ".join(problems))
     if unheld:

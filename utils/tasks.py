@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from utils import record
 from utils.exercises import load
 
 
@@ -47,7 +48,8 @@ class Task:
 
 def decide(lesson: str, choice: Any) -> dict[str, float]:
     """Measure what a choice achieves at the open task of a lesson, beside its goals;
-    then say what a good one reached. `...` is no choice yet.
+    then say what a good one reached, and keep that the task is met. `...` is no choice
+    yet.
 
     Returns:
         What was measured, by name; nothing when nothing was chosen.
@@ -61,6 +63,7 @@ def decide(lesson: str, choice: Any) -> dict[str, float]:
         return {}
     measured = dict(task.measure(choice))
     missed = task.missed(measured)
+    keep(lesson, not missed)
     for name, (way, bound) in task.goals().items():
         verdict = "missed" if name in missed else "met"
         print(
@@ -73,3 +76,11 @@ def decide(lesson: str, choice: Any) -> dict[str, float]:
     for name, value in task.measure(task.reference).items():
         print(f"{name}: {value:.4g}")
     return measured
+
+
+def keep(lesson: str, met: bool) -> None:
+    """Keep in the learner's record that the open task was tried, and whether it was
+    met; met once, it stays so."""
+    before = record.entry(lesson, "task", "task").get("met") is True
+    record.note("task", "task", {"met": met or before}, lesson=lesson)
+    record.save()
