@@ -258,19 +258,20 @@ def masked_gradient(optimizer, weight, mask):
     optimizer.step()
 
 
-def train(step, fresh=False):
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=0.02, momentum=0.9, weight_decay=5e-4)
+
+
+def train(step, fresh=False, make=sgd):
     """10 steps dense, prune, 50 steps with `step`: the share of zeros after each of
     these, and the network."""
     twin, zeros = copy.deepcopy(network).train(), []
-    for number, (images, labels) in enumerate(
-        data.sample_batches(pictures.train, count=60, batch_size=128)
-    ):
+    optimizer = make(twin.parameters())
+    batches = data.sample_batches(pictures.train, count=60, batch_size=128)
+    for number, (images, labels) in enumerate(batches):
         if number == 10:
             masks.apply_masks(twin, {"fc1.weight": mask})
-        if number == 0 or (number == 10 and fresh):
-            optimizer = torch.optim.SGD(
-                twin.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4
-            )
+            optimizer = make(twin.parameters()) if fresh else optimizer
         optimizer.zero_grad()
         F.cross_entropy(twin(images), labels).backward()
         if number < 10:
@@ -282,15 +283,18 @@ def train(step, fresh=False):
 
 
 # %% [markdown]
-# Three runs: masked gradients with either optimizer, and your step with the warm one.
+# Four runs: masked gradients with a warm optimizer, a fresh one, and a warm AdamW, with
+# which the course trains; and your step with a warm one.
 
 # %%
 warm, zombies = train(masked_gradient)
 fresh, _ = train(masked_gradient, fresh=True)
-held, held_network = train(held_step)
+held, _ = train(held_step)
+adamw, _ = train(masked_gradient, make=torch.optim.AdamW)
 guess_warm.compare(100 * warm[-1])
 guess_fresh.compare(100 * fresh[-1])
 claim("Warm, the share of zeros after a single step is", warm[0], at_most=0.01)
+claim("The same with AdamW, after 50 steps", adamw[-1], at_most=0.05)
 claim("Fresh, it is after every one of 50", min(fresh), between=(0.8999, 0.9001))
 claim("By your step, warm, it is after every one", min(held), between=(0.8999, 0.9001))
 sizes = zombies.fc1.weight.detach()[~mask].abs()
@@ -311,8 +315,7 @@ draw.zombies(zombies.fc1.weight.detach(), mask, threshold)
 # One step, and no zero is left. Why does it depend on the optimizer's age? The momentum
 # of a weight is a running sum of its earlier gradients, and it is not zero when the
 # gradient is. A fresh optimizer has no such sum: momentum and weight decay start from
-# zero, and zero they stay. We tried SGD alone. AdamW, with which the course trains,
-# keeps sums as well; this lab did not measure it.
+# zero, and zero they stay.
 #
 # The *zombies* are tiny beside the weights that were kept. But a file, a kernel or a
 # count that looks for zeros finds none. So do what your `held_step` does, and you need
