@@ -16,7 +16,7 @@ from test_pages import leads_somewhere, links
 
 from tools import notebooks, syllabus
 from utils import quizzes
-from utils.quizzes import quiz
+from utils.lab import quiz
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = syllabus.folders(notebooks.LESSONS)
@@ -347,7 +347,7 @@ def test_a_question_for_a_number_is_about_a_claim_of_its_lab(lesson):
         ast.literal_eval(call.args[0])
         for cell in code_cells(lesson)
         for call in ast.walk(ast.parse(cell.source))
-        if is_call_by_name(call) and call.func.id == "claim"
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "claim"
         if call.args and isinstance(call.args[0], ast.Constant)
     ]
     for question in questions_of(lesson):
