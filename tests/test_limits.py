@@ -68,12 +68,35 @@ def test_in_a_thread_that_is_not_the_main_one_too():
 def test_what_sleeps_is_left_behind_and_that_is_said(monkeypatch):
     monkeypatch.setattr(limits, "GRACE", 0.2)
     wake = threading.Event()  # however busy the machine, it sleeps until this is set
-    with pytest.raises(Unending, match="goes on behind: restart the kernel"):
-        within(0.3, wake.wait)
-    wake.set()
+    try:
+        with pytest.raises(Unending, match="goes on behind: restart the kernel"):
+            within(0.3, wake.wait)
+    finally:
+        wake.set()
     for thread in other_threads():  # stopped as soon as it is awake
         thread.join(10)
     assert not other_threads()
+
+
+def test_a_sleeper_holds_up_nothing_where_functions_are_traced(start_python):
+    """Coverage and debuggers trace; this hung for ever in Python 3.11."""
+    code = """
+import sys, threading
+from utils import limits
+limits.GRACE = 0.3
+trace = lambda *_: trace
+threading.settrace(trace)
+sys.settrace(trace)
+wake = threading.Event()
+try:
+    limits.within(0.2, wake.wait)
+except limits.Unending as problem:
+    print(problem)
+wake.set()
+"""
+    output, errors = start_python(code).communicate(timeout=60)
+    assert output.strip().endswith("goes on behind: restart the kernel"), errors
+    assert errors == ""
 
 
 def test_what_takes_ever_more_memory_is_stopped(monkeypatch):

@@ -48,6 +48,7 @@ TOOLS = {
     ),
     "notebooks": ("tools.notebooks", "build notebooks/ from lessons/"),
     "drawings": ("tools.drawings", "write the drawings of the lessons"),
+    "table": ("tools.table", "print what each lab asks of a learner, in numbers"),
     "checkpoints": ("tools.checkpoints", "train the baselines again"),
     "results": (
         "tools.studies",

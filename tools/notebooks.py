@@ -23,6 +23,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from tools import syllabus
+from tools.prose import MARKER
 from tools.syllabus import CELL_BUDGET, LAB_BUDGET
 from utils.files import write_atomically
 
@@ -55,7 +56,7 @@ def source(lab: str) -> Path:
 
 def source_notebook(lab: str) -> NotebookNode:
     """A notebook without outputs, from its source and lesson.toml alone; cell ids and
-    metadata are fixed.
+    metadata are fixed, and the markers of `tools.prose` are taken out.
 
     Raises:
         ValueError: the source is missing, does not begin with the lesson's heading, or
@@ -79,6 +80,8 @@ def source_notebook(lab: str) -> NotebookNode:
         kernelspec=KERNEL, language_info={"name": "python"}
     )
     for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            cell.source = MARKER.sub("", cell.source)
         cell.id = f"{path.stem}{lesson[:2]}-{index:03d}"
         cell.metadata = NotebookNode(
             {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}

@@ -31,6 +31,7 @@ class _Run(threading.Thread):
         super().__init__(name="within limits", daemon=True)
         self.result: Any = None
         self.error: BaseException | None = None
+        self.running = threading.Lock()  # held until the function has ended
         context, gradients = contextvars.copy_context(), torch.is_grad_enabled()
 
         def call() -> Any:
@@ -38,23 +39,46 @@ class _Run(threading.Thread):
                 return function()
 
         self.call = lambda: context.run(call)
+        self.running.acquire()
 
     def run(self) -> None:
         try:
             self.result = self.call()
         except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
             self.error = error
+        finally:
+            self.running.release()
 
     def stop(self) -> bool:
         """Raise _Stop in it until it has ended, for GRACE seconds; whether it has. One
         that is asleep, or in a library's own code, notices when it is back."""
         end = time.monotonic() + GRACE
-        while self.is_alive() and time.monotonic() < end:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(self.ident or 0), ctypes.py_object(_Stop)
-            )
-            self.join(LOOK)
+        while self.running.locked() and self.is_alive() and time.monotonic() < end:
+            _raise_in(self.ident or 0, self.running)
+        if not self.running.locked():
+            self.join()
         return not self.is_alive()
+
+
+def _raise_in(thread: int, running: threading.Lock) -> None:
+    """Raise _Stop in a thread, and wait up to LOOK seconds until `running` is free.
+
+    Python 3.11 keeps a flag set for all threads until the one that is meant notices it;
+    while it is set, a function that is traced (by coverage, by a debugger) is entered
+    for ever. So nothing that is written in Python is called meanwhile, and the flag is
+    taken back by an exception of our own.
+    """
+    raise_in, stop = ctypes.pythonapi.PyThreadState_SetAsyncExc, ctypes.py_object(_Stop)
+    there, here = ctypes.c_ulong(thread), ctypes.c_ulong(threading.get_ident())
+    try:
+        raise_in(there, stop)
+        if running.acquire(timeout=LOOK):
+            running.release()
+        raise_in(here, stop)
+        for _ in range(1000):  # it comes at one of these
+            pass
+    except _Stop:
+        pass
 
 
 def within(seconds: float, function: Callable[..., Any], *arguments: Any) -> Any:

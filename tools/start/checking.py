@@ -35,6 +35,7 @@ def pytest(*arguments: str, cwd: Path = ROOT) -> str:
 def test_units() -> str:
     """Unit and property tests, two at a time, with the lines that they reach."""
     options = ["-n", "2", "--dist", "loadfile", "--cov=utils", "--cov=tools"]
+    options.append("--max-worker-restart=0")  # else what hangs is begun for ever
     return pytest("tests", "--ignore=tests/browser", *options)
 
 
