@@ -88,7 +88,7 @@ def test_a_wrong_choice_gets_its_feedback_and_the_right_ones():
     choice.button.click()
     said = choice.feedback.value
     assert said.startswith('<div role="status"><b>Not right.</b> no &amp; never')
-    assert "<b>Right is:</b> a &lt; b &lt;b&gt;yes&lt;/b&gt; &amp; so" in said
+    assert "<b>Right is:</b> <i>a &lt; b</i> &lt;b&gt;yes&lt;/b&gt; &amp; so" in said
     assert "nor this" not in said
 
 
