@@ -74,11 +74,11 @@ def test_a_changed_figure_by_the_words_of_contributing(copy):
     folder = copy / "lessons" / NEW
     run(copy, "notebooks", NEW)
     before = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
-    text = (folder / "lab.py").read_text(encoding="utf-8")
-    (folder / "lab.py").write_text(text.replace("Zeros in each layer", "Zeros"))
+    text = (folder / "figures.py").read_text(encoding="utf-8")
+    (folder / "figures.py").write_text(text.replace("Zeros in each layer", "Zeros"))
     run(copy, "notebooks", NEW)
     after = {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
-    assert before.keys() == after.keys() == {"layers.png", "weights.png"}
+    assert before.keys() == after.keys() == {"idea.svg", "layers.png", "weights.png"}
     changed = [name for name, content in before.items() if content != after[name]]
     assert changed == ["layers.png"]
 

@@ -7,7 +7,7 @@ import os
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import lab, problems, quizzes, record
@@ -88,7 +88,7 @@ def test_a_wrong_choice_gets_its_feedback_and_the_right_ones():
     choice.button.click()
     said = choice.feedback.value
     assert said.startswith('<div role="status"><b>Not right.</b> no &amp; never')
-    assert "<b>Right is:</b> a &lt; b &lt;b&gt;yes&lt;/b&gt; &amp; so" in said
+    assert "<b>Right is:</b> <i>a &lt; b</i> &lt;b&gt;yes&lt;/b&gt; &amp; so" in said
     assert "nor this" not in said
 
 
@@ -282,6 +282,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(JSON)
 def test_whatever_is_kept_a_quiz_is_asked(entry):
     if isinstance(entry, dict):
@@ -439,6 +440,7 @@ def test_what_is_no_json_is_named(tmp_path, monkeypatch, text):
         quiz(LESSON)
 
 
+@settings(deadline=None, max_examples=50)
 @given(JSON)
 def test_any_json_is_a_quiz_or_is_refused_in_words(content):
     assert what_is_wrong(content) and what_is_wrong([content])

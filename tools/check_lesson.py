@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nbclient.exceptions import CellExecutionError
 
-from tools import notebooks, syllabus
+from tools import drawings, notebooks, syllabus
 from tools.notebooks import LESSONS, NOTEBOOKS, ROOT
 from tools.start.checking import SANITIZE
 from utils import exercises
@@ -115,6 +115,7 @@ def check(lesson: str, anew: bool = False) -> bool:
     anew: build the notebook also when it is the one that its lab gives.
     """
     syllabus.write(ROOT)
+    drawings.write(LESSONS / lesson)
     checks, lines, failed = checks_of(lesson), [], False
     if anew or not notebooks.is_built(lesson):
         checks = {"build": check_build, **checks}

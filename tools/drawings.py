@@ -22,15 +22,20 @@ def drawings(folder: Path) -> dict[str, Drawing]:
     return {draw.__name__: draw() for draw in module.DRAWINGS}
 
 
+def write(folder: Path) -> None:
+    """Write the drawings of one lesson that changed."""
+    for name, drawing in drawings(folder).items():
+        path, content = folder / "figures" / f"{name}.svg", drawing.svg().encode()
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
+            print(f"lessons/{folder.name}/figures/{path.name}: written")
+
+
 def main() -> None:
     """Write those that changed."""
     argparse.ArgumentParser(prog="make drawings", description=__doc__).parse_args()
     for folder in folders(LESSONS):
-        for name, drawing in drawings(folder).items():
-            path, content = folder / "figures" / f"{name}.svg", drawing.svg().encode()
-            if not path.is_file() or path.read_bytes() != content:
-                write_atomically(path, content)
-                print(f"lessons/{folder.name}/figures/{path.name}: written")
+        write(folder)
 
 
 if __name__ == "__main__":

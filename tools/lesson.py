@@ -8,7 +8,7 @@ import argparse
 import re
 import sys
 
-from tools import notebooks, syllabus
+from tools import drawings, notebooks, syllabus
 from tools.notebooks import LESSONS, ROOT
 from utils.files import write_atomically
 
@@ -44,6 +44,7 @@ def lay_out(name: str) -> None:
     for path in sorted(TEMPLATE.glob("*.*")):
         text = in_its_name(path.read_text(encoding="utf-8"), name)
         write_atomically(LESSONS / name / path.name, text.encode())
+    drawings.write(LESSONS / name)
     syllabus.write(ROOT)
 
 

@@ -26,8 +26,12 @@ REPAIR = "`git checkout -- lessons`."
 LETTERS = "abcdef"
 # answers of more than one line
 STYLE = (
-    ".course-quiz label{height:auto!important;white-space:normal!important;"
-    "line-height:1.5!important}.course-quiz .widget-checkbox{height:auto}"
+    ".course-quiz .widget-radio-box label,.course-quiz .widget-checkbox label"
+    "{display:flex;height:auto;line-height:1.5;white-space:normal}"
+    ".course-quiz .widget-radio-box input{order:-1;flex:none}"
+    ".course-quiz .widget-checkbox{height:auto}"
+    ".course-quiz .widget-checkbox input{flex:none}"
+    ".course-quiz .widget-html-content{line-height:1.5}"
 )
 LARGEST = 1e100  # what is called a number
 WIDE = {"width": "auto"}  # as wide as the page
@@ -306,7 +310,7 @@ class Choice(Question):
         if chosen == right["answer"]:
             return said
         answer, why = escaped(right["answer"]), escaped(right["feedback"])
-        return f"{said}<br><b>Right is:</b> {answer} {why}"
+        return f"{said}<br><b>Right is:</b> <i>{answer}</i> {why}"
 
 
 class Number(Question):
