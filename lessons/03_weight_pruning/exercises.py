@@ -73,8 +73,11 @@ def check_counts(answer: Callable) -> None:
             " 0.5; it must keep exactly 2. A threshold alone cannot split equals:"
             " choose by position in the sorted order (`argsort`, `topk`)."
         )
-    if int(answer(tied, 0.0).sum()) != 4:
-        raise WrongAnswer("at sparsity 0 it must keep every weight.")
+    dense = answer(tied, 0.0)
+    if int(dense.sum()) != 4 or dense.dtype != torch.bool:
+        raise WrongAnswer(
+            f"at sparsity 0 it returns {dense}; it must keep every weight, in booleans."
+        )
     kept = int(answer(torch.arange(1.0, 101.0), 0.29).sum())
     if kept != 71:
         raise WrongAnswer(

@@ -225,8 +225,8 @@ MOVES = [
         ),
     ),
     Case(
-        "for weights 0.1, 0.3 and values 0, 5, 0.4",
-        (torch.tensor([0.1, 0.3]), torch.tensor([0.0, 5.0, 0.4])),
+        "for weights 0.1, 0.3 and values 0, 0.4, 5",
+        (torch.tensor([0.1, 0.3]), torch.tensor([0.0, 0.4, 5.0])),
         hint="No weight is nearest to 5: that value stays where it is.",
     ),
     Case(
