@@ -85,8 +85,8 @@ def waterfall(
             " steps, speed at the left and file size at the right. Both orders end at"
             " the same factors, tens of times faster and forty times smaller. Prune"
             " first: pruning and ONNX Runtime give most of the speed and int8 little."
-            " Runtime first: ONNX Runtime gives two to three, int8 more than before, and"
-            " pruning the rest."
+            " Runtime first: ONNX Runtime gives two to three, int8 more than before,"
+            " and pruning the rest."
         ),
     )
 

@@ -255,7 +255,7 @@ claim(
 # (lab 07), and the format. What is measured is the file. A try takes about ten seconds.
 
 # %%
-# for example {"remove": (1, 1, 1, 1, 1), "score": "l1", "reestimate": True, "format": "fp32"}
+# {"remove": (1, 1, 1, 1, 1), "score": "l1", "reestimate": True, "format": "fp32"}
 my_choice = ...
 decide("10_deployment", my_choice)
 
