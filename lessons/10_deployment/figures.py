@@ -149,17 +149,13 @@ def taught(lessons: Mapping[str, Sequence[float]], teacher: float) -> None:
         mean = sum(values) / len(values)
         ax.plot(mean, row, marker="D" if len(values) == 1 else "o", color=PALETTE[0])
         ax.annotate(
-            f"{mean:.2f}",
-            (max(values), row),
-            (8, 0),
-            textcoords="offset points",
-            va="center",
+            f"{mean:.2f}", (mean, row), (0, 9), textcoords="offset points", ha="center"
         )
     ax.axvline(teacher, **plots.REFERENCE, label="the teacher itself")
     ax.set_yticks(range(len(lessons)), list(lessons))
-    ax.set_ylim(len(lessons) - 0.5, -0.5)
+    ax.set_ylim(len(lessons) - 0.5, -0.7)
     ax.margins(x=0.15)
-    ax.legend(loc="lower left")
+    ax.legend(loc="upper left")
     plots.show(
         figure,
         alt=(
@@ -190,7 +186,11 @@ def batches(gains: Mapping[str, Sequence[tuple[float, float, float]]]) -> None:
     ax.axvline(1, **plots.REFERENCE)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.legend()
+    ax.set_xscale("log")
+    ax.set_xticks([0.2, 0.5, 1, 2, 5])
+    ax.xaxis.set_major_formatter("{x:g}x")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     plots.show(
         figure,
         alt=(
