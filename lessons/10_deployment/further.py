@@ -116,12 +116,12 @@ races = {
     ]
     for name, both in sessions.items()
 }
-
-# %% tags=["figure:batches", "nbval-ignore-output"]
 gains = {
     name: [(t.speedup_quartiles[0], t.speedup, t.speedup_quartiles[1]) for t in race]
     for name, race in races.items()
 }
+
+# %% tags=["figure:batches", "nbval-ignore-output"]
 draw.batches(gains)
 guess_int8.compare(races["lenet300"][0].speedup)
 

@@ -196,9 +196,10 @@ claim("Of that int8 gives, of the thin file", bits, between=(3, 4))
 # %% [markdown]
 # Both orders end at the same file, at the same factor. But the shares differ: the
 # runtime is worth more on the thin network than on the dense one, and int8 less. So
-# "pruning gave 5x" is no property of pruning; it holds for this place in this order. To
-# say what a step is worth, say what was there before it, or show both orders. Sizes do
-# not have this trouble: the file shrinks by nearly the same factors in any order.
+# "pruning made it so many times faster" is no property of pruning; it holds for this
+# place in this order. To say what a step is worth, say what was there before it, or
+# show both orders. Sizes do not have this trouble: the file shrinks by nearly the same
+# factors in both.
 #
 # Why the shares differ we did not measure. Likely the thin network's time in PyTorch is
 # to a large part the cost of calling its layers one by one, which the runtime saves;
@@ -210,7 +211,7 @@ claim("Of that int8 gives, of the thin file", bits, between=(3, 4))
 #
 # Estimated, not measured, from counted operations and bytes with the constants of
 # Horowitz (2014): 4.6 pJ for a multiply-add in fp32, 0.3 pJ in int8, and 162.5 pJ for a
-# byte from memory: 35 times as much as the multiply-add.
+# byte from memory: 35 times as much as the multiply-add. A batch is one picture here.
 
 # %%
 guess_energy = predict(
