@@ -198,8 +198,8 @@ claim("Of that int8 gives, of the thin file", bits, between=(3, 4))
 # runtime is worth more on the thin network than on the dense one, and int8 less. So
 # "pruning made it so many times faster" is no property of pruning; it holds for this
 # place in this order. To say what a step is worth, say what was there before it, or
-# show both orders. Sizes do not have this trouble: the file shrinks by nearly the same
-# factors in both.
+# show both orders. Sizes have little of this trouble: the file shrinks by similar
+# factors in both (right panels).
 #
 # Why the shares differ we did not measure. Likely the thin network's time in PyTorch is
 # to a large part the cost of calling its layers one by one, which the runtime saves;
