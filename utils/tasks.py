@@ -46,13 +46,11 @@ class Task:
         ]
 
 
-def decide(lesson: str, choice: Any) -> dict[str, float]:
+def decide(lesson: str, choice: Any) -> None:
     """Measure what a choice achieves at the open task of a lesson, beside its goals;
     then say what a good one reached, and keep that the task is met. `...` is no choice
     yet.
 
-    Returns:
-        What was measured, by name; nothing when nothing was chosen.
     Raises:
         ValueError: the choice makes no sense; says what would.
     """
@@ -60,7 +58,7 @@ def decide(lesson: str, choice: Any) -> dict[str, float]:
     if choice is ...:
         for name, (way, bound) in task.goals().items():
             print(f"Asked: {name}, {way} {bound:g}. Nothing chosen yet.")
-        return {}
+        return
     measured = dict(task.measure(choice))
     missed = task.missed(measured)
     keep(lesson, not missed)
@@ -71,11 +69,10 @@ def decide(lesson: str, choice: Any) -> dict[str, float]:
         )
     if missed:
         print(f"Not yet: {len(missed)} of {len(task.goals())} goals are missed.")
-        return measured
+        return
     print("All goals are met. For comparison, a good answer of ours:")
     for name, value in task.measure(task.reference).items():
         print(f"{name}: {value:.4g}")
-    return measured
 
 
 def keep(lesson: str, met: bool) -> None:

@@ -316,7 +316,7 @@ claim("All three beat the control by", worst - max(at90["random"]), at_least=0.2
 
 # %%
 my_choice = ...  # such as {"magnitude": 1, "gradient": 0.5}
-reached = decide("02_scores", my_choice)
+decide("02_scores", my_choice)
 
 # %% [markdown]
 # Which score did you begin with, and what did the other one add? Write it down in one

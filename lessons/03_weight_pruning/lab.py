@@ -200,7 +200,7 @@ draw.sensitivity(sparsities, alone, dense)
 
 # %% tags=["nbval-ignore-output"]
 my_choice = ...  # such as {"fc1.weight": 0.92, "fc2.weight": 0.92, "fc3.weight": 0.92}
-reached = decide("03_weight_pruning", my_choice)
+decide("03_weight_pruning", my_choice)
 
 # %% [markdown]
 # Note which layer you spared, and what the others paid: the quiz asks for a sentence.

@@ -377,7 +377,7 @@ claim("7 bits lose less than a point, in the runtime too", lost, at_most=1)
 # %%
 # {"weights": [8, 8, 8, 8, 8, 8], "activations": 8, "cut": False}
 my_choice = ...
-reached = decide("08_quantization", my_choice)
+decide("08_quantization", my_choice)
 
 # %% [markdown]
 # Write down why you took bits where you took them. There are several answers.
