@@ -293,6 +293,8 @@ for name, network in {"cubic": mine, "RigL": rigl}.items():
     claim(f"{name}, right on the test set, %", accuracy, at_least=80)
 
 # %% [markdown]
+# No choice was made on these pictures. The order is that of the study.
+#
 # ## Take away
 #
 # 1. A schedule prunes while the network learns. From dense, gradually, it lost less
