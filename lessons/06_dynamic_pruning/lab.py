@@ -43,7 +43,7 @@ cubic_sparsity = check(cubic_sparsity)
 # %% [markdown]
 # A schedule of your own needs one method, `update`, which returns the masks from now
 # on. `fit` calls it at 50 steps, evenly spread over the first three quarters of the
-# run. In the last quarter the network settles. The class `Schedule` holds the zeros
+# run. In the last quarter nothing more is pruned. The class `Schedule` holds the zeros
 # between two updates and hides the gradients of pruned weights.
 #
 # The next function trains LeNet for three epochs with a schedule. It counts the weights

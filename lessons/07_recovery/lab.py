@@ -54,8 +54,9 @@ claim("The network without its zeros looks better, points", gain, at_least=2)
 #
 # ## How long, and how fast?
 #
-# Fine-tuning is often done with a small constant learning rate. The other way is one
-# cycle: the rate rises to a peak and falls again, as in the first training. Recorded by
+# Fine-tuning in the narrow sense trains on at the small rate with which the training
+# ended (so in Renda et al. 2020). Another way is one cycle: the rate rises to a peak
+# and falls again, as in the first training. Recorded by
 # `make results ARGS=tuning`: LeNet, one-shot to 95%, then 1 to 16 epochs with 1e-4
 # throughout, or in a cycle up to 3e-3.
 
