@@ -11,6 +11,7 @@ from utils.studies import Spread
 ROWS = {
     "dense": "dense",
     "cubic": "dense first: cubic",
+    "cubic, shares of SET": "cubic, shares of SET",
     "one-shot, then fine-tuning": "dense first: one-shot",
     "movement": "dense first: movement",
     "random, fixed": "always sparse: random, fixed",

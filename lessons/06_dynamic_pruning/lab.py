@@ -179,11 +179,13 @@ claim("Over all steps it held a quarter of cubic's weights", work, at_most=0.25)
 # ARGS=dynamic`: twelve epochs from random weights, three seeds. *One-shot* gets six
 # epochs dense and six pruned, each with its own rise and fall of the learning rate.
 # *Movement* keeps the weights that move away from zero; the further notebook has it.
+# Cubic shares out the weights among the layers by one threshold for all; SET and RigL
+# do it by the layers' sizes. So one row is *cubic, shares of SET*.
 
 # %% tags=["figure:study"]
 methods = list(draw.ROWS)
 found = {name: studies.spread("dynamic", method=name) for name in methods}
-draw.study(found, methods[:7])
+draw.study(found, methods[:8])
 
 # %%
 mean = {name: 100 * spread.mean for name, spread in found.items()}
@@ -203,16 +205,19 @@ fixed = "random, fixed"
 claim("Cubic loses less than a point", mean["dense"] - mean["cubic"], at_most=1)
 one_shot = by_seed("cubic", "one-shot, then fine-tuning")
 claim("It beats one-shot in each seed", min(one_shot), at_least=0.1)
+shares = by_seed("cubic, shares of SET", "SET")
+claim("With SET's shares cubic beats SET in each seed", min(shares), at_least=0.5)
 claim("SET beats random, fixed in each seed", min(by_seed("SET", fixed)), at_least=0.3)
 claim("RigL is where random, fixed is", mean["RigL"] - mean[fixed], between=(-0.3, 0.3))
 claim("SET beats RigL in each seed", min(by_seed("SET", "RigL")), at_least=0.3)
 
 # %% [markdown]
-# Most of what the sparse methods reach, random masks that never move reach, too. Only
-# the control shows that. Moving weights by lot (SET) adds a little. Moving them by the
-# gradient (RigL) adds nothing here, and SET beats RigL. In RigL's paper it is the other
-# way round. Which part of growing by the gradient could do harm? Write your idea down
-# before you read on.
+# Cubic leads, also with the same number of weights in each layer. Most of what the
+# sparse methods reach, random masks that never move reach, too. Only the control shows
+# that. Moving weights by lot (SET) adds a little. Moving them by the gradient (RigL)
+# adds nothing here, and SET beats RigL. In RigL's paper it is the other way round.
+# Which part of growing by the gradient could do harm? Write your idea down before you
+# read on.
 #
 # One thing can be looked at: *where* the weights are. We count the weights of each
 # neuron of the first layer in your RigL network. For comparison SET trains as long.
@@ -250,7 +255,7 @@ claim("SET's 30 busiest neurons, %", busiest["SET"], at_most=25)
 # <!-- why: conjecture -->
 
 # %% tags=["figure:crowding"]
-draw.study(found, methods[4:])
+draw.study(found, methods[5:])
 
 # %%
 even, many = "RigL inside each neuron", "RigL, 100 updates"

@@ -68,12 +68,13 @@ def schedules(sparsity: float, seed: int) -> dict[str, Schedule | None]:
         "RigL": RigL(sparsity, seed=seed),
         "RigL, 100 updates": RigL(sparsity, updates=100, seed=seed),
         "RigL inside each neuron": EvenRigL(sparsity, seed=seed),
+        "cubic, shares of SET": Cubic(sparsity, scope="erdos-renyi"),
     }
 
 
 @study
 def dynamic() -> Iterator[Run]:
-    """Nine ways to train a network at 95% sparsity, all from random weights and for
+    """Ten ways to train a network at 95% sparsity, all from random weights and for
     equally many epochs."""
     for seed in SEEDS:
         start = Untrained("lenet300", seed)
