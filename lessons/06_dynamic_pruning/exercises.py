@@ -1,9 +1,11 @@
 """The exercises of lab 06, and the mistakes that their checks know."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from utils.exercises import Case, Exercise
+from utils.exercises import Case, Exercise, WrongAnswer
 from utils.schedules import Cubic, rewire
 
 
@@ -35,7 +37,8 @@ def random_case(count: int) -> Case:
         f"it is right for a small weight and count = 2, but for [6, 7] and count ="
         f" {count}",
         (weight, gradient, mask, count),
-        hint="Is a count or a size written into the function?",
+        hint="Is a count or a size written into the function? Or does each row exchange"
+        " for itself? It is the smallest of the whole layer that go.",
     )
 
 
@@ -47,7 +50,7 @@ EXCHANGES = [
         ),
         (
             torch.tensor([[-5.0, 0.0, 0.25, 0.0, 3.0], [0.0, -0.5, 0.0, 1.0, 0.0]]),
-            torch.tensor([[0.3, 1.0, 0.6, -7.0, 1.5], [4.0, 0.7, 2.0, 9.0, 0.5]]),
+            torch.tensor([[0.7, 1.0, 0.6, -7.0, 0.04], [4.0, 0.55, 2.0, 9.0, 0.5]]),
             torch.tensor([[1, 0, 1, 0, 1], [0, 1, 0, 1, 0]], dtype=torch.bool),
             2,
         ),
@@ -114,6 +117,29 @@ def from_the_end(weight: Tensor, gradient: Tensor, mask: Tensor, count: int) -> 
     return stay.view_as(mask)
 
 
+def by_threshold(weight: Tensor, gradient: Tensor, mask: Tensor, count: int) -> Tensor:
+    if count == 0:
+        return mask.clone()
+    size = torch.where(mask, weight.abs(), torch.inf)
+    stay = mask & (size > size.flatten().sort().values[count - 1])
+    desire = torch.where(stay, -1, gradient.abs())
+    return stay | (desire >= desire.flatten().sort(descending=True).values[count - 1])
+
+
+def check_ties(answer: Callable) -> None:
+    """As many weights as before, though weights and gradients are equal."""
+    mask = torch.tensor([[True, True, True, True, False, False]])
+    weight = torch.tensor([[2.0, 1.0, 1.0, 1.0, 0.0, 0.0]])
+    kept = int(answer(weight, torch.zeros(1, 6), mask, 1).sum())
+    if kept != 4:
+        raise WrongAnswer(
+            "of the kept weights 2, 1, 1, 1 one must go, and one of the others, all"
+            f" with gradient 0, comes: 4 are kept, and it keeps {kept}. A threshold"
+            " takes all that are equal; choose places (`argsort`, `topk`), as many as"
+            " `count`."
+        )
+
+
 EXCHANGE_MISTAKES = {
     "the mask is as it was: what went came back. Drop first; then grow where the"
     " *gradient* is largest, not the weight (what is pruned or just dropped has"
@@ -137,8 +163,12 @@ EXCHANGE_MISTAKES = {
     ),
     "it drops -5 and -0.5. By magnitude -5 is the largest of the kept weights."
     " Compare |w|, not w": (lambda w, g, m, n: grown(dropped(w, m, n), g.abs(), n)),
-    "it drops -5 and 0.25, where the *gradients* are smallest. What goes is chosen"
+    "it drops 3 and -0.5, where the *gradients* are smallest. What goes is chosen"
     " by weight": (lambda w, g, m, n: grown(dropped(g.abs(), m, n), g.abs(), n)),
+    "it drops 3 and 0.25, where |w * g| is smallest. That is the score of lab 02;"
+    " here what goes is chosen by the size of the weight alone": (
+        lambda w, g, m, n: grown(dropped((w * g).abs(), m, n), g.abs(), n)
+    ),
     "it grows where the gradient is 4 and 2, and passes over -7. A large gradient"
     " counts in either direction: compare |g|": (
         lambda w, g, m, n: grown(dropped(w.abs(), m, n), g, n)
@@ -147,6 +177,7 @@ EXCHANGE_MISTAKES = {
         lambda w, g, m, n: grown(dropped(w.abs(), m, n), -g.abs(), n),
         lambda w, g, m, n: dropped(w.abs(), m, n) | among(-g.abs(), ~m, n),
     ),
+    "A threshold takes all that are equal": by_threshold,
     "2 is written into the function": (
         lambda w, g, m, n: grown(dropped(w.abs(), m, 2), g.abs(), 2)
     ),
@@ -157,7 +188,7 @@ EXCHANGE_MISTAKES = {
     ),
 }
 
-CUBIC_CASES = ((0.2, 0.8), (0.0, 0.8), (1.0, 0.8), (0.5, 0.96))
+CUBIC_CASES = ((0.25, 0.8), (0.0, 0.8), (1.0, 0.8), (0.5, 0.96))
 
 EXERCISES = [
     Exercise(
@@ -184,6 +215,8 @@ EXERCISES = [
             ),
             "that starts at 0.2, not at 0: `final` must scale the whole bracket, 1"
             " - (1 - progress)**3": (lambda p, final: 1 - final * (1 - p) ** 3),
+            "that is -0.2 at progress 0, and must be 0: `final` must scale the cube,"
+            " too": (lambda p, final: final - (1 - p) ** 3),
             "that is 0.8 at progress 0. The cube is of 1 - progress, not of progress": (
                 lambda p, final: final * (1 - p**3)
             ),
@@ -223,6 +256,7 @@ EXERCISES = [
         asked="a boolean mask of the same shape, True = kept",
         cases=EXCHANGES,
         mistakes=EXCHANGE_MISTAKES,
+        more=check_ties,
         also_right={
             "topk": """
                 def exchange(weight, gradient, mask, count):

@@ -70,14 +70,22 @@ def check_ticket(answer: Callable) -> None:
     if not same_numbers(masks, kept):
         raise WrongAnswer("it has changed `masks`. Only look at them.")
     check_weights(got.state_dict(), trained, given, masks)
+    if not all(parameter.requires_grad for parameter in got.parameters()):
+        raise WrongAnswer(
+            "the weights of its network are frozen (`requires_grad` is False), so the"
+            " ticket could not be trained."
+        )
+    check_memory(got, {"`first_weights`": first, "the model": model.state_dict()})
+
+
+def check_memory(got: nn.Module, others: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Training the ticket must change nothing else."""
+    before = copy.deepcopy(others)
     with torch.no_grad():
         for parameter in got.parameters():
             parameter.fill_(77.0)
-    for name, state, old in (
-        ("`first_weights`", first, given),
-        ("the model", model.state_dict(), trained),
-    ):
-        if not same_numbers(state, old):
+    for name, state in others.items():
+        if not same_numbers(state, before[name]):
             raise WrongAnswer(
                 f"its result shares memory with {name}: training the ticket would"
                 " change that too. Copy the numbers (`load_state_dict`, `copy_`,"
@@ -229,7 +237,12 @@ def biases_shared(model: nn.Module, first: Mapping, masks: Mapping) -> nn.Module
     return result
 
 
+def frozen(model: nn.Module, first: Mapping, masks: Mapping) -> nn.Module:
+    return ticket(model, first, masks).requires_grad_(False)
+
+
 TICKET_MISTAKES = {
+    "the weights of its network are frozen": frozen,
     "it returns the model itself, not a copy": loses_the_model,
     "it has changed the model: its weight [0, 0] was 1.5 and is now 1": shallow_copy,
     "it is a plain copy": lambda model, first, masks: copy.deepcopy(model),
@@ -278,7 +291,11 @@ def same_statistics(got: object, wanted: object, given: Tensor) -> bool:
     with it, or by n - 1, as it stores it."""
     if not isinstance(got, (tuple, list)) or not isinstance(wanted, (tuple, list)):
         return False
-    if len(got) != 2 or not all(isinstance(part, Tensor) for part in got):
+    if len(got) != 2:
+        return False
+    try:  # an array or a list is as good
+        got = [torch.as_tensor(part, dtype=torch.float32) for part in got]
+    except (TypeError, ValueError):
         return False
     n = given[:, 0].numel()
     either = (1.0, n / (n - 1), (n - 1) / n)
@@ -440,6 +457,11 @@ EXERCISES = [
                     norm = torch.nn.BatchNorm2d(activations.shape[1], momentum=1.0)
                     norm(activations)
                     return norm.running_mean, norm.running_var
+            """,
+            "arrays": """
+                def channel_statistics(activations):
+                    values = activations.numpy()
+                    return values.mean(axis=(0, 2, 3)), values.var(axis=(0, 2, 3))
             """,
             "numpy": """
                 def channel_statistics(activations):
