@@ -363,7 +363,7 @@ def check_other_populations(answer: Callable) -> None:
 
 
 def strict_majority(dense: Tensor, pruned: Tensor) -> Tensor:
-    """Changed only where more than half of the pruned networks give one other answer."""
+    """Changed only where more than half of the pruned networks agree."""
     usual = pruned.mode(0).values
     return changed(dense, pruned) & ((pruned == usual).double().mean(0) > 0.5)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from utils import plots, studies
 from utils.data import CLASSES, Split
-from utils.plots import DASHES, MARKERS, PALETTE, REFERENCE
+from utils.plots import DASHES, PALETTE, REFERENCE
 from utils.studies import Spread
 
 Curves = Mapping[str, Mapping[float, Spread]]
@@ -36,7 +36,7 @@ def heart(accuracy: Sequence[float], learned: Sequence[float]) -> None:
 
 def noisy(curves: Curves, remedies: Mapping[str, Sequence[float]]) -> None:
     """Along sparsity, with wrong labels; older remedies as lines across."""
-    figure = _along(curves, "2,000 pictures, 30% wrong labels (3 draws: mean and range)")
+    figure = _along(curves, "2,000 pictures, 30% wrong labels (3 draws, range)")
     ax = figure.axes[0]
     for number, name in enumerate(("early stopping", "weight decay")):
         look = REFERENCE | {"linestyle": DASHES[2 + number]}
@@ -55,7 +55,7 @@ def noisy(curves: Curves, remedies: Mapping[str, Sequence[float]]) -> None:
 def gap(curves: Curves) -> None:
     """Along sparsity, with right labels."""
     plots.show(
-        _along(curves, "2,000 pictures, right labels (3 draws: mean and range)"),
+        _along(curves, "2,000 pictures, right labels (3 draws, range)"),
         alt="Along sparsity the accuracy on the training pictures stays at 100 percent"
         " and falls at the end; validation stays flat, then falls.",
     )
@@ -85,9 +85,7 @@ def remedies(found: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
             ax.plot(values, [row] * len(values), "o", color=PALETTE[0], markersize=6)
             mean = sum(values) / len(values)
             ax.plot(mean, row, "|", color="black", markersize=16)
-            ax.annotate(
-                f"{mean:.1f}", (mean, row), (0, 9), textcoords="offset points"
-            )
+            ax.annotate(f"{mean:.1f}", (mean, row), (0, 9), textcoords="offset points")
         ax.set_yticks(range(len(ordered)), list(ordered))
         ax.set(title=labels, xlabel="validation accuracy, %", ylim=(3.5, -0.6))
         ax.title.set_fontsize(10.5)
@@ -162,7 +160,9 @@ def payers(lost: Mapping[str, tuple[Tensor, Tensor]]) -> None:
 def changed(fractions: Mapping[str, Tensor]) -> None:
     """Which part of the pictures has another usual answer: bool `[pictures]` by
     population, with two standard errors."""
-    shares = {name: 100 * float(each.float().mean()) for name, each in fractions.items()}
+    shares = {
+        name: 100 * float(each.float().mean()) for name, each in fractions.items()
+    }
     number = len(next(iter(fractions.values())))
     wide = {name: 2 * (p * (100 - p) / number) ** 0.5 for name, p in shares.items()}
     figure = plots.bars(

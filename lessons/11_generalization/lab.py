@@ -166,8 +166,8 @@ claim("all pictures together at most 6", -change.mean(), at_most=6)
 
 # %% [markdown]
 # The mean says little of it. Shirts were the hardest class before, too: they look like
-# T-shirts, pullovers and coats. Is it pruning that they suffer from, or is it what
-# happens to shirts in every network that is this accurate?
+# T-shirts, pullovers and coats. Is it pruning that they suffer from? Or is it what
+# happens to shirts in any network that is only this accurate? Your second guess:
 
 # %% tags=["figure:payers"]
 lost = recorded.lost(shirt)  # on all pictures and on shirts, by kind of network
@@ -177,16 +177,32 @@ guess_control.compare(alike.mean())
 
 # %%
 shirts = lost["98% pruned"][1]
-claim("More than half of it is lost without pruning", alike / shirts, at_least=0.5)
+share = alike.mean() / shirts.mean()
+claim("This part of it is lost without pruning", share, between=(0.65, 0.95))
+claim("Pruning adds so many points", (shirts - alike).mean(), between=(1, 5))
+own = shirts.max() - shirts.min()
+claim("The starts alone differ by so many", own, between=(2, 8))
 
 # %% [markdown]
+# Why do shirts pay, then? Mostly they pay for the accuracy.
+# <!-- why: measured: This part of it is lost without pruning --> A network that gets fewer
+# pictures right gets fewer shirts right, pruned or not. What pruning adds is small:
+# no larger than what one start differs from the next. Six networks of a kind are too
+# few to say more. Without the second control all of it would have been charged to
+# pruning.
+#
+# Hooker et al. (2019) pruned networks for ImageNet to 90%. There the accuracy of 582 of
+# 1,000 classes changed by significantly more or less than the mean did. More of them
+# gained on the mean than lost; those that lost, lost more. They trained 30 networks a
+# population.
+#
 # ## Which pictures pay
 #
 # Within a class it is certain *pictures* that pay. Two dense networks of other seeds
 # differ on some pictures, too. So Hooker et al. (2019) compare populations: the most
 # frequent answer of several dense networks to a picture, and that of several pruned
-# ones. They call a picture where these differ a *pruning identified exemplar*. They
-# trained 30 networks a population; here are three.
+# ones. They call a picture where these differ a *pruning identified exemplar*. Here
+# three networks are a population.
 #
 # ### Exercise: the changed pictures
 #
@@ -214,27 +230,17 @@ changed = check(changed)
 # Your function now compares three dense networks with four other populations of three.
 # Two of them are controls: other dense networks, and small ones that were never pruned.
 
-# %%
-others = {
-    "dense, other starts": recorded.answers("dense", (3, 4, 5)),
-    "95% pruned": recorded.answers("95% pruned", (0, 1, 2)),
-    "98% pruned": recorded.answers("98% pruned", (0, 1, 2)),
-    "never pruned, 8 units": recorded.answers("8 hidden units", (0, 1, 2)),
-}
-found = {name: changed(dense[:3], each) for name, each in others.items()}
-share = {name: each.float().mean() for name, each in found.items()}
-claim(
-    "98% pruned changes at least three times as many as other starts do",
-    share["98% pruned"] / share["dense, other starts"],
-    at_least=3,
-)
-
 # %% tags=["figure:changed"]
+found = {name: changed(dense[:3], each) for name, each in recorded.others().items()}
 draw.changed(found)
+more = found["98% pruned"].sum() / found["dense, other starts"].sum()
+claim("98% changes so many times as many as other starts", more, between=(3, 7))
 
 # %% [markdown]
 # A part of the change is there without any pruning: the first bar. A report that leaves
-# it out charges it to the pruning.
+# it out charges it to the pruning. And the last bar, of networks that were never pruned,
+# is about as long as that of 98%: at equal accuracy about as many answers change, pruned
+# or not.
 #
 # ## Decide: who shall pay?
 #
@@ -269,7 +275,9 @@ kept, had = (
     for each in (sparse, lenet)
 )
 fall = 100 * (had.float() - kept.float())
-print(f"test accuracy: dense {had.float().mean():.2%}, pruned {kept.float().mean():.2%}")
+print(
+    f"test accuracy: dense {had.float().mean():.2%}, pruned {kept.float().mean():.2%}"
+)
 claim("All test pictures: points lost", fall.mean(), between=(1, 10))
 shirts = fall[test.labels == shirt].mean()
 claim("Shirts lose at least 5 more", shirts - fall.mean(), at_least=5)
@@ -277,7 +285,12 @@ claim("Shirts lose at least 5 more", shirts - fall.mean(), at_least=5)
 # %% [markdown]
 # ## Take away
 #
-# TODO
+# 1. Against wrong labels much pruning helps, and no more than early stopping or weight
+#    decay do.
+# 2. The mean hides who pays: look at each class, and at the pictures whose usual answer
+#    changed.
+# 3. Two controls come before the word *pruning*: dense networks of other starts, and
+#    an equally accurate network that was never pruned. Here most of it was there, too.
 
 # %%
 quiz("11_generalization")

@@ -86,6 +86,15 @@ def class_accuracy(answers: Tensor) -> Tensor:
     return 100 * torch.stack(classes, dim=1)
 
 
+def others() -> dict[str, Tensor]:
+    """The answers of populations of three, to compare with the first three dense
+    networks: `[3, pictures]` each."""
+    kinds = {"never pruned, 8 units": "8 hidden units"}
+    names = ("95% pruned", "98% pruned", *kinds)
+    pruned = {name: answers(kinds.get(name, name), (0, 1, 2)) for name in names}
+    return {"dense, other starts": answers("dense", (3, 4, 5))} | pruned
+
+
 def lost(label: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Points that each kind of network lost against the dense one of the same seed: on
     all pictures, and on those of one class, `[networks]` each."""

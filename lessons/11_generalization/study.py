@@ -30,7 +30,7 @@ UNITS = (6, 8, 12, 20)
 
 @dataclass(frozen=True)
 class Small:
-    """A LeNet with so many units in each hidden layer, its weights drawn from a seed."""
+    """A LeNet with so many units in each hidden layer, weights drawn from a seed."""
 
     units: int
     seed: int
