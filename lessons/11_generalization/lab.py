@@ -99,9 +99,9 @@ claim("From its best epoch to the last, validation loses 5 points", fallen, at_l
 # class have in common. Then it learns the exceptions, and gets worse on new pictures.
 # Stopping at the best epoch keeps the first and avoids the second: *early stopping*.
 #
-# Why can it learn so many? Hundreds of weights stand against each label. That suggests
-# a hope for pruning: with fewer weights the exceptions might go first. The study tests
-# it with three draws of pictures and labels. At 0% nothing is pruned: that network was
+# Why can it learn so many? More than a hundred weights stand against each label. That
+# suggests a hope for pruning: with fewer weights the exceptions might go first. The
+# study tests it with three draws of pictures and labels. At 0% nothing is pruned: that network was
 # trained on for just as long, and is the control. Two lines across show older remedies
 # without pruning: early stopping, and 300 times the usual weight decay.
 
@@ -121,7 +121,7 @@ claim("50% pruned gains nothing", gain[0.5], between=(-2, 2))
 claim("The older remedies do as well", 100 * accuracy[0.98].mean - older, at_most=2)
 
 # %% [markdown]
-# So pruning can make a network better. A little pruning does not: half of 266,610
+# So pruning can make a network better. Why does a little pruning not? Half of 266,610
 # weights are still many more than 2,000 labels. And the older remedies do as well,
 # without any mask. (Best epoch and best sparsity were chosen on the validation pictures
 # that they are judged by. That flatters both.) Here 30% of the labels were wrong. What
@@ -184,12 +184,11 @@ own = shirts.max() - shirts.min()
 claim("The starts alone differ by so many", own, between=(2, 8))
 
 # %% [markdown]
-# Why do shirts pay, then? Mostly they pay for the accuracy.
-# <!-- why: measured: This part of it is lost without pruning --> A network that gets fewer
-# pictures right gets fewer shirts right, pruned or not. What pruning adds is small:
-# no larger than what one start differs from the next. Six networks of a kind are too
-# few to say more. Without the second control all of it would have been charged to
-# pruning.
+# Why do shirts pay, then? Mostly they pay for the accuracy. <!-- why: measured: This part of it is lost without pruning -->
+# A network that gets fewer pictures right gets fewer shirts right, pruned or not. What
+# pruning adds is small: no larger than what one start differs from the next. Six
+# networks of a kind are too few to say more. Without the second control all of it would
+# have been charged to pruning.
 #
 # Hooker et al. (2019) pruned networks for ImageNet to 90%. There the accuracy of 582 of
 # 1,000 classes changed by significantly more or less than the mean did. More of them

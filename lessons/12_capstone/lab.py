@@ -124,8 +124,10 @@ harder = 100 * (facts["validation_accuracy"] - facts["test_accuracy"])
 claim("Test: the dense VGG gets half a point less or more", harder, at_least=0.5)
 
 # %% [markdown]
-# Why does nearly every file miss? Look along each line of the table: one number fails,
-# seldom two. The budget was set a little above what *thin* in int8 needs.
+# Why so many times faster? The table takes it apart: the VGG in ONNX Runtime, the VGG in
+# int8, *half* in int8. And why do so many files miss? All but one have too many bytes.
+# LeNet and *cut* are not accurate enough either, the widest not fast enough. The budget
+# was set a little above what *thin* in int8 needs.
 #
 # "within" compares with the budget, but on validation pictures. The budget asks about
 # test pictures. There the same networks get up to 0.9 points less. It may be harder
@@ -178,7 +180,7 @@ claim("thin in int8 is on the front", "thin, int8" in pareto(numbers), at_least=
 int8 = {name: (1, s, a) for name, (_, s, a) in numbers.items() if "int8" in name}
 draw.by_speed(tried, pareto(int8))
 lost = 100 * (tried["thin, int8"].accuracy - tried["cut, int8"].accuracy)
-claim("thin is more accurate than cut, and smaller", lost, at_least=1)
+claim("thin in int8 is more accurate than cut by so many points", lost, at_least=4)
 
 # %% [markdown]
 # Read along the front from the most accurate file to the smallest. Which step is cheap,
@@ -295,12 +297,12 @@ guess_points.compare(result.points)
 claim("The file is within the bytes", result.cost.bytes / budget.bytes, at_most=1)
 claim("within the accuracy", 100 * (result.cost.accuracy - budget.accuracy), at_least=0)
 faster = result.cost.speedup / budget.speedup
-claim("At least half as fast as asked, on a busy machine, too", faster, at_least=0.5)
-claim("It has so many points", result.points, at_least=6)
+claim("within the time", faster, at_least=1)
+claim("It has so many points", result.points, at_least=8)
 
 # %% [markdown]
-# Where were you off? Bytes count by their logarithm, and so does time. And the speed is
-# one reading. The further notebook takes three of one file.
+# Why that many? Bytes count by their logarithm, and so does time: add the halvings of
+# both. The speed is one reading. The further notebook takes three of one file.
 #
 # ## Take away
 #
