@@ -208,7 +208,7 @@ PARETO_MISTAKES = {
     "it returns the numbers": lambda c: [c[name] for name in pareto(c)],
     "it returns positions": lambda c: [list(c).index(name) for name in pareto(c)],
     "it returns str; return a list of names": lambda c: pareto(c)[0],
-    "'small' is in it twice": lambda c: [*pareto(c), *pareto(c)],
+    "is in it twice; each name belongs there once": lambda c: [*pareto(c), *pareto(c)],
     "'nobody', which is no name of a candidate": lambda c: [*pareto(c), "nobody"],
 }
 
