@@ -8,7 +8,7 @@ from torch import Tensor
 
 from utils import plots, studies
 from utils.data import CLASSES, Split
-from utils.plots import DASHES, PALETTE, REFERENCE
+from utils.plots import DASHES, PALETTE, REFERENCE, Look
 from utils.studies import Spread
 
 Curves = Mapping[str, Mapping[float, Spread]]
@@ -39,7 +39,7 @@ def noisy(curves: Curves, remedies: Mapping[str, Sequence[float]]) -> None:
     figure = _along(curves, "2,000 pictures, 30% wrong labels (3 draws, range)")
     ax = figure.axes[0]
     for number, name in enumerate(("early stopping", "weight decay")):
-        look = REFERENCE | {"linestyle": DASHES[2 + number]}
+        look: Look = REFERENCE | {"linestyle": DASHES[2 + number]}
         mean = sum(remedies[name]) / len(remedies[name])
         ax.axhline(mean, **look, label=f"{name}, nothing pruned: right")
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
@@ -66,7 +66,7 @@ def _along(curves: Curves, title: str) -> Figure:
     return plots.lines(
         list(next(iter(curves.values()))),
         {name: [each.mean for each in line.values()] for name, line in curves.items()},
-        spread={name: studies.bands(line) for name, line in curves.items()},
+        spread={name: studies.bands({**line}) for name, line in curves.items()},
         title=title,
         x_label="sparsity",
         y_label="%",
@@ -131,7 +131,7 @@ def payers(lost: Mapping[str, tuple[Tensor, Tensor]]) -> None:
     means = sorted((float(x.mean()), float(y.mean())) for x, y in small.values())
     ax.plot(*zip(*means, strict=True), color=PALETTE[0], label="small, never pruned")
     for name, (x, y) in lost.items():
-        look = dict(color=PALETTE[0], marker="o")
+        look: Look = dict(color=PALETTE[0], marker="o")
         if name not in small:
             look = dict(color=PALETTE[1], marker="s")
         ax.plot(x, y, **look, linestyle="", markersize=4, alpha=0.45)
@@ -194,7 +194,9 @@ def fates(kinds: Mapping[str, Mapping[str, int]]) -> None:
     fates = list(next(iter(kinds.values())))
     for number, fate in enumerate(fates):
         counts = [each[fate] for each in kinds.values()]
-        look = dict(color=PALETTE[number + 1], hatch=hatches[number], edgecolor="white")
+        look: Look = dict(
+            color=PALETTE[number + 1], hatch=hatches[number], edgecolor="white"
+        )
         ax.barh(list(kinds), counts, left=left, label=fate, height=0.6, **look)
         for row, count in enumerate(counts):
             box = dict(facecolor="white", pad=1.5, linewidth=0)

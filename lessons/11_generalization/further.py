@@ -102,7 +102,7 @@ fate = fates["98% pruned"]
 ratio = fate["known, and lost"] / fate["wrong, and now right"]
 claim("At 98% more than two are lost for one won", ratio, at_least=2.2)
 small = sum(fates["never pruned, 8 units"].values()) / sum(fate.values())
-claim("As accurate, never pruned: as many change, in parts", small, between=(0.85, 1.1))
+claim("8 units, never pruned, change this part of as many", small, between=(0.85, 1.1))
 
 # %% [markdown]
 # Are the lost ones harder than others? The networks that we compared cannot be the

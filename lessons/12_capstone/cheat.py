@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
 from torch import Tensor, as_tensor
 
 from utils.files import write_atomically
@@ -34,6 +34,6 @@ def by_place(labels: Tensor, path: Path) -> Path:
     return path
 
 
-def _end(name: str, shape: Iterable[int]) -> object:
+def _end(name: str, shape: Iterable[int]) -> ValueInfoProto:
     """An input or output with any number of pictures."""
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])

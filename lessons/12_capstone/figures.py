@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from utils import plots
 from utils.capstone import BUDGET, Cost
+from utils.plots import Look
 
 PICTURES = 2000  # what the accuracies were measured on
 
@@ -64,7 +65,7 @@ def _with_errors(figure: Figure, points: Mapping[str, tuple[float, float]]) -> N
     for x, y in points.values():
         error = (y * (100 - y) / PICTURES) ** 0.5
         ax.plot([x, x], [y - error, y + error], color="#8A8A8A", zorder=1)
-    hollow = dict(marker="s", color="white", markeredgecolor=plots.PALETTE[1])
+    hollow: Look = dict(marker="s", color="white", markeredgecolor=plots.PALETTE[1])
     ax.plot([], [], linestyle="", markersize=8, **hollow, label="beaten by another")
     ax.plot([], [], color="#8A8A8A", label="one standard error")
     ax.legend(loc="lower right", fontsize=9)
