@@ -43,6 +43,7 @@ def noisy(curves: Curves, remedies: Mapping[str, Sequence[float]]) -> None:
         mean = sum(remedies[name]) / len(remedies[name])
         ax.axhline(mean, **look, label=f"{name}, nothing pruned: right")
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    figure.set_size_inches(9.5, 3.6)
     plots.show(
         figure,
         alt="Along sparsity three lines with bands: up to 80 percent nearly level, then"
@@ -135,7 +136,7 @@ def payers(lost: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         if name not in small:
             look = dict(color=PALETTE[1], marker="s")
         ax.plot(x, y, **look, linestyle="", markersize=4, alpha=0.45)
-        label = "" if name in small else name
+        label = "pruned" if name == "98% pruned" else ""
         ax.plot(x.mean(), y.mean(), **look, linestyle="", markersize=9, label=label)
         at, side = ((8, -12), "left") if name in small else ((-9, 7), "right")
         ax.annotate(
@@ -199,9 +200,11 @@ def fates(kinds: Mapping[str, Mapping[str, int]]) -> None:
         )
         ax.barh(list(kinds), counts, left=left, label=fate, height=0.6, **look)
         for row, count in enumerate(counts):
-            box = dict(facecolor="white", pad=1.5, linewidth=0)
-            middle = left[row] + count / 2
-            ax.text(middle, row, str(count), ha="center", va="center", bbox=box)
+            look = dict(va="center", bbox=dict(facecolor="white", pad=1.5, linewidth=0))
+            if count < 25:  # too narrow for its number, which stands behind it
+                ax.text(left[row] + count + 5, row, str(count), **look)
+            else:
+                ax.text(left[row] + count / 2, row, str(count), ha="center", **look)
         left += counts
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
