@@ -194,7 +194,7 @@ claim("and shirts gain", by_class[0, data.CLASSES.index("Shirt")], at_least=0)
 
 # %% [markdown]
 # Here 90% was pruned at once, without training. Now coats and boots pay, and shirts
-# even gain: the network says *shirt* more often. Who pays depends on how it was pruned.
+# even gain: the network says *shirt* more often. The way of pruning decides who pays.
 
 # %%
 finish()
