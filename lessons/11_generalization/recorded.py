@@ -22,7 +22,7 @@ KINDS: dict[str, dict[str, object]] = {
     "98% pruned": {"method": "pruned", "sparsity": 0.98},
     **{
         f"{units} hidden units": {"method": f"{units} hidden units"}
-        for units in (6, 8, 12, 20)
+        for units in (6, 8, 12, 20, 32)
     },
 }
 

@@ -25,7 +25,7 @@ ALL_AGAIN = Recipe(epochs=4, batch_size=512, learning_rate=1.5e-3, flip=False)
 STARTS = (*SEEDS, 3, 4, 5)
 # hidden units in each of the two layers of small LeNets: about as accurate as the large
 # one pruned to 95% and 98%
-UNITS = (6, 8, 12, 20)
+UNITS = (6, 8, 12, 20, 32)
 
 
 @dataclass(frozen=True)
