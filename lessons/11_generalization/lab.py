@@ -180,10 +180,8 @@ shirts = lost["98% pruned"][1]
 share = alike.mean() / shirts.mean()
 claim("This part of it is lost without pruning", share, between=(0.75, 0.9))
 claim("98%: pruning adds so many points", (shirts - alike).mean(), between=(2, 4))
-shirts95, alike95 = (
-    lost["95% pruned"][1],
-    recorded.at_equal_accuracy(lost, "95% pruned"),
-)
+shirts95 = lost["95% pruned"][1]
+alike95 = recorded.at_equal_accuracy(lost, "95% pruned")
 part = alike95.mean() / shirts95.mean()
 claim("At 95% this part is lost without pruning", part, between=(0.45, 0.65))
 added = (shirts95 - alike95).min()
