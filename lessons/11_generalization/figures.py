@@ -130,7 +130,11 @@ def payers(lost: Mapping[str, tuple[Tensor, Tensor]]) -> None:
     )
     small = {name: both for name, both in lost.items() if "units" in name}
     means = sorted((float(x.mean()), float(y.mean())) for x, y in small.values())
-    ax.plot(*zip(*means, strict=True), color=PALETTE[0], label="small, never pruned")
+    ax.plot(
+        *zip(*means, strict=True),
+        color=PALETTE[0],
+        label="small (hidden units), never pruned",
+    )
     for name, (x, y) in lost.items():
         look: Look = dict(color=PALETTE[0], marker="o")
         if name not in small:
@@ -138,9 +142,9 @@ def payers(lost: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         ax.plot(x, y, **look, linestyle="", markersize=4, alpha=0.45)
         label = "pruned" if name == "98% pruned" else ""
         ax.plot(x.mean(), y.mean(), **look, linestyle="", markersize=9, label=label)
-        at, side = ((8, -12), "left") if name in small else ((-9, 7), "right")
+        at, side = ((9, -9), "left") if name in small else ((-16, 16), "right")
         ax.annotate(
-            name,
+            name.replace("hidden ", ""),
             (float(x.mean()), float(y.mean())),
             at,
             textcoords="offset points",
