@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 from torch import nn
 
-from utils import baselines, capstone, data, deploy
+from utils import baselines, capstone, data, deploy, training
 from utils.data import Split, sample_batches
 from utils.exercises import Case, Exercise, WrongAnswer
 
@@ -96,6 +96,8 @@ def names(got: Any) -> frozenset[str]:
         raise WrongAnswer(
             "it returns positions; return the names, the keys of `candidates`."
         )
+    if twice := sorted({each for each in got if got.count(each) > 1}):
+        raise WrongAnswer(f"{twice[0]!r} is in it twice; each name belongs there once.")
     return frozenset(got)
 
 
@@ -206,18 +208,26 @@ PARETO_MISTAKES = {
     "it returns the numbers": lambda c: [c[name] for name in pareto(c)],
     "it returns positions": lambda c: [list(c).index(name) for name in pareto(c)],
     "it returns str; return a list of names": lambda c: pareto(c)[0],
+    "is in it twice; each name belongs there once": lambda c: [*pareto(c), *pareto(c)],
     "'nobody', which is no name of a candidate": lambda c: [*pareto(c), "nobody"],
 }
 
 # -------------------------------------------------------------------------- my_pipeline
 
+# how many classes further the validation labels of the rehearsal are: what is worn on
+# the body becomes a shoe or a bag, which no honest network confuses with it
+WRONG_BY = 5
+
 
 def check_my_pipeline(answer: Callable) -> None:
-    """Runs it on 600 training and 200 validation pictures. Typical mistakes: the size
-    or the network returned, another path, no ONNX, one picture only, weights in another
-    file, a head missing, BatchNorm in training mode."""
+    """Runs it on 1,280 training and 640 validation pictures, the labels of the latter
+    all wrong. Typical mistakes: the size or the network returned, another path, no
+    ONNX, one picture only, weights in another file, a head missing, BatchNorm in
+    training mode, trained on validation pictures."""
     pictures = data.load()
-    train, validation = _copy(pictures.train[:600]), _copy(pictures.validation[:200])
+    train, honest = _copy(pictures.train[:1280]), _copy(pictures.validation[:640])
+    validation = _copy(honest)
+    validation.labels.add_(WRONG_BY).remainder_(len(data.CLASSES))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mine.onnx"
         got = answer(train, validation, path)
@@ -230,7 +240,8 @@ def check_my_pipeline(answer: Callable) -> None:
                 raise WrongAnswer(
                     f"it has changed the pictures in `{name}`. Work on a copy."
                 )
-        _check_file(path, validation)
+        _check_file(path, honest[:200])
+        _check_not_learned(path, honest)
 
 
 def _copy(pictures: Split) -> Split:
@@ -270,6 +281,24 @@ def _check_file(path: Path, validation: Split) -> None:
         )
     except capstone.Refused as reason:
         raise WrongAnswer(f"its file would get no score: {reason}") from None
+
+
+def _check_not_learned(path: Path, honest: Split) -> None:
+    """Whether what it gets wrong is what the wrong labels of the validation pictures
+    said. Who did not learn from them gives a shoe for a shirt no more often than any
+    other class."""
+    said = training.predict_logits(deploy.Session(path), honest.images).argmax(1)
+    wrong = said != honest.labels
+    learned = said == (honest.labels + WRONG_BY) % len(data.CLASSES)
+    expected = int(wrong.sum()) / (len(data.CLASSES) - 1)
+    # far beyond chance, also for a network that is as good as untrained
+    if int(learned.sum()) > 1.5 * expected + 4 * expected**0.5 + 3:
+        raise WrongAnswer(
+            "its file has learned from the validation pictures: their labels were wrong"
+            f" in this rehearsal, and to {int(learned.sum())} of {len(said)} pictures"
+            " it gives just that label. Train on `train` alone; `validation` is to"
+            " choose with."
+        )
 
 
 def onnx_file(
@@ -316,6 +345,24 @@ def pictures_changed(train: Split, validation: Split, path: Path) -> Path:
     return onnx_file(path)
 
 
+def trained_on(*which: str) -> Callable[[Split, Split, Path], Path]:
+    """An answer that trains a linear network on `train`, on `validation` or on both."""
+
+    def answer(train: Split, validation: Split, path: Path) -> Path:
+        parts = [{"train": train, "validation": validation}[name] for name in which]
+        images, labels = (
+            torch.cat([getattr(part, name) for part in parts])
+            for name in ("images", "labels")
+        )
+        network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+        recipe = training.Recipe(epochs=10, batch_size=64, flip=False)
+        training.fit(network, Split(images, labels), recipe, progress=False)
+        deploy.to_onnx(network, images[:1], path)
+        return path
+
+    return answer
+
+
 def weights_alone(train: Split, validation: Split, path: Path) -> Path:
     torch.save(nn.Linear(784, 10).state_dict(), path)
     return path
@@ -352,6 +399,10 @@ PIPELINE_MISTAKES = {
         )
     ),
     "it has changed the pictures in `train`": pictures_changed,
+    "its file has learned from the validation pictures": (
+        trained_on("validation"),
+        trained_on("train", "validation"),
+    ),
 }
 
 EXERCISES = [
@@ -411,6 +462,21 @@ EXERCISES = [
                     )
                     deploy.to_onnx(network, train.images[:1], path)
                     return str(path)
+            """,
+            "trained, and chosen by validation": """
+                def my_pipeline(train, validation, path):
+                    from utils import deploy, training
+
+                    found = {}
+                    for epochs in (1, 4):
+                        network = torch.nn.Sequential(
+                            torch.nn.Flatten(), torch.nn.Linear(784, 10)
+                        )
+                        recipe = training.Recipe(epochs=epochs, batch_size=64)
+                        training.fit(network, train, recipe, progress=False)
+                        found[training.evaluate(network, validation)] = network
+                    deploy.to_onnx(found[max(found)], train.images[:1], path)
+                    return path
             """,
             "by hand": """
                 def my_pipeline(train, validation, path):

@@ -1,0 +1,71 @@
+"""The figures of lab 12: plain data in, one figure each."""
+
+from collections.abc import Collection, Mapping
+
+from matplotlib.figure import Figure
+
+from utils import plots
+from utils.capstone import BUDGET, Cost
+from utils.plots import Look
+
+PICTURES = 2000  # what the accuracies were measured on
+
+
+def by_bytes(tried: Mapping[str, Cost], front: Collection[str]) -> None:
+    """Bytes against accuracy, all files; those on the front of the two are filled."""
+    points = {
+        name: (cost.bytes / 1000, 100 * cost.accuracy) for name, cost in tried.items()
+    }
+    figure = plots.pareto(
+        points,
+        list(front),
+        title="Bytes against accuracy: up and to the left is better",
+        x_label="file, kB (logarithmic)",
+        y_label="accuracy on 2,000 validation pictures, %",
+        log=True,
+        box=(BUDGET.bytes / 1000, 100 * BUDGET.accuracy),
+    )
+    _with_errors(figure, points)
+    plots.show(
+        figure,
+        alt="Twelve files by size and accuracy, with standard errors: thin in int8 is"
+        " the smallest, cut and LeNet lie lowest, the wide VGG in floats is the"
+        " largest; the most accurate ones overlap within their errors.",
+    )
+
+
+def by_speed(tried: Mapping[str, Cost], front: Collection[str]) -> None:
+    """Speed against accuracy, the files in int8 alone."""
+    points = {
+        name.removesuffix(", int8"): (cost.speedup, 100 * cost.accuracy)
+        for name, cost in tried.items()
+        if "int8" in name
+    }
+    figure = plots.pareto(
+        points,
+        [name.removesuffix(", int8") for name in front],
+        title="int8: speed against accuracy: up and to the right is better",
+        x_label="times faster than the dense VGG in PyTorch, batch 1 (logarithmic)",
+        y_label="accuracy on 2,000 validation pictures, %",
+        log=True,
+        box=(BUDGET.speedup, 100 * BUDGET.accuracy),
+    )
+    _with_errors(figure, points)
+    plots.show(
+        figure,
+        alt="Six int8 files by speedup and accuracy, with standard errors: LeNet is by"
+        " far the fastest but lies low, the thin VGG comes next, the wide VGG and the"
+        " ResNet are slowest.",
+    )
+
+
+def _with_errors(figure: Figure, points: Mapping[str, tuple[float, float]]) -> None:
+    """A standard error up and down at each point, and what the marks mean."""
+    ax = figure.axes[0]
+    for x, y in points.values():
+        error = (y * (100 - y) / PICTURES) ** 0.5
+        ax.plot([x, x], [y - error, y + error], color="#8A8A8A", zorder=1)
+    hollow: Look = dict(marker="s", color="white", markeredgecolor=plots.PALETTE[1])
+    ax.plot([], [], linestyle="", markersize=8, **hollow, label="beaten by another")
+    ax.plot([], [], color="#8A8A8A", label="one standard error")
+    ax.legend(loc="lower right", fontsize=9)
