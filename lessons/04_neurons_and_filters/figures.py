@@ -8,6 +8,7 @@ from torch import Tensor
 from utils import plots
 from utils.measure import Timing
 from utils.plots import PALETTE, REFERENCE, Look
+from utils.studies import Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,3 +152,16 @@ def control(accuracy: Mapping[str, float]) -> None:
     )
     said = ", ".join(f"{name} {value:.0f}" for name, value in values.items())
     plots.show(figure, alt=f"Bars of LeNet's accuracy in percent: {said}.")
+
+
+def half(spreads: Mapping[str, Spread]) -> None:
+    """Accuracy by score without half of the filters, BatchNorm renewed; recorded."""
+    figure = plots.dots(
+        {name: 100 * spread.mean for name, spread in spreads.items()},
+        {name: (100 * s.low, 100 * s.high) for name, s in spreads.items()},
+        title="VGG without half of its filters, BatchNorm renewed, not retrained",
+        x_label="accuracy, % (random: mean, lowest and highest of the draws)",
+        digits=1,
+    )
+    said = (f"{name} {100 * spread.mean:.0f}" for name, spread in spreads.items())
+    plots.show(figure, alt=f"Accuracy in percent by score: {', '.join(said)}.")

@@ -25,8 +25,7 @@ picture = pictures.validation.images[:1]
 #
 # ## What belongs to a neuron?
 #
-# ![Two layers, three times: what belongs to a neuron, what is zero when it is pruned,
-# what is left when it is removed.](../lessons/04_neurons_and_filters/figures/neuron.svg)
+# ![Two layers, three times: what belongs to a neuron, what is zero when it is pruned, what is left when it is removed.](../lessons/04_neurons_and_filters/figures/neuron.svg)
 #
 # Neuron 3 of the first layer owns row 3 of that layer's weight, and one bias. The
 # second layer keeps a *column* for it: one weight for each of its own neurons.
@@ -77,8 +76,7 @@ guess_numbers = predict(
 )
 
 # %% [markdown]
-# A zero times any weight is zero, so nobody misses a dead neuron.
-# <!-- why: counted -->
+# A zero times any weight is zero, so nobody misses a dead neuron. <!-- why: counted -->
 # That holds for the pictures that were tried. Nobody knows it for others.
 #
 # ## What goes with a filter?
@@ -89,8 +87,7 @@ guess_numbers = predict(
 # weight and adds a learned bias. In training it measures mean and spread on each batch;
 # it stores running averages of both, and uses these later.
 #
-# ![A convolution, its BatchNorm and the next convolution; what belongs to filter 2 is
-# dotted.](../lessons/04_neurons_and_filters/figures/filter_leaves.svg)
+# ![A convolution, its BatchNorm and the next convolution; what belongs to filter 2 is dotted.](../lessons/04_neurons_and_filters/figures/filter_leaves.svg)
 #
 # ### Exercise: count it
 #
@@ -164,9 +161,9 @@ guess_speed = predict(
 
 # %% [markdown]
 # Same answers, another size. Half of the outputs times half of the inputs is a quarter
-# of a convolution's work. Now the time. Four networks run in turn, 41 rounds: the
-# dense one, **its identical copy**, the zeroed one and the removed one. The copy shows
-# how far apart two equal networks come out, by noise alone.
+# of a convolution's work. Now the time. Four networks run in turn, 41 rounds: the dense
+# one, **its identical copy**, the zeroed one and the removed one. The copy shows how
+# far apart two equal networks come out, by noise alone.
 
 # %% tags=["nbval-ignore-output"]
 race = {"dense": vgg, "its copy": copy.deepcopy(vgg)}
@@ -174,10 +171,9 @@ race |= {"half zeroed": zeroed, "half removed": removed}
 times = measure.latency(race, picture, rounds=41)
 fast = {name: timing.speedup for name, timing in times.items()}
 claim(
-    "Three in four rounds the removed one beats what the zeroed one does in one of four",
-    times["half removed"].speedup_quartiles[0]
-    - times["half zeroed"].speedup_quartiles[1],
-    at_least=0,
+    "The removed one is faster than the zeroed one, by a factor",
+    fast["half removed"] / fast["half zeroed"],
+    at_least=1.5,
 )
 claim(
     "Zeroing gains less than a quarter of what removing gains",
@@ -200,15 +196,15 @@ guess_speed.compare(fast["half removed"])
 # ## Which filters?
 #
 # So far the filters with the smallest **L1 norm** left: the sum of a filter's absolute
-# weights. That is the classic choice (Li et al. 2017). It sounds right: small weights do
-# little. Lab 02 taught a rule: every score needs a control. Here it is, filters drawn at
-# random.
+# weights. That is the classic choice (Li et al. 2017). It sounds right: small weights
+# do little. Lab 02 taught a rule: every score needs a control. Here it is, filters
+# drawn at random.
 #
 # We cut a little less, 30% of the filters of each layer, and train nothing. Part of the
 # harm of a cut is easily mended. The means and spreads that BatchNorm has stored are
 # those of the whole network. We run 1,024 training pictures through, and let each
-# BatchNorm store what it gets *now*. No weight is touched. Lab 07 builds that step; here
-# it makes the comparison fair.
+# BatchNorm store what it gets *now*. No weight is touched. Lab 07 builds that step;
+# here it makes the comparison fair.
 
 # %%
 guess_lead = predict(
@@ -287,8 +283,8 @@ claim("It is ahead of the mean of chance by", ahead, between=(-15, 15))
 # fault at this cut.
 # <!-- why: measured: With BatchNorm's factor the L1 norm gains points of accuracy -->
 # Better than a coin it is hardly. And at half of the filters the factor mends little
-# (see [further](04_neurons_and_filters_further.ipynb)): something else is at work there,
-# and we do not know what.
+# (see [further](04_neurons_and_filters_further.ipynb)): something else is at work
+# there, and we do not know what.
 #
 # Li et al. (2017) found small filters safer to remove than random ones, on another
 # network. A result about a score is a result about a network, too.
@@ -296,8 +292,8 @@ claim("It is ahead of the mean of chance by", ahead, between=(-15, 15))
 # ## And after training?
 #
 # Nobody ships a network as cut. Does the choice still matter after some training? The
-# same four networks get one short pass, over 3,000 of the 55,000 training pictures (some
-# 20 seconds in all). The recipe is the same for each.
+# same four networks get one short pass, over 3,000 of the 55,000 training pictures
+# (some 20 seconds in all). The recipe is the same for each.
 
 # %% tags=["nbval-ignore-output"]
 recipe = training.Recipe(
@@ -308,17 +304,18 @@ for name, network in cut.items():
     training.fit(network, pictures.train[:3000], recipe, progress=False)
     trained[name] = training.evaluate(network, some)
 norm, *chance = (100 * value for value in trained.values())
-claim(
-    "After 47 steps the L1 norm is behind the mean of chance by",
-    sum(chance) / 3 - norm,
-    between=(-2, 10),
-)
+behind = sum(chance) / 3 - norm
+claim("After 47 steps the L1 norm is behind the mean of chance by", behind, at_most=5)
 
 # %% tags=["figure:trained"]
 draw.trained(renewed, trained, training.evaluate(vgg, some))
 
 # %% [markdown]
-# INTERPRET
+# Nearly all of the gap is gone after 47 steps. *What brought the accuracy back?* The
+# training, whoever had chosen.
+# <!-- why: measured: After 47 steps the L1 norm is behind --> So "half of the filters,
+# fine-tuned, cost little" says nothing in favour of a score. Mittal et al. (2018) found
+# the same for larger networks: they recover from random pruning as well.
 #
 # The course's own `vgg_half`, and the thinner networks that labs 08 to 12 make of it,
 # began with the filters of largest L1 norm. They were chosen before this control was
@@ -343,8 +340,8 @@ claim("`vgg_half` loses points on 5,000 test pictures", 100 * lost, between=(-1,
 # most 55% of its work may be left. Nothing is retrained, but BatchNorm's statistics are
 # renewed. At least 87% of 1,000 validation pictures must be right. You choose how many
 # filters stay in each layer, and who chooses them: `"L1 norm"`, `"L1 with BatchNorm"`
-# (the fair one from above), `"BatchNorm's weight"` (Liu et al. 2017), `"Taylor"` (lab 02)
-# or `"random"`.
+# (the fair one from above), `"BatchNorm's weight"` (Liu et al. 2017), `"Taylor"` (lab
+# 02) or `"random"`.
 
 # %%
 my_choice = ...  # {"score": "random", "stay": [64, 64, 128, 128, 256]}
@@ -371,6 +368,6 @@ finish()
 
 # %% [markdown]
 # **Further:** [more on this lesson](04_neurons_and_filters_further.ipynb): LeNet, the
-# ResNet, single layers, the libraries used at work. **Next:**
-# [lab 05](05_structured_pruning.ipynb): channels that are tied to others, whole blocks,
+# ResNet, single layers, the libraries used at work. **Next:** [lab
+# 05](05_structured_pruning.ipynb): channels that are tied to others, whole blocks,
 # patterns, and which of these makes a network faster.
