@@ -134,11 +134,12 @@ guess_numbers.compare(before - after)
 # ## Zeroed against removed
 #
 # Now half of the VGG's filters go, in each layer, twice. Once they are only set to
-# zero. Once they leave. We compare answers, work and files. The cell ends with a
-# question to you.
+# zero. Once they leave. Which half? Those with the smallest **L1 norm**, the sum of a
+# filter's absolute weights: the classic choice (Li et al. 2017). We compare answers,
+# work and files. The cell ends with a question to you.
 
 # %%
-l1 = score("l1", vgg, units=True)  # explained below
+l1 = score("l1", vgg, units=True)
 half = surgery.unit_masks(vgg, picture, l1, 0.5)
 zeroed = surgery.zero_units(vgg, picture, half)
 removed = surgery.remove_units(vgg, picture, half)
@@ -195,10 +196,9 @@ guess_speed.compare(fast["half removed"])
 #
 # ## Which filters?
 #
-# So far the filters with the smallest **L1 norm** left: the sum of a filter's absolute
-# weights. That is the classic choice (Li et al. 2017). It sounds right: small weights
-# do little. Lab 02 taught a rule: every score needs a control. Here it is, filters
-# drawn at random.
+# So far the filters of smallest L1 norm left. It sounds right: small weights do little.
+# Lab 02 taught a rule: every score needs a control. Here it is, filters drawn at
+# random.
 #
 # We cut a little less, 30% of the filters of each layer, and train nothing. Part of the
 # harm of a cut is easily mended. The means and spreads that BatchNorm has stored are
@@ -260,8 +260,8 @@ claim("Yet fewer than 24 of the 32 filters are the same", same, at_most=23)
 # answer. In front of a BatchNorm the size of a filter alone cannot say what the filter
 # does.
 #
-# That shows that the L1 norm *may* be blind. Is it the reason for what we saw? A test:
-# we multiply each norm by what BatchNorm does to the filter, its weight divided by its
+# That shows that the L1 norm *may* be blind. Did it cost what we saw? A test: we
+# multiply each norm by what BatchNorm does to the filter, its weight divided by its
 # spread. This score is the same for both networks. If the scale was the fault, it must
 # do better.
 

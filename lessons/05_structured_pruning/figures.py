@@ -25,8 +25,12 @@ def work(
         x_label="channels removed in every layer, %",
         y_label="multiply-accumulates that leave, %",
         percent=True,
-        guess=guess,
     )
+    if guess and guess.value is not None:  # asked at 30%
+        ax = figure.axes[0]
+        label = f"my guess: {guess.value:g}%"
+        ax.plot(30, guess.value, color="black", marker="D", linestyle="", label=label)
+        ax.legend()
     plots.show(
         figure,
         alt=(
