@@ -40,19 +40,19 @@ def _read(choice: Any) -> tuple[str, list[int]]:
     """Who chooses, and how many filters of each layer stay."""
     if not isinstance(choice, Mapping) or choice.keys() != {"score", "stay"}:
         raise ValueError(f"my_choice must have a score and what stays, as in {FORM}.")
-    score, stay = choice["score"], list(choice["stay"])
+    score, stay = choice["score"], choice["stay"]
     if score not in SCORES:
         raise ValueError(f"score={score!r} is none of {', '.join(SCORES)}.")
-    whole = all(isinstance(count, int) for count in stay)
-    fits = whole and all(
-        1 <= count <= width for count, width in zip(stay, WIDTHS.values(), strict=False)
-    )
-    if len(stay) != len(WIDTHS) or not fits:
+    fits = isinstance(stay, (list, tuple)) and len(stay) == len(WIDTHS)
+    if not fits or not all(
+        isinstance(count, int) and 1 <= count <= width
+        for count, width in zip(stay, WIDTHS.values(), strict=True)
+    ):
         raise ValueError(
             f"stay={stay!r} must be five whole numbers, from 1 to"
             f" {', '.join(map(str, WIDTHS.values()))}."
         )
-    return score, stay
+    return score, list(stay)
 
 
 TASK = Task(

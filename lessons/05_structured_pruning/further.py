@@ -65,7 +65,9 @@ def call(n):
     return lambda _: layers[n](inputs[n])
 
 
-race = measure.latency({str(n): call(n) for n in widths}, picture, rounds=15)
+race = measure.latency(
+    {str(n): call(n) for n in widths}, picture, rounds=15, shortest=0.01
+)
 times = {n: race[str(n)] for n in widths}
 excess = times[16].relative / (16 / 64) ** 2
 claim("16 channels: time over work, both against 64", excess, at_least=1.2)
@@ -107,7 +109,7 @@ kinds = {
     "full": torch.nn.Conv2d(64, 64, 3, padding=1),
     "depth-wise": torch.nn.Conv2d(64, 64, 3, padding=1, groups=64),
 }
-depthwise = measure.latency(kinds, wide)["depth-wise"].speedup
+depthwise = measure.latency(kinds, wide, shortest=0.01)["depth-wise"].speedup
 claim("64 times less work is faster by a factor of", depthwise, at_most=40)
 
 # %% [markdown]
@@ -141,7 +143,7 @@ variants = {
     "50% of the channels": surgery.shrink(resnet, picture, l1, 0.5),
     "3 of 6 blocks": surgery.remove_blocks(resnet, picture, ["3.1", "4.1", "5.1"]),
 }
-one = measure.latency(variants, picture, rounds=15)
+one = measure.latency(variants, picture, rounds=15, shortest=0.02)
 many = measure.latency(variants, batch, rounds=5)
 rows = ["| | accuracy | MACs | bytes | speed, 1 | speed, 32 |", "|---" * 6 + "|"]
 for name, network in variants.items():

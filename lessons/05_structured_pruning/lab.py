@@ -130,8 +130,8 @@ guess_work.compare(100 * counted[ratios.index(0.3)])
 
 # %% tags=["nbval-ignore-output"]
 networks = dict(zip(map(str, ratios), thinned))
-one = measure.latency(networks, picture, rounds=15)
-many = measure.latency(networks, batch, rounds=5)
+one = measure.latency(networks, picture, rounds=15, shortest=0.02)
+many = measure.latency(networks, batch, rounds=7, shortest=0.02)
 claim("75% of the channels gone: times less work", macs[0] / macs[-1], at_least=14)
 share = one["0.75"].speedup / (macs[0] / macs[-1])
 claim("One picture: its speed is this share of that", share, at_most=0.75)
@@ -249,7 +249,7 @@ variants = {
     "50% of the channels": surgery.shrink(resnet, picture, l1, 0.5),
     "3 of 6 blocks": surgery.remove_blocks(resnet, picture, blocks),
 }
-times = measure.latency(variants, batch, rounds=15)
+times = measure.latency(variants, batch, rounds=15, shortest=0.02)
 gain = {name: times[name].speedup - 1 for name in variants}
 zeros = max(gain["50% of the weights"], gain["2:4 pattern"])
 channels = gain["50% of the channels"]

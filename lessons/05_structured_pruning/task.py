@@ -1,7 +1,7 @@
 """The open task of lab 05: a smaller ResNet within a budget, from channels and
 blocks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -60,22 +60,23 @@ def _read(choice: Any) -> tuple[str, list[int], list[int], list[str]]:
     if choice["score"] not in SCORES:
         raise ValueError(f"score={choice['score']!r} is none of {', '.join(SCORES)}.")
     for part in ("added", "inside"):
-        counts = list(choice[part])
-        whole = all(isinstance(count, int) for count in counts)
-        if not whole or len(counts) != len(WIDTHS) or not _fit(counts):
+        counts = choice[part]
+        if not isinstance(counts, (list, tuple)) or not _fit(counts):
             raise ValueError(
                 f"{part}={counts!r} must be three whole numbers, from 1 to 16, 32 and"
                 " 64."
             )
-    without = list(choice["without"])
-    if not set(without) <= set(BLOCKS):
+    without = choice["without"]
+    if not isinstance(without, (list, tuple)) or any(b not in BLOCKS for b in without):
         raise ValueError(f"without={without!r}: only {', '.join(BLOCKS)} can leave.")
-    return choice["score"], list(choice["added"]), list(choice["inside"]), without
+    return choice["score"], list(choice["added"]), list(choice["inside"]), list(without)
 
 
-def _fit(counts: list[int]) -> bool:
-    return all(
-        1 <= count <= width for count, width in zip(counts, WIDTHS, strict=False)
+def _fit(counts: Sequence[Any]) -> bool:
+    """Whether there is a possible number for each stage."""
+    return len(counts) == len(WIDTHS) and all(
+        isinstance(count, int) and 1 <= count <= width
+        for count, width in zip(counts, WIDTHS, strict=True)
     )
 
 
