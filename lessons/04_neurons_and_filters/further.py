@@ -113,6 +113,21 @@ mended = 100 * (half["L1 with BatchNorm"].mean - half["L1 norm"].mean)
 claim("At half, BatchNorm's factor mends points", mended, between=(0, 15))
 
 # %% [markdown]
+# After a short training it is another matter. One pass over 10,000 pictures, from the
+# half that the L1 norm chose and from a random half, one seed (recorded):
+
+# %%
+chosen, drawn = (
+    100 * studies.spread("filters_tuned", score=kind, seed=0).mean
+    for kind in ("L1 norm", "random")
+)
+print(f"L1 norm {chosen:.1f}%, random {drawn:.1f}%")
+claim("After the pass the two differ by points", abs(chosen - drawn), at_most=1.5)
+
+# %% [markdown]
+# A difference below a point, with one seed, has shown nothing. What was many points
+# apart cannot be told apart any more.
+#
 # ## What large and small filters look like
 
 # %% tags=["figure:filters"]
@@ -168,17 +183,17 @@ claim("Theirs and ours answer alike", difference, at_most=1e-4)
 
 # %% [markdown]
 # It knows few patterns of layers, however. A convolution with BatchNorm behind it is
-# none of them: in this version the VGG comes back as large as it was, with the masks
-# still on.
+# none of them: on the VGG it stops.
 
 # %%
-theirs = removed_by_pytorch(vgg, ["3"])
-masked = sum("parametrizations" in name for name, _ in theirs.named_modules())
-claim("Modules of masks that are still there", masked, at_least=1)
-filters_left = theirs.get_submodule("3").weight.shape[0]
-claim("Of 64 filters so many are in the tensor", filters_left, between=(64, 64))
+try:
+    removed_by_pytorch(vgg, ["3"])
+except Exception as error:  # noqa: BLE001 - it raises no other kind
+    print(str(error).splitlines()[-1])
 
 # %% [markdown]
+# The masks are still on, it says, and nothing was removed.
+#
 # At work one uses torch-pruning (Fang et al. 2023). The tests of this course check that
 # it removes the same numbers as ours on eleven networks of torchvision.
 
