@@ -344,7 +344,8 @@ claim("`vgg_half` loses points on 5,000 test pictures", 100 * lost, between=(-1,
 # 02) or `"random"`.
 
 # %%
-my_choice = ...  # {"score": "random", "stay": [64, 64, 128, 128, 256]}
+# form: {"score": "random", "stay": [64, 64, 128, 128, 256]}
+my_choice = ...
 decide("04_neurons_and_filters", my_choice)
 
 # %% [markdown]
