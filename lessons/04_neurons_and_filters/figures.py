@@ -64,7 +64,7 @@ def chosen(
     )
 
 
-OFFSET, MID = "offset points", "center"
+OFFSET = "offset points"
 
 
 def _said(pairs: Mapping[str, tuple[float, float]]) -> str:
@@ -86,7 +86,7 @@ def _moves(
         ax.plot(start, row, color=PALETTE[1], label=first, markersize=7, **hollow)
         dot: Look = dict(color=PALETTE[0], marker="o", markersize=8, linestyle="")
         ax.plot(end, row, label=last, **dot)
-        ax.annotate(f"{end:.1f}", (end, row), (0, 9), textcoords=OFFSET, ha=MID)
+        ax.annotate(f"{end:.1f}", (end, row), (3, 9), textcoords=OFFSET, ha="right")
     _rows(ax, list(pairs), len(pairs))
     ax.set_xlim(0, 100)
 
