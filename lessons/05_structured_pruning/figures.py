@@ -64,7 +64,7 @@ def time(
         figure,
         alt=(
             "Speed over the factor of work saved, for 32 pictures and for one; both"
-            " start on the diagonal and fall below it, one picture first. At"
+            " start on the diagonal and fall below it. At"
             f" {max(less):.0f} times less work: "
             + ", ".join(f"{name} {value:.1f}" for name, value in last.items())
             + "."
