@@ -233,10 +233,12 @@ draw.chosen(as_cut, renewed, training.evaluate(vgg, some))
 guess_lead.compare(norm - sum(chance) / 3)
 
 # %% [markdown]
-# The classic score loses against a coin, and not by a little. *What is wrong with it?*
-# Look at what stands behind the filter. BatchNorm divides by the spread. If a filter is
-# ten times as large, so is its output, so is the spread, and the quotient is what it
-# was. <!-- why: counted -->
+# The classic score loses against a coin, and not by a little. As cut, at the hollow
+# squares, the order was another: one step that touches no weight turned it round.
+#
+# *What is wrong with the score?* Look at what stands behind the filter. BatchNorm
+# divides by the spread. If a filter is ten times as large, so is its output, so is the
+# spread, and the quotient is what it was. <!-- why: counted -->
 #
 # Try it. We multiply each of the 64 filters of layer 3 by a random factor, and give
 # BatchNorm (layer 4) the means and spreads that belong to it. Nothing is pruned. Then
