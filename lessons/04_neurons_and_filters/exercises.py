@@ -194,15 +194,27 @@ def check_new_second(new: nn.Linear, old: nn.Linear, keep: Tensor) -> None:
             "the weights of the new second layer are not the columns kept: its row"
             f" {row} must be {old.weight[row, keep].tolist()}."
         )
-    if new.bias is None or not equal(new.bias, old.bias):
+    if new.bias is None or len(new.bias) != len(old.bias):
+        count = "no biases" if new.bias is None else f"{len(new.bias)} biases"
         raise WrongAnswer(
-            f"the new second layer has lost its biases, {old.bias.tolist()}. It loses"
-            " inputs, not neurons: its biases all stay."
+            f"the new second layer has {count}; it must have all {len(old.bias)}. It"
+            " loses inputs, not neurons."
+        )
+    if not equal(new.bias, old.bias):
+        raise WrongAnswer(
+            f"the biases of the new second layer are {new.bias.tolist()}; they must be"
+            f" the old ones, {old.bias.tolist()}. Copy them too."
         )
     check_sizes(new, "second")
 
 
 def check_sizes(new: nn.Linear, name: str) -> None:
+    if new.weight.dtype != torch.float32 or not new.weight.requires_grad:
+        kind = "frozen" if new.weight.dtype == torch.float32 else new.weight.dtype
+        raise WrongAnswer(
+            f"the new {name} layer is {kind}; the old one is torch.float32 and can be"
+            " trained. A new nn.Linear is, too."
+        )
     if [new.out_features, new.in_features] != list(new.weight.shape):
         raise WrongAnswer(
             f"the new {name} layer says in_features={new.in_features},"
@@ -311,7 +323,19 @@ NEURON_MISTAKES = {
     "its row 0 must be [21.0, 23.0, 24.0]": (
         lambda f, s, k: (new_first(f, k), nn.Linear(int(k.sum()), s.out_features))
     ),
-    "has lost its biases": without_second_bias,
+    "the new second layer has no biases; it must have all 4": without_second_bias,
+    "the new second layer has 3 biases; it must have all 4": (
+        lambda f, s, k: (new_first(f, k), linear(s.weight[:, k], s.bias[:3]))
+    ),
+    "the biases of the new second layer are [0.0, 0.0, 0.0, 0.0]": (
+        lambda f, s, k: (new_first(f, k), linear(s.weight[:, k], 0 * s.bias))
+    ),
+    "the new first layer is torch.float64": (
+        lambda f, s, k: (new_first(f, k).double(), new_second(s, k))
+    ),
+    "the new first layer is frozen": (
+        lambda f, s, k: (new_first(f, k).requires_grad_(False), new_second(s, k))
+    ),
     "out_features=4, but its weight is [3, 3]": (
         lambda f, s, k: cut_in_place(copy.deepcopy(f), copy.deepcopy(s), k)
     ),
@@ -406,8 +430,7 @@ EXERCISES = [
                 "for a 3 x 3 filter with 64 inputs and 128 next filters",
                 (3, 64, 128),
                 hint=(
-                    "9 * 64 are its weights, 4 BatchNorm's, 9 * 128 one input of each"
-                    " next filter."
+                    "Count in three places: the filter, its BatchNorm, the next layer."
                 ),
             ),
             Case(
@@ -431,6 +454,15 @@ EXERCISES = [
             "BatchNorm has 4 numbers a channel, not 2: the running mean and"
             " variance are stored too": (
                 lambda kernel, inputs, following: kernel**2 * (inputs + following) + 2
+            ),
+            "the next layer loses 3 x 3 weights in each of its 128 filters, not in"
+            " 64": lambda kernel, inputs, following: 2 * kernel**2 * inputs + 4,
+            "only the BatchNorm of this filter loses a channel; the next layer keeps"
+            " its own": (
+                lambda kernel, inputs, following: kernel**2 * (inputs + following) + 8
+            ),
+            "BatchNorm has 4 numbers a channel, not 3": (
+                lambda kernel, inputs, following: kernel**2 * (inputs + following) + 3
             ),
             "that is one too many. The convolution has no bias; BatchNorm has 4"
             " numbers a channel": (

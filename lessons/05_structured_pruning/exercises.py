@@ -28,7 +28,7 @@ def nm_mask(weight: Tensor, n: int, m: int) -> Tensor:
 # of all 32 weights the 16 largest fill some groups of four and leave others empty
 WEIGHT = torch.tensor(
     [
-        [-9.0, 8.0, 7.0, -6.0, 1.0, -2.0, 3.0, 0.5],
+        [-9.0, 8.0, 7.0, -6.0, 1.0, -3.0, 0.5, 2.0],
         [0.1, -0.2, 0.3, 0.4, -0.45, 0.6, 0.7, -0.8],
         [-10.0, 11.0, -12.0, 13.0, 14.0, -15.0, 16.0, 17.0],
         [2.5, -1.5, 4.0, 5.0, 6.5, -7.5, 0.25, 3.5],
@@ -110,6 +110,15 @@ NM_MISTAKES = {
     ),
     "that keeps the first ones of each group, whatever their size": (
         lambda w, n, m: (torch.arange(w.shape[1]) % m < n).expand(w.shape)
+    ),
+    "`argsort` gives the places in order, not the rank of each weight: use the places"
+    " in `scatter_`, or argsort twice": (
+        lambda w, n, m: (
+            w.abs().reshape(-1, m).argsort(dim=1, descending=True) < n
+        ).reshape(w.shape)
+    ),
+    "it prunes n of each m weights; n is how many it must keep": (
+        lambda w, n, m: in_groups(w.abs(), m - n, m)
     ),
     "2 is written into the function": lambda w, n, m: in_groups(w.abs(), 2, m),
     "4 is written into the function": lambda w, n, m: in_groups(w.abs(), n, 4),
