@@ -70,11 +70,15 @@ each_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXER
 each_table = pytest.mark.parametrize("exercise", WITH_CASES.values(), ids=WITH_CASES)
 
 
+# where a lesson asks for its exercises
+SOURCES = sorted([*LESSONS.glob("*/lab.py"), *LESSONS.glob("*/further.py")])
+
+
 def stubs() -> dict[str, tuple[str, ast.FunctionDef]]:
     """The functions of all labs whose body is a docstring and `...`: lesson and source
     by name."""
     found = {}
-    for path in sorted(LESSONS.glob("*/lab.py")):
+    for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and [
                 ast.unparse(part) for part in node.body[1:]
@@ -159,7 +163,7 @@ def test_running_the_check_again_does_not_praise_an_untouched_exercise(
 @each_exercise
 def test_the_labs_text_calls_the_check_once(exercise):
     call = f"{exercise.name} = check({exercise.name})"
-    texts = [path.read_text(encoding="utf-8") for path in LESSONS.glob("*/lab.py")]
+    texts = [path.read_text(encoding="utf-8") for path in SOURCES]
     assert sum(call in text for text in texts) == 1
 
 

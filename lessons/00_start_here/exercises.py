@@ -9,7 +9,7 @@ def largest_safe_sparsity(
     sparsities: Sequence[float], accuracies: Sequence[float], allowed_drop: float
 ) -> float:
     """The largest of `sparsities` whose accuracy is at most `allowed_drop` below the
-    first, dense, one.
+    first, dense, one. Sparsities rise.
 
     Accuracies and `allowed_drop` are fractions (0.01 = one percentage point).
     """
@@ -27,6 +27,11 @@ TABLE = (
     "for sparsities 0, 0.3, 0.5, 0.8, 0.9, 0.95 with accuracies 0.90, 0.92, 0.905,"
     " 0.895, 0.85, 0.60"
 )
+# the allowed drop is met exactly at 0.5; all these numbers are exact in binary
+SLOW = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+FALLING = [0.75, 0.8125, 0.703125, 0.6875, 0.640625, 0.625, 0.5625, 0.25]
+# down and up again: between two good sparsities lies a bad one
+DIP, RISING = [0.0, 0.3, 0.6, 0.9], [0.5, 0.25, 0.5, 0.75]
 
 
 def above(limit: Callable[[list[float], float], float]) -> Callable:
@@ -36,6 +41,22 @@ def above(limit: Callable[[list[float], float], float]) -> Callable:
         return max(x for x, y in zip(s, a, strict=True) if y >= limit(a, d))
 
     return answer
+
+
+def while_good(s: list[float], a: list[float], d: float) -> float:
+    """The mistake of stopping at the first accuracy that is too low."""
+    last = s[0]
+    for x, y in zip(s, a, strict=True):
+        if y < a[0] - d:
+            break
+        last = x
+    return last
+
+
+def by_steps(s: list[float], a: list[float], d: float) -> float:
+    """The mistake of comparing each accuracy with the one before it."""
+    pairs = zip(a[:-1], a[1:], s[1:], strict=True)
+    return max([s[0], *(x for before, y, x in pairs if y >= before - d)])
 
 
 EXERCISES = [
@@ -52,6 +73,18 @@ EXERCISES = [
                 (SPARSITIES, ACCURACIES, 0.06),
                 hint="Is a number written into the function?",
             ),
+            Case(
+                "for sparsities 0, 0.1, ... 0.7 with accuracies 0.75, 0.8125, 0.703125,"
+                " 0.6875, 0.640625, 0.625, 0.5625, 0.25 and an allowed drop of 0.125",
+                (SLOW, FALLING, 0.125),
+                hint="Which accuracy is the lowest that is allowed?",
+            ),
+            Case(
+                "for sparsities 0, 0.3, 0.6, 0.9 with accuracies 0.5, 0.25, 0.5, 0.75"
+                " and an allowed drop of 0.125",
+                (DIP, RISING, 0.125),
+                hint="The largest sparsity is asked for, whatever lies before it.",
+            ),
         ],
         mistakes={
             "that is the position in the list; return the sparsity that stands there": (
@@ -63,13 +96,33 @@ EXERCISES = [
                     x for x, y in zip(s, a, strict=True) if y < a[0] - d
                 )
             ),
-            "the comparison is with the dense network, accuracies[0] = 0.90, not"
-            " with the best, 0.92": (above(lambda a, d: max(a) - d)),
+            "the comparison is with the dense network, accuracies[0], not with the"
+            " best": (above(lambda a, d: max(a) - d)),
+            "the comparison is with the dense network, accuracies[0], not with the"
+            " sparsity before": by_steps,
+            "a drop is counted in points, a difference: accuracies[0] - allowed_drop,"
+            " not a part of accuracies[0]": (above(lambda a, d: a[0] * (1 - d))),
+            "0.90 is written into the function; the dense accuracy is accuracies[0]": (
+                above(lambda a, d: min(0.9 - d, max(a)))
+            ),
+            "`at most` allows a drop of exactly allowed_drop, too": (
+                lambda s, a, d: max(
+                    x for x, y in zip(s, a, strict=True) if y > a[0] - d
+                )
+            ),
+            "a network that is better than the dense one is allowed, too; only a drop"
+            " counts": (
+                lambda s, a, d: max(
+                    x for x, y in zip(s, a, strict=True) if abs(y - a[0]) <= d
+                )
+            ),
+            "that stops at the first accuracy that is too low; a larger sparsity may"
+            " be good enough again": while_good,
             "that is as if almost no drop were allowed. allowed_drop is a fraction"
-            " like the accuracies: compare accuracy with 0.90 - 0.01": (
+            " like the accuracies: compare with accuracies[0] - allowed_drop": (
                 above(lambda a, d: a[0] - d / 100)
             ),
-            "accuracy fell by 0.30 there. allowed_drop = 0.01 is one percentage"
+            "accuracy fell by far more there. allowed_drop = 0.01 is one percentage"
             " point": (above(lambda a, d: a[0] - 100 * d)),
             "the allowed drop is not used. Is 0.01 written into the function?": (
                 above(lambda a, d: a[0] - 0.01)

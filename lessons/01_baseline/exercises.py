@@ -66,6 +66,18 @@ EXERCISES = [
             " all pictures; take it in each row, argmax over dim=1": (
                 lambda logits, labels: (logits.argmax() == labels).float().mean()
             ),
+            "`//` divides and drops what is behind the point; use `/`": (
+                lambda logits, labels: right_ones(logits, labels).sum() // len(labels)
+            ),
+            "that divides by the number of classes; divide by the number of pictures": (
+                lambda logits, labels: (
+                    right_ones(logits, labels).sum() / logits.shape[1]
+                )
+            ),
+            "that is the class with the *smallest* logit, argmin; the largest is asked"
+            " for": (
+                lambda logits, labels: (logits.argmin(dim=1) == labels).float().mean()
+            ),
             "the number of pictures, 4, is written into the function": (
                 lambda logits, labels: right_ones(logits, labels).sum() / 4
             ),
@@ -124,6 +136,29 @@ EXERCISES = [
             "a kernel of 3 has 3 x 3 = 9 positions": (
                 lambda filters, inputs, kernel, height, width: (
                     filters * inputs * kernel * height * width
+                )
+            ),
+            "a kernel of 3 x 3 is written into the function; use `kernel`, twice": (
+                lambda filters, inputs, kernel, height, width: (
+                    filters * inputs * 9 * height * width
+                ),
+                lambda filters, inputs, kernel, height, width: (
+                    filters * inputs * kernel * 3 * height * width
+                ),
+            ),
+            "that is one filter; there are 64 and 2 in these calls, `filters`": (
+                lambda filters, inputs, kernel, height, width: (
+                    inputs * kernel**2 * height * width
+                )
+            ),
+            "height and width are already those of the output; nothing is lost at the"
+            " edge": (
+                lambda filters, inputs, kernel, height, width: (
+                    filters
+                    * inputs
+                    * kernel**2
+                    * (height - kernel + 1)
+                    * (width - kernel + 1)
                 )
             ),
             "that counts a multiplication and an addition separately (FLOPs); a"

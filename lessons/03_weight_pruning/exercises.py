@@ -1,7 +1,10 @@
 """The exercises of lab 03, and the mistakes that their checks know."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,8 +39,32 @@ def csr_bytes(rows: int, kept: int) -> int:
 WEIGHT = torch.tensor([[-9.0, 1.0, 2.0, -3.0, 4.0], [5.0, -6.0, 7.0, -8.0, 0.5]])
 
 
+def as_tensor(got: Any) -> Any:
+    """A mask; the lab goes on with tensors, so other clothes are named."""
+    if isinstance(got, (np.ndarray, list)):
+        what = "a NumPy array" if isinstance(got, np.ndarray) else "a list"
+        make = "torch.from_numpy" if isinstance(got, np.ndarray) else "torch.tensor"
+        raise WrongAnswer(
+            f"it returns {what}, and the lab goes on with tensors: end with"
+            f" `{make}(...)`."
+        )
+    return got
+
+
 def check_counts(answer: Callable) -> None:
     """How many are kept, where it does not matter which."""
+    kept = int(answer(torch.arange(1.0, 11.0), 0.34).sum())
+    if kept != 7:
+        raise WrongAnswer(
+            f"of 10 weights at sparsity 0.34 it keeps {kept}; 7 are right: `round`"
+            " makes 3 of 3.4, and `ceil` 4."
+        )
+    near = torch.arange(100.0, 0.0, -1.0) * 1e-6
+    if not torch.equal(answer(near, 0.5).bool(), near > 50.5e-6):
+        raise WrongAnswer(
+            "of 100 weights that are a millionth apart it does not keep the 50 largest."
+            " Sort the sizes as they are, without noise or rounding."
+        )
     tied = torch.tensor([1.0, -1.0, 1.0, 1.0])
     kept = int(answer(tied, 0.5).sum())
     if kept != 2:
@@ -46,8 +73,11 @@ def check_counts(answer: Callable) -> None:
             " 0.5; it must keep exactly 2. A threshold alone cannot split equals:"
             " choose by position in the sorted order (`argsort`, `topk`)."
         )
-    if int(answer(tied, 0.0).sum()) != 4:
-        raise WrongAnswer("at sparsity 0 it must keep every weight.")
+    dense = answer(tied, 0.0)
+    if int(dense.sum()) != 4 or dense.dtype != torch.bool:
+        raise WrongAnswer(
+            f"at sparsity 0 it returns {dense}; it must keep every weight, in booleans."
+        )
     kept = int(answer(torch.arange(1.0, 101.0), 0.29).sum())
     if kept != 71:
         raise WrongAnswer(
@@ -67,6 +97,12 @@ def largest(size: Tensor, sparsity: float, count: Callable = round) -> Tensor:
     """A mask of the largest, the others counted by `count`."""
     ranks = size.flatten().argsort().argsort()
     return (ranks >= count(sparsity * size.numel())).view_as(size)
+
+
+def ripple(weight: Tensor) -> Tensor:
+    """Noise, the same at each call."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(weight.shape, generator=generator)
 
 
 def threshold(weight: Tensor, sparsity: float) -> float:
@@ -95,6 +131,18 @@ MAGNITUDE_MISTAKES = {
         lambda w, s: w.abs() >= lowest_kept(w, s)
     ),
     "`int` cuts that off, `round` does not": lambda w, s: largest(w.abs(), s, int),
+    "`round` makes 3 of 3.4, and `ceil` 4": (
+        lambda w, s: largest(w.abs(), s, lambda n: math.ceil(n - 1e-9))
+    ),
+    "a millionth apart it does not keep the 50 largest": (
+        lambda w, s: largest((w + 1e-3 * ripple(w)).abs(), s)
+    ),
+    "it returns a NumPy array, and the lab goes on with tensors": (
+        lambda w, s: largest(w.abs(), s).numpy()
+    ),
+    "it returns a list, and the lab goes on with tensors": (
+        lambda w, s: largest(w.abs(), s).tolist()
+    ),
 }
 
 # ---------------------------------------------------------------------------- held_step
@@ -125,12 +173,20 @@ def check_held_step(answer: Callable) -> None:
             " `optimizer.step()` missing?"
         )
     if (after[mask] == 0).any():
-        raise WrongAnswer("it zeroes weights that the mask keeps. True means kept.")
+        raise WrongAnswer(
+            "it zeroes a weight that the mask keeps. Only the mask decides: True means"
+            " kept."
+        )
     if torch.allclose(after, stepped):
         raise WrongAnswer(
             "the step was taken, and no weight was set to zero after it. `weight ="
             " weight * mask` only makes a new tensor of that name: change `weight`"
             " itself, in place (`masked_fill_`, under `torch.no_grad()`)."
+        )
+    if torch.equal(after[~mask], before[~mask]):
+        raise WrongAnswer(
+            f"a pruned weight is {after[1]:.3f} after the step, as before it. Nothing"
+            " moved it, and nothing set it to zero: do that *after* the step."
         )
     if after[~mask].abs().max() > 0:
         raise WrongAnswer(
@@ -143,6 +199,34 @@ def check_held_step(answer: Callable) -> None:
             "the kept weights are not where one step takes them. Call"
             " `optimizer.step()` once."
         )
+    check_second_step(answer, optimizer, weight, mask, stepped)
+
+
+def check_second_step(
+    answer: Callable,
+    optimizer: torch.optim.Optimizer,
+    weight: Tensor,
+    mask: Tensor,
+    stepped: Tensor,
+) -> None:
+    """Whether weight and optimizer go on as before. stepped: where the optimizer alone
+    had taken the weights in its third step."""
+    if not weight.requires_grad:
+        raise WrongAnswer(
+            "it has set `requires_grad` of the weight to False: the layer would never"
+            " learn again. Change the weight under `torch.no_grad()` instead."
+        )
+    weight.grad = torch.ones(4)
+    answer(optimizer, weight, mask)
+    # 2.71 was the momentum after the third step
+    stepped = stepped - 0.1 * (0.9 * 2.71 + 1)
+    if not torch.allclose(weight.detach()[mask], stepped[mask], atol=1e-5):
+        raise WrongAnswer(
+            "a second step does not take the kept weights where the optimizer would."
+            " Leave the optimizer's momentum as it is: only the pruned weights change."
+        )
+    if weight.detach()[~mask].abs().max() > 0:
+        raise WrongAnswer("after a second step a pruned weight is not zero.")
 
 
 def steps_then(after: Callable, steps: int = 1) -> Callable:
@@ -179,6 +263,49 @@ def without_no_grad(
     weight.masked_fill_(~mask, 0)
 
 
+def never_again(optimizer: torch.optim.Optimizer, weight: Tensor, mask: Tensor) -> None:
+    optimizer.step()
+    weight.requires_grad_(False)
+    weight.masked_fill_(~mask, 0)
+
+
+def without_memory(
+    optimizer: torch.optim.Optimizer, weight: Tensor, mask: Tensor
+) -> None:
+    optimizer.step()
+    weight.data[~mask] = 0
+    optimizer.state.clear()
+
+
+def without_momentum(
+    optimizer: torch.optim.Optimizer, weight: Tensor, mask: Tensor
+) -> None:
+    optimizer.step()
+    weight.data[~mask] = 0
+    optimizer.param_groups[0]["momentum"] = 0
+
+
+def gradient_and_momentum_masked(
+    optimizer: torch.optim.Optimizer, weight: Tensor, mask: Tensor
+) -> None:
+    only = optimizer.state[weight]["momentum_buffer"]
+    only[~mask] = 0
+    only_gradient_masked(optimizer, weight, mask)
+
+
+def once() -> Callable:
+    """An answer that sets to zero at its first call alone."""
+    calls = []
+
+    def answer(optimizer: torch.optim.Optimizer, weight: Tensor, mask: Tensor) -> None:
+        optimizer.step()
+        if len(calls) % 2 == 0:
+            weight.data[~mask] = 0
+        calls.append(1)
+
+    return answer
+
+
 HELD_MISTAKES = {
     "-0.461 after the step. Momentum moves it": only_gradient_masked,
     "-0.271 after the step. Momentum moves it": zeroed_before_the_step,
@@ -187,10 +314,15 @@ HELD_MISTAKES = {
         steps_then(lambda weight, mask: None),
     ),
     "no weight has changed": steps_then(lambda weight, mask: weight * mask, steps=0),
-    "it zeroes weights that the mask keeps. True means kept": (
+    "it zeroes a weight that the mask keeps. Only the mask decides": (
         steps_then(lambda weight, mask: weight.zero_()),
         steps_then(lambda weight, mask: weight.masked_fill_(mask, 0)),
+        steps_then(lambda weight, mask: weight.masked_fill_(weight.abs() < 0.5, 0)),
     ),
+    "as before it. Nothing moved it": gradient_and_momentum_masked,
+    "the layer would never learn again": never_again,
+    "Leave the optimizer's momentum as it is": (without_memory, without_momentum),
+    "after a second step a pruned weight is not zero": once(),
     "Is `optimizer.step()` missing?": steps_then(
         lambda weight, mask: weight.masked_fill_(~mask, 0), steps=0
     ),
@@ -217,6 +349,7 @@ EXERCISES = [
         ],
         mistakes=MAGNITUDE_MISTAKES,
         more=check_counts,
+        read=as_tensor,
         also_right={
             "argsort": """
                 def magnitude_mask(weight, sparsity):
@@ -344,6 +477,16 @@ EXERCISES = [
             ),
             "the number of rows, 300, is written into the function": (
                 lambda rows, kept: 8 * kept + 4 * 301
+            ),
+            "that stores a row number for each weight, too; CSR stores only where each"
+            " row starts": (
+                lambda rows, kept: 12 * kept,
+                lambda rows, kept: 12 * kept + 4 * (rows + 1),
+            ),
+            "every number here takes 4 bytes, the indices too": (
+                lambda rows, kept: 12 * kept + 8 * (rows + 1),
+                lambda rows, kept: 16 * kept + 8 * (rows + 1),
+                lambda rows, kept: 8 * kept + 8 * (rows + 1),
             ),
         },
         also_right={

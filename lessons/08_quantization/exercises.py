@@ -1,11 +1,14 @@
 """The exercises of lab 08, and the mistakes that their checks know."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from utils.exercises import Case, Exercise
+from utils.exercises import Case, Exercise, close, fits, number
 from utils.quantization import activation_grid
 
 
@@ -37,7 +40,7 @@ def shared_step(weights: Tensor, values: Tensor) -> Tensor:
 
 
 def scale(low: float, high: float, steps: int = 255) -> float:
-    return (max(high, 0) - min(low, 0)) / steps
+    return (max(high, 0) - min(low, 0)) / steps or 1.0
 
 
 def exact_zero(low: float, high: float) -> float:
@@ -98,9 +101,37 @@ GRID_MISTAKES = {
     " range is a step off": (
         lambda low, high: (scale(low, high), int(1e-6 + exact_zero(low, high)))
     ),
+    "the zero point is rounded up; it must be the nearest integer, otherwise the"
+    " range is a step off": (
+        lambda low, high: (scale(low, high), math.ceil(exact_zero(low, high) - 1e-6))
+    ),
+    "the range has no length there; give any positive scale, 1.0 say, and a level for"
+    " 0.0": (lambda low, high: choose_grid(low, high) if low < high else (0.0, 0)),
 }
 
+
+def same_grid(got: Any, wanted: Any, low: float, high: float) -> bool:
+    """Of a neuron that is always 0 any positive scale will do, with a level for 0.0."""
+    if low == high == 0 and wanted == (1.0, 0) and fits(got, wanted):
+        step, zero = map(number, got)
+        return 0 < (step or 0) < math.inf and zero in range(256)
+    return close(got, wanted)
+
+
+def as_pair(got: Any) -> Any:
+    """An array or a tensor of two numbers is as good as two numbers."""
+    if isinstance(got, Tensor | np.ndarray) and got.shape == (2,):
+        return tuple(got.tolist())
+    return got
+
+
 # ---------------------------------------------------------------------- integer_product
+
+
+def as_tensor(got: Any) -> Any:
+    """NumPy's arrays are as good as tensors."""
+    return torch.from_numpy(got) if isinstance(got, np.ndarray) else got
+
 
 INPUTS = torch.tensor([[200, 10, 255, 0], [3, 128, 7, 90]], dtype=torch.uint8)
 WEIGHT = torch.tensor(
@@ -120,6 +151,16 @@ def large_products() -> list[Case]:
         )
         for zero_point in (0, 73, 255)
     ]
+
+
+def largest_sums() -> Case:
+    """Sums of 25 million, and odd: float32 has even numbers only there."""
+    inputs = torch.full((2, 784), 255, dtype=torch.uint8)
+    weight = torch.full((2, 784), 127, dtype=torch.int8)
+    weight[:, 0], weight[1, 1:] = 126, -127
+    return Case(
+        "for the largest inputs and weights there are, 784 of them", (inputs, 0, weight)
+    )
 
 
 def wide(tensor: Tensor) -> Tensor:
@@ -164,6 +205,10 @@ PRODUCT_MISTAKES = {
     "it must be [2, 3], one row a picture, and is [3, 2], one row a unit": (
         then(lambda sums: sums.T)
     ),
+    "that was computed in float32, which is exact only up to 2**24, about 16.8 million;"
+    " keep to integers": (
+        lambda x, z, w: ((x.float() - z) @ w.float().T).to(torch.int32),
+    ),
     "the zero point, 10, is written into the function": (
         lambda x, z, w: integer_product(x, 10, w)
     ),
@@ -180,11 +225,31 @@ MOVES = [
         ),
     ),
     Case(
-        "for weights 0.1, 0.3 and values 0, 5, 0.4",
-        (torch.tensor([0.1, 0.3]), torch.tensor([0.0, 5.0, 0.4])),
+        "for weights 0.1, 0.3 and values 0, 0.4, 5",
+        (torch.tensor([0.1, 0.3]), torch.tensor([0.0, 0.4, 5.0])),
         hint="No weight is nearest to 5: that value stays where it is.",
     ),
+    Case(
+        "for weights 0, 1, 1.9, 2.2, 9 and values 0, 4",
+        (torch.tensor([0.0, 1.0, 1.9, 2.2, 9.0]), torch.tensor([0.0, 4.0])),
+    ),
 ]
+
+
+def to_the_end(weights: Tensor, values: Tensor) -> Tensor:
+    for _ in range(20):
+        values = shared_step(weights, values)
+    return values
+
+
+def one_after_another(weights: Tensor, values: Tensor) -> Tensor:
+    """Assigns anew after each value has moved."""
+    values = values.clone()
+    for place in range(len(values)):
+        nearest = (weights[:, None] - values).abs().argmin(1)
+        if (nearest == place).any():
+            values[place] = weights[nearest == place].mean()
+    return values
 
 
 def of_groups(number: Callable[[Tensor], Tensor]) -> Callable:
@@ -226,6 +291,9 @@ STEP_MISTAKES = {
         lambda w, v: v[(w[:, None] - v).abs().argmin(1)],
         lambda w, v: shared_step(w, v)[(w[:, None] - v).abs().argmin(1)],
     ),
+    "that is where many steps lead; make one": (to_the_end,),
+    "a value had moved before the weights of the next one were found: find the nearest"
+    " of all weights first, then move": (one_after_another,),
     "No weight is nearest to 5: that value stays where it is": (
         of_groups(lambda group: group.mean()),
     ),
@@ -245,21 +313,25 @@ EXERCISES = [
                 (0.0, 6.0),
                 (-0.81, 2.02),
                 (-3.0, 0.5),
+                (-0.6, 1.9),
+                (0.0, 0.0),
             )
         ],
         mistakes=GRID_MISTAKES,
+        read=as_pair,
+        same=same_grid,
         also_right={
             "as hinted": """
                 def choose_grid(low, high):
                     low, high = min(low, 0), max(high, 0)
-                    scale = (high - low) / 255
+                    scale = (high - low) / 255 or 1.0
                     return scale, round(-low / scale)
             """,
             "numpy": """
                 def choose_grid(low, high):
                     ends = np.array([low, 0.0, high])
-                    scale = np.ptp(ends) / 255
-                    return scale, np.rint(-ends.min() / scale)
+                    scale = np.ptp(ends) / 255 or 1.0
+                    return np.array([scale, np.rint(-ends.min() / scale)])
             """,
             "torch, a list": """
                 def choose_grid(low, high):
@@ -267,7 +339,7 @@ EXERCISES = [
                         torch.tensor(low).clamp(max=0),
                         torch.tensor(high).clamp(min=0),
                     )
-                    scale = (high - low) / 255
+                    scale = ((high - low) / 255).clamp(min=1e-30)
                     return [scale, (255 - high / scale).round().int()]
             """,
         },
@@ -279,8 +351,10 @@ EXERCISES = [
         cases=[
             Case("for two pictures, zero point 10, three units", (INPUTS, 10, WEIGHT)),
             *large_products(),
+            largest_sums(),
         ],
         mistakes=PRODUCT_MISTAKES,
+        read=as_tensor,
         also_right={
             "as hinted": """
                 def integer_product(inputs, zero_point, weight):
@@ -301,10 +375,8 @@ EXERCISES = [
             """,
             "numpy": """
                 def integer_product(inputs, zero_point, weight):
-                    return torch.from_numpy(
-                        (inputs.numpy().astype(np.int32) - zero_point)
-                        @ weight.numpy().astype(np.int32).T
-                    )
+                    wide = inputs.numpy().astype(np.int32) - zero_point
+                    return wide @ weight.numpy().astype(np.int32).T
             """,
             "loop": """
                 def integer_product(inputs, zero_point, weight):
@@ -322,6 +394,7 @@ EXERCISES = [
         asked="the new values",
         cases=MOVES,
         mistakes=STEP_MISTAKES,
+        read=as_tensor,
         also_right={
             "as hinted": """
                 def shared_step(weights, values):
@@ -337,11 +410,8 @@ EXERCISES = [
                     near = np.abs(weights.numpy()[:, None] - values.numpy()).argmin(1)
                     counts = np.bincount(near, minlength=len(values))
                     sums = np.bincount(near, weights.numpy(), minlength=len(values))
-                    return torch.from_numpy(
-                        np.where(
-                            counts > 0, sums / np.maximum(counts, 1), values.numpy()
-                        )
-                    )
+                    means = sums / np.maximum(counts, 1)
+                    return np.where(counts > 0, means, values.numpy())
             """,
             "one-hot": """
                 def shared_step(weights, values):

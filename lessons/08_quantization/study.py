@@ -103,19 +103,26 @@ def orders(seed: int) -> list[tuple[str, int, float, tuple[Step, ...]]]:
     rounded, zeros = Validate("rounded_accuracy"), CountZeros()
     four, prune = Quantize(4), Prune(Magnitude(0.9))
     on_grid = Prune(OnGrid(0.9))
+    # the controls of both questions: as many epochs in float; the same order, with the
+    # masks of the floats behind the grid; no grid at all before pruning; and the grid
+    # from the first step on
     return [
         ("quantized", 4, 0.0, (four, rounded, first, second)),
         ("quantized", 3, 0.0, (Quantize(3), rounded, first, second)),
         ("pruned", 32, 0.9, (prune, first, second, zeros)),
         ("prune, then quantize", 4, 0.9, (prune, first, four, second, zeros)),
         ("quantize, then prune", 4, 0.9, (four, first, on_grid, second, zeros)),
+        ("trained on, 32 bits", 32, 0.0, (first, second)),
+        ("quantize, then prune floats", 4, 0.9, (four, first, prune, second, zeros)),
+        ("float, then both", 4, 0.9, (first, prune, four, second, zeros)),
+        ("both at once", 4, 0.9, (prune, four, first, second, zeros)),
     ]
 
 
 @study
 def quantization() -> Iterator[Run]:
-    """LeNet-300-100 from the shipped baseline: 90% zeros and 4 bits, in either order;
-    Deep Compression to a file."""
+    """LeNet-300-100 from the shipped baseline: 90% zeros and 4 bits, in either order,
+    with controls; Deep Compression to a file."""
     for seed in SEEDS:
         for method, bits, sparsity, steps in orders(seed):
             settings = {"method": method, "bits": bits, "sparsity": sparsity}

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from utils.distillation import soft_loss, soft_targets
-from utils.exercises import Case, Exercise, WrongAnswer
+from utils.exercises import Case, Exercise, WrongAnswer, close
 
 
 def softened(logits: Tensor, temperature: float) -> Tensor:
@@ -97,6 +97,8 @@ SOFTENED_MISTAKES = {
         lambda z, t: (z / t**2).softmax(1)
     ),
     "temperature 2 is written into the function": lambda z, t: (z / 2).softmax(1),
+    "that is computed in half precision, which keeps three digits; leave the outputs as"
+    " they are": lambda z, t: (z.half() / t).softmax(1),
 }
 
 # -------------------------------------------------------------------- distillation_loss
@@ -114,6 +116,7 @@ def example(
         2, pictures, classes, generator=generator, dtype=torch.float64
     )
     labels = torch.randint(classes, (pictures,), generator=generator)
+    labels[::2] = teacher.argmax(1)[::2]  # so that it is right at times
     said = (
         f"{said}for {pictures} pictures of {classes} classes, temperature"
         f" {temperature:g}, weight {weight:g},"
@@ -147,9 +150,39 @@ def one_loss(got: Any) -> Any:
     return got
 
 
+def pull(loss: Tensor) -> Tensor | None:
+    """The gradient of a loss with respect to the outputs that it was made of."""
+    nodes = [loss.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is None:
+            continue
+        if (outputs := getattr(node, "variable", None)) is not None:
+            return torch.autograd.grad(loss, outputs, retain_graph=True)[0]
+        nodes += [before for before, _ in node.next_functions]
+    return None
+
+
+def same_loss(got: Any, right: Any, *_: Any) -> bool:
+    """Whether two losses have one value, and teach the student the same."""
+    if not close(got, right):
+        return False
+    pulls = [pull(loss) for loss in (got, right) if isinstance(loss, Tensor)]
+    if len(pulls) < 2 or any(each is None for each in pulls):
+        return True
+    return close(*pulls)
+
+
 def kl(p: Tensor, q: Tensor) -> Tensor:
     """KL(p || q), the mean over the rows."""
     return (p * (p / q).log()).sum(1).mean()
+
+
+def masked(z: Tensor, v: Tensor, those: Tensor) -> Tensor:
+    """The divergence of softened outputs, a sum over some of the pictures, divided by
+    all."""
+    p, q = v.softmax(1), z.softmax(1)
+    return ((p * (p / q).log()).sum(1) * those).mean()
 
 
 def mixed(
@@ -246,6 +279,25 @@ LOSS_MISTAKES = {
     "temperature 3 is written into the function": (
         lambda z, v, y, t, w: distillation_loss(z, v, y, 3.0, w)
     ),
+    "the teacher's part leaves out the pictures that the teacher gets wrong; it is the"
+    " mean over all": (
+        lambda z, v, y, t, w: (
+            w * t**2 * masked(z / t, v / t, v.argmax(1) == y)
+            + (1 - w) * F.cross_entropy(z, y)
+        )
+    ),
+    "the value is, but the student learns nothing from the teacher: its outputs are"
+    " detached there": (
+        lambda z, v, y, t, w: (
+            w * soft_loss(z.detach(), v, t) + (1 - w) * F.cross_entropy(z, y)
+        )
+    ),
+    "the value is, but the student learns nothing from the labels: its outputs are"
+    " detached there": (
+        lambda z, v, y, t, w: (
+            w * soft_loss(z, v, t) + (1 - w) * F.cross_entropy(z.detach(), y)
+        )
+    ),
     **{reason: mixed(soft=soft) for reason, soft in DIVERGENCES.items()},
     **{
         f"{reason}; and T**2 is missing": mixed(soft=soft, factor=plain)
@@ -303,6 +355,7 @@ EXERCISES = [
         ],
         mistakes=LOSS_MISTAKES,
         read=one_loss,
+        same=same_loss,
         also_right={
             "kl_div": """
                 def distillation_loss(

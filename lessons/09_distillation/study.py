@@ -2,17 +2,28 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils import baselines, training
-from utils.data import Split
+from utils.data import Data, Split
 from utils.distillation import Teacher, soft_targets
 from utils.schedules import Cubic
-from utils.studies import SEEDS, Lesson, Run, Shipped, Train, study
+from utils.studies import (
+    SEEDS,
+    Lesson,
+    Run,
+    Shipped,
+    Start,
+    Train,
+    Trained,
+    Untrained,
+    Work,
+    study,
+)
 from utils.training import Loss, Recipe
 
 LENET, RESNET = Shipped("lenet300"), Shipped("resnet")
@@ -128,3 +139,67 @@ def distillation() -> Iterator[Run]:
             settings = {"method": method, "sparsity": 0.98, "temperature": temperature}
             step = Train(RECIPE, seed, schedule, lesson)
             yield Run(settings | {"seed": seed}, LENET, (step,))
+
+
+# ----------------------------------------------------------------- independent teachers
+
+
+def independent_lenet(seed: int) -> Trained:
+    """A LeNet trained as the shipped one was, from another seed."""
+    (recipe,) = baselines.BASELINES["lenet300"].stages
+    return Trained(Untrained("lenet300", seed), (Train(recipe, seed),))
+
+
+@lru_cache(maxsize=4)
+def _outputs_of(teacher: Start, data: Data) -> Remembered:
+    return Remembered(teacher.model(data), data.train.images)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A network that is there already teaches."""
+
+    network: Remembered
+    temperature: float
+
+    def loss(self, train: Split) -> Loss:  # noqa: ARG002 (a Lesson)
+        return _FromMemory(self.network, self.temperature, lambda z, y: z)  # noqa: ARG005
+
+
+@dataclass(frozen=True)
+class TrainTaughtBy(Train):
+    """Training with a teacher that a study makes itself; its accuracy is noted."""
+
+    teacher: Start = LENET
+    temperature: float = 1.0
+
+    def carry_out(self, work: Work) -> None:
+        network = self.teacher.model(work.data)
+        accuracy = training.evaluate(network, work.data.validation)
+        work.found["teacher_accuracy"] = round(accuracy, 4)
+        lesson = _Given(_outputs_of(self.teacher, work.data), self.temperature)
+        Train(self.recipe, self.seed, self.schedule, lesson).carry_out(work)
+
+
+@study
+def independent() -> Iterator[Run]:
+    """Three LeNets, alike but for their seeds (the first is the shipped one): the first
+    two pruned as in the study `distillation`, with labels alone or taught at
+    temperature 1. What the first does alone and taught by itself is in that study."""
+    networks: dict[str, Start] = {"first": LENET}
+    networks |= {"second": independent_lenet(1), "third": independent_lenet(2)}
+    pairs = [
+        ("first", "second"),
+        ("second", "none"),
+        ("second", "second"),
+        ("second", "first"),
+        ("first", "third"),
+    ]
+    schedule = Cubic(0.98, end=0.6)
+    for seed in SEEDS:
+        for student, teacher in pairs:
+            step = Train(RECIPE, seed, schedule)
+            if teacher != "none":
+                step = TrainTaughtBy(RECIPE, seed, schedule, teacher=networks[teacher])
+            settings = {"student": student, "teacher": teacher, "seed": seed}
+            yield Run(settings, networks[student], (step,))

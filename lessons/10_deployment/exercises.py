@@ -16,19 +16,30 @@ def compare(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
     return (ours - theirs).abs().max().item(), same.float().mean().item()
 
 
-def step_factors(seconds: Sequence[float]) -> list[float]:
+def step_factors(times: Sequence[float]) -> list[float]:
     """By how much each step made it faster; one fewer than there are times, and their
     product is the whole."""
-    return [before / after for before, after in pairwise(seconds)]
+    return [before / after for before, after in pairwise(times)]
 
 
 OURS = torch.tensor(
     [[0.0, 3.0, 1.0], [2.0, 1.0, 0.0], [0.0, 0.5, 1.0], [4.0, 0.0, 1.0]]
 )
-# up to 1 larger
+# up to 1.2 larger, and up to 0.6 smaller
 THEIRS = torch.tensor(
-    [[0.0, 4.0, 1.0], [1.5, 2.0, 0.0], [0.0, 0.5, 1.0], [3.5, 0.0, 1.0]]
+    [[0.0, 4.2, 1.0], [1.6, 1.8, 0.0], [0.0, 0.5, 1.0], [3.4, 0.9, 1.0]]
 )
+
+
+def others() -> tuple[Tensor, Tensor]:
+    """Seven pictures of five classes: the largest difference is in the last one, where
+    theirs is smaller."""
+    generator = torch.Generator().manual_seed(1)
+    ours = 2 * torch.randn(7, 5, generator=generator)
+    theirs = ours + 0.4 * torch.randn(7, 5, generator=generator)
+    theirs[6, 3] = ours[6, 3] - 2.5
+    theirs[1:3] = theirs[1:3].roll(1, 1).clamp(ours[1:3] - 2.0, ours[1:3] + 2.0)
+    return ours, theirs
 
 
 def each_step(factor: Callable[[float, float], float]) -> tuple[Callable, Callable]:
@@ -50,22 +61,46 @@ EXERCISES = [
             Case(
                 (
                     "for four pictures, of which three get the same class, and outputs"
-                    " of which one differs by 1 and none by more,"
+                    " of which one differs by 1.2 and none by more,"
                 ),
                 (OURS, THEIRS),
-            )
+            ),
+            Case(
+                "it is right for one example, but for seven pictures of five classes",
+                others(),
+                hint="The largest difference is in the last picture.",
+            ),
         ],
         mistakes={
-            "the largest difference comes out as 0.5, and one of theirs is 1"
-            " *larger*. Take `abs()` before `max()`": (
+            "one of theirs is 1.2 *larger*. Take `abs()` before `max()`": (
                 lambda a, b: ((a - b).max().item(), ...)
+            ),
+            "one of theirs is 2.5 *smaller*. Take `abs()` before `max()`": (
+                lambda a, b: ((b - a).max().item(), compare(a, b)[1])
+            ),
+            "that is the largest difference of the first picture. Take that of all": (
+                lambda a, b: ((a - b).abs()[0].max().item(), compare(a, b)[1])
+            ),
+            "that is the largest difference of one class. Take that of all": (
+                lambda a, b: ((a - b).abs()[:, 1].max().item(), compare(a, b)[1])
+            ),
+            "the differences are averaged over each picture first. A single wrong"
+            " output would drown in that": (
+                lambda a, b: ((a - b).abs().mean(1).max().item(), ...)
+            ),
+            "that is the largest difference as a share of theirs, which says much of"
+            " outputs near 0. Take the plain difference": (
+                lambda a, b: (((a - b).abs() / b.abs()).nan_to_num(0).max().item(), ...)
             ),
             "the difference is the mean one. A single wrong output would drown in"
             " it: take the largest": (lambda a, b: ((a - b).abs().mean().item(), ...)),
             "the agreement compares outputs; rounding changes nearly all. Compare"
             " classes": (lambda a, b: (..., (a == b).float().mean().item())),
+            "the agreement is divided by 4, whatever the number of pictures": (
+                lambda a, b: (compare(a, b)[0], compare(a, b)[1] * len(a) / 4)
+            ),
             "the agreement is a number of pictures. A fraction is wanted: 3 of 4"
-            " is 0.75": (lambda a, b: (..., 4 * compare(a, b)[1])),
+            " is 0.75": (lambda a, b: (..., len(a) * compare(a, b)[1])),
             "the agreement is the fraction that differs": (
                 lambda a, b: (..., 1 - compare(a, b)[1])
             ),

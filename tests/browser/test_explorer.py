@@ -211,7 +211,7 @@ def test_the_panel_is_readable_without_some_colours(open_app):
 
 
 def test_lab_03_and_a_tab_closed_and_a_kernel_restarted_in_the_middle(open_lab):
-    lab = open_lab(ROOT / "notebooks", notebook="03_weight_pruning.ipynb")
+    lab = open_lab(ROOT / "notebooks", notebook="03_weight_pruning_further.ipynb")
     lab.run_all()
     assert lab.error_badge() == ""
     slider = lab.slider()

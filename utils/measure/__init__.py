@@ -20,10 +20,12 @@ from utils.measure.energy import (
     energy_estimate,
     measured_energy,
 )
+from utils.measure.pairs import Difference, paired_difference
 from utils.measure.sparse import SparseLayer, csr_state, with_sparse_layers
 from utils.measure.timing import Race, Timing, latency
 
 __all__ = [
+    "Difference",
     "EnergyEstimate",
     "Race",
     "SparseLayer",
@@ -36,6 +38,7 @@ __all__ = [
     "layer_macs",
     "macs",
     "measured_energy",
+    "paired_difference",
     "parameters",
     "sparsity",
     "with_sparse_layers",
