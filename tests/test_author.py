@@ -46,6 +46,7 @@ def run(copy: Path, module: str, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name == "nt", reason="makes a link to the data")
 def test_a_lesson_by_the_words_of_contributing(copy):
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -68,6 +69,7 @@ def test_a_lesson_by_the_words_of_contributing(copy):
     assert row in front.read_text(encoding="utf-8")
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name == "nt", reason="makes a link to the data")
 def test_a_changed_figure_by_the_words_of_contributing(copy):
     run(copy, "lesson", NEW)
