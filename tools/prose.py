@@ -42,7 +42,7 @@ LONGEST = 45  # words of a sentence
 AVOID = {  # what the course does not say, and what it says instead
     r"\bby the way\b": "say `in passing`, or leave it out",
     r"\b(obviously|of course|clearly enough|needless to say)\b": "nothing is obvious",
-    r"\b(simply|basically|actually)\b": "leave it out",
+    r"\b(basically|actually)\b": "leave it out",
     r"\b(amazing|powerful|exciting|incredible|revolutionary|seamless(ly)?)\b": "hype",
     r"\b(state-of-the-art|cutting-edge|game.chang\w+)\b": "hype",
     r"\b(leverag\w+|utiliz\w+|delv\w+)\b": "say `use`, `look into`",

@@ -182,8 +182,9 @@ claim("With BatchNorm's statistics renewed, by points", left, at_most=8)
 
 # %% [markdown]
 # *Why do they differ so much as cut?* Mostly because BatchNorm's stored means and
-# spreads are those of the whole network (lab 04). Renewed, the three are much closer.
+# spreads are those of the whole network (lab 04).
 # <!-- why: measured: With BatchNorm's statistics renewed, by points -->
+# Renewed, the three are much closer.
 #
 # ## A pattern: N of M
 #

@@ -197,7 +197,7 @@ panel.tune.click()
 panel.settle()
 
 # %% tags=["figure:explorer", "nbval-ignore-output"]
-panel  # noqa: B018
+panel
 
 # %%
 gained = 100 * (panel.shown.accuracy - fallen.accuracy)

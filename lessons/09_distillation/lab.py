@@ -297,8 +297,8 @@ claim("The second LeNet, taught by the first, gains so many points", gain, at_le
 # Softness alone did not help: with shuffled classes or smoothing nothing is left of the
 # gain in the mean (the seeds of smoothing lie far apart). Nor is the way back to the
 # student's own start needed: two LeNets that never were this student teach it nearly as
-# well, and the second student learned in the mean from a LeNet that it never was (its
-# seeds lie far apart, and one of three gained nothing). What all good teachers here
+# well. The second student, too, learned in the mean from a LeNet that it never was; its
+# seeds lie far apart, and one of three gained nothing. What all good teachers here
 # share: they say of each picture which classes are near. One caution:
 # shuffling also adds noise, a new order each time.
 #
@@ -320,11 +320,10 @@ claim("The second LeNet, taught by the first, gains so many points", gain, at_le
 # - its *temperature*, and its *weight* in the loss, 0 to 1 (0: labels alone);
 # - the number of *epochs*.
 #
-# Wanted: a high accuracy; a low *log loss*, the mean cross-entropy on the validation
-# pictures, which a student pays who is wrong and sure of it; and little work, counted
-# in multiply-accumulates: three passes of the student's for each picture it learns
-# from (forward, and twice backward), and the teacher's one pass. A try takes some
-# seconds.
+# Three things are wanted. A high accuracy. A low *log loss*, the mean cross-entropy on
+# the validation pictures: it is high when a student is wrong and sure of it. And little
+# work, in multiply-accumulates: for each picture three passes of the student (forward,
+# and twice backward) and one of the teacher. A try takes some seconds.
 
 # %%
 # for example {"teacher": "ResNet", "temperature": 4.0, "weight": 0.5, "epochs": 8}

@@ -67,7 +67,7 @@ compare = check(compare)
 # %% [markdown]
 # With your function we check three files. The first is the dense VGG. The second is
 # `vgg_thin`, which has 8, 16, 32, 48 and 64 filters where the VGG has 64, 64, 128, 128
-# and 256: half of the filters were removed and the rest trained (lab 04), then it was
+# and 256. Half of the filters were removed and the rest trained (lab 04); then it was
 # thinned again by L1 norm and trained for 24 epochs more. The third is the thin network
 # in int8 (lab 08), with ranges measured on four batches of training pictures.
 

@@ -66,6 +66,13 @@ SOME = {
     "exact too": (90_000, 3.0, 0.95),
 }
 
+ALONE = {
+    "best": (10_000, 2.0, 0.80),
+    "larger": (20_000, 2.0, 0.80),
+    "slower": (10_000, 1.0, 0.80),
+    "less accurate": (10_000, 2.0, 0.70),
+}
+
 
 def many_candidates() -> list[Case]:
     generator = torch.Generator().manual_seed(0)
@@ -410,7 +417,11 @@ EXERCISES = [
         pareto,
         "lessons/12_capstone/exercises.py",
         asked="a list of names",
-        cases=[Case("of the eight candidates", (SOME,)), *many_candidates()],
+        cases=[
+            Case("of the eight candidates", (SOME,)),
+            *many_candidates(),
+            Case("of four of which three are worse in one thing alone", (ALONE,)),
+        ],
         mistakes=PARETO_MISTAKES,
         read=names,
         show=named,

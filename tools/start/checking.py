@@ -97,6 +97,7 @@ def lint(_options: argparse.Namespace, _rest: list[str]) -> int:
         ["ruff", "format", "--check", "."],
         ["pyright"],
         ["check_jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
+        ["tools.prose"],
     )
     python = [str(venv_python(ROOT)), "-m"]
     codes = [
