@@ -24,7 +24,7 @@ SECONDS = 3  # for a check of a changed answer; one that takes longer is refused
 LISTED = tomllib.loads(
     Path(__file__).with_name("equivalent_mutants.toml").read_text(encoding="utf-8")
 )
-# without one right answer: a rehearsal asks whether it keeps the rules, a score how good
+# without one right answer: its check asks for the rules, and a score how good it is
 OPEN = {"my_pipeline"}
 NAMES = {n: lesson for n, lesson in exercises.listed().items() if n not in OPEN}
 
