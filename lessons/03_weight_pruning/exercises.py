@@ -188,7 +188,12 @@ def check_held_step(answer: Callable) -> None:
             f"a pruned weight is {after[1]:.3f} after the step, as before it. Nothing"
             " moved it, and nothing set it to zero: do that *after* the step."
         )
-    if after[~mask].abs().max() > 0:
+    if after.isnan().any():
+        raise WrongAnswer(
+            "a pruned weight is no number (nan) after the step: infinity times zero is"
+            " nan. Set the weight to zero instead."
+        )
+    if (after[~mask] != 0).any():
         raise WrongAnswer(
             f"a pruned weight is {after[1]:.3f} after the step. Momentum moves it"
             " although it was zeroed, or its gradient was: set it to zero *after* the"
@@ -247,6 +252,15 @@ def only_gradient_masked(
     assert weight.grad is not None
     weight.grad[~mask] = 0
     optimizer.step()
+
+
+def gradient_made_infinite(
+    optimizer: torch.optim.Optimizer, weight: Tensor, mask: Tensor
+) -> None:
+    assert weight.grad is not None
+    weight.grad /= mask
+    optimizer.step()
+    weight.data *= mask
 
 
 def zeroed_before_the_step(
@@ -326,6 +340,7 @@ HELD_MISTAKES = {
     "Is `optimizer.step()` missing?": steps_then(
         lambda weight, mask: weight.masked_fill_(~mask, 0), steps=0
     ),
+    "a pruned weight is no number (nan) after the step": gradient_made_infinite,
     "Call `optimizer.step()` once": steps_then(
         lambda weight, mask: weight.masked_fill_(~mask, 0), steps=2
     ),
