@@ -143,3 +143,13 @@ def test_a_tagged_picture_is_written_and_a_missing_one_is_an_error(lesson_folder
     ]
     notebooks.write_figures("05_x", notebook)
     assert (lesson_folder / "05_x" / "figures" / "one.gif").read_bytes() == b"hello"
+
+
+def test_a_progress_bar_is_stored_as_what_was_seen_at_the_end():
+    def printed(text: str, name: str = "stderr") -> nbformat.NotebookNode:
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    shown = nbformat.v4.new_output("display_data", {"text/plain": "a picture"})
+    pieces = [printed("0%"), printed("\r50%"), printed("\r100%\nready")]
+    found = notebooks.in_one_piece([*pieces, printed("a", "stdout"), shown, shown])
+    assert [output.get("text") for output in found] == ["100%\nready", "a", None, None]

@@ -137,10 +137,8 @@ class Guess:
             self.status.value += f" (not kept: {error.strerror})"
 
     def __repr__(self) -> str:
-        return (
-            f"Predict. {self.question} (A guess from {self.low:g} to {self.high:g}"
-            f" {self.unit}.)"
-        )
+        wide = f"from {self.low:g} to {self.high:g} {self.unit}".rstrip()
+        return f"Predict. {self.question} (A guess {wide}.)"
 
     def _repr_mimebundle_(self, **_: object) -> dict:
         live = self.panel._repr_mimebundle_() or {}
