@@ -9,7 +9,7 @@
 #
 # The next cell loads the helpers of the course, 70,000 small pictures of clothes
 # (Fashion-MNIST), and a network that was trained on 55,000 of them. Both are checked
-# against their published checksums.
+# by their checksums.
 
 # %%
 from utils import baselines, data, masks, measure, scores, surgery
@@ -36,7 +36,7 @@ draw.clothes(pictures.validation[:20])
 # *Pruning* a weight means setting it to zero. Take the weights that are closest to
 # zero already, wherever they are in the network, and make them exactly zero.
 # **Sparsity** is the fraction that is zero: at 90% sparsity nine of ten weights are
-# gone. The network is not trained again afterwards.
+# zero. The network is not trained again afterwards.
 #
 # Guess before you see anything, and lock the guess. A wrong guess that you wrote down
 # teaches more than a right one that you read.
@@ -80,7 +80,7 @@ accuracy_at = dict(zip(sparsities, accuracies))
 lost = {sparsity: dense - accuracy_at[sparsity] for sparsity in (0.5, 0.9)}
 claim("Half of the weights set to zero cost less than a point", lost[0.5], at_most=0.01)
 claim("At 90% sparsity more than 20 points are lost", lost[0.9], at_least=0.2)
-claim("At 99% fewer than 1 in 5 is recognised", accuracy_at[0.99], at_most=0.2)
+claim("At 99% fewer than 1 in 5 are recognised", accuracy_at[0.99], at_most=0.2)
 
 # %% [markdown]
 # So half of the weights were hardly needed. Then comes a cliff; a blind guess among ten
@@ -166,15 +166,15 @@ claim("for less than 3 points of accuracy", lost, at_most=0.03)
 #
 # Two words keep this apart, and this course never mixes them up. **Pruned**: the number
 # is zero. **Removed**: the table of numbers is smaller. Pruning finds out what is not
-# needed. Removing it makes the network small and fast. Labs 04 and 05 do that with
-# large networks, and lab 07 gets the lost accuracy back.
+# needed. Removing it makes the network smaller and faster. Labs 04 and 05 do that with
+# larger networks, and lab 07 wins accuracy back.
 
 # %% [markdown]
 # ## The explorer
 #
 # Now move the slider yourself. The panel works with the same network and begins at 90%
 # sparsity. In its second picture look at two bars only: **file, as saved** and **time,
-# dense kernel**: that is the time for one picture. The other bars have their turn
+# dense kernel**. The second is the time for one picture. The other bars have their turn
 # later: multiplications (MACs) in lab 01, the sparse product (CSR) in lab 03. The other
 # controls can wait for their labs as well.
 #
@@ -201,10 +201,11 @@ panel
 #
 # <details><summary>Hint 1</summary>The dense accuracy is the first in the
 # list.</details>
-# <details><summary>Hint 2</summary>Go through sparsities and accuracies together with
-# <code>zip</code>, and keep the sparsities whose accuracy is good enough.</details>
+# <details><summary>Hint 2</summary>The lowest accuracy allowed: <code>lowest =
+# accuracies[0] - allowed_drop</code>. Keep the sparsities whose accuracy is good
+# enough.</details>
 # <details><summary>Hint 3</summary><code>good = [s for s, a in zip(sparsities,
-# accuracies) if a >= ...]</code>, then
+# accuracies) if a >= lowest]</code>, then
 # <code>max(good)</code>.</details>
 
 

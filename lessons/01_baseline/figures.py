@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
+from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, NullLocator
+
 from utils import plots
 from utils.measure import Difference, EnergyEstimate, Timing
 
@@ -113,6 +116,7 @@ def noise(seconds: Sequence[float]) -> None:
     ax.plot(1, micro[0], marker="D", color=plots.PALETTE[1], label="the first run")
     ax.axhline(sorted(micro)[len(micro) // 2], **plots.REFERENCE, label="median")
     ax.set_yscale("log")
+    _plain_numbers(ax.yaxis)
     ax.legend()
     plots.show(
         figure,
@@ -123,6 +127,13 @@ def noise(seconds: Sequence[float]) -> None:
             f" {max(micro):,.0f}."
         ),
     )
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """Marks 1, 2, 5, 10, ... on a logarithmic axis, without powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:,g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def copies(timings: Mapping[str, Timing]) -> None:
@@ -167,6 +178,7 @@ def batches(timings: Mapping[str, Timing], sizes: Mapping[str, int]) -> None:
         ax.plot(median, row, color=plots.PALETTE[0], marker="o", markersize=8)
         ax.annotate(f"{median:.1f}", (median, row), (0, 9), textcoords="offset points")
     ax.set_xscale("log")
+    _plain_numbers(ax.xaxis)
     ax.set_yticks(range(len(medians)), list(medians))
     ax.set_ylim(len(medians) - 0.5, -0.7)
     described = ", ".join(f"{name}: {value:.1f}" for name, value in medians.items())

@@ -100,10 +100,10 @@ claim(
 )
 
 # %% [markdown]
-# So a good part of a lone picture's time is spent on calling, and no pruning can save
-# it. A batch pays it once. The weights, too, are fetched once for a whole batch; how
-# much of the gain that is, we did not measure. Always state the size of the batch and
-# the number of threads with a latency.
+# So a good part of a lone picture's time is spent on calling. Removing weights or
+# neurons cannot save it. A batch pays it once. The weights, too, are fetched once for a
+# whole batch; how much of the gain that is, we did not measure. Always state the size
+# of the batch and the number of threads with a latency.
 # <!-- why: measured: The one-neuron network's share -->
 #
 # ## Energy: estimated
@@ -144,7 +144,7 @@ claim(
 )
 
 # %% [markdown]
-# A linear layer uses each fetched weight once, a convolution at hundreds of positions.
+# A linear layer uses each fetched weight once, a convolution at many positions.
 # So the weights dominate the LeNet's estimate, but not the VGG's, where calculating
 # takes more. What saves energy depends on the network: fewer weights for the one, fewer
 # MACs for the other.
@@ -185,7 +185,8 @@ claim(
 
 # %% tags=["nbval-ignore-output"]
 timer = benchmark.Timer("network(one)", globals={"network": network, "one": one})
-print(timer.blocked_autorange(min_run_time=0.5))
+with torch.no_grad():
+    print(timer.blocked_autorange(min_run_time=0.5))
 
 # %% [markdown]
 # ## A network of your own

@@ -91,7 +91,7 @@ guess_mirrored = predict(
 
 # %% [markdown]
 # `fit` trains a network: 256 pictures at a time, half of them mirrored. This takes 15
-# to 40 seconds.
+# to 60 seconds.
 
 # %% tags=["nbval-ignore-output"]
 validation, labels = pictures.validation, pictures.validation.labels
@@ -171,15 +171,15 @@ gain = sum(pair.difference for pair in pairs) / len(pairs)
 
 # %% [markdown]
 # So these are two networks, not one: they answer about one picture in thirty
-# differently, and yet are right equally often. The paired margin is about half of the
-# margin that each accuracy has alone. From here on the course compares with
+# differently, and yet are right nearly equally often. The paired margin is about half
+# of the margin that each accuracy has alone. From here on the course compares with
 # `measure.paired_difference`.
 #
 # ## One pair, or ten?
 #
-# Now the method. For each seed, the last lines of the cell compared the network with
-# mirrored pictures with the one without, and took the mean. A pair *cannot tell* when
-# its margin holds zero.
+# Now the method. The last two lines of the cell above took a pair of networks for each
+# seed: one that saw mirrored pictures and one that did not. `gain` is the mean of the
+# ten differences. A pair *cannot tell* when its margin holds zero.
 
 # %% tags=["figure:pairs"]
 draw.pairs(pairs)
@@ -289,7 +289,8 @@ with torch.no_grad():
     seconds = [seconds_of(network) for _ in range(200)]
 
 # %% [markdown]
-# The vertical axis of the figure is logarithmic: each line is ten times the one below.
+# The vertical axis of the figure is logarithmic: a step from 50 to 100 is as high as
+# one from 500 to 1,000.
 
 # %% tags=["figure:noise", "nbval-ignore-output"]
 draw.noise(seconds)
@@ -321,7 +322,7 @@ claim("Twin over network, in turn: median ratio", ratios.median(), between=(0.9,
 claim("The same by measure.latency", raced["twin"].relative, between=(0.9, 1.1))
 
 # %% [markdown]
-# A single time can be wrong many times over; the median of ratios taken in turn is
+# A single time can be many times too long; the median of ratios taken in turn is
 # nearly one, as it should be for two equal networks. `measure.latency` keeps the four
 # rules and changes the order from round to round. All times of this course are taken
 # with it. In [the further notebook](01_baseline_further.ipynb) twelve copies race, and

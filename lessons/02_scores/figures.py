@@ -109,9 +109,9 @@ def pruned_by_score(
     plots.show(
         figure,
         alt=(
-            "Accuracy over the weights left, on a logarithmic axis, with bands: |w| x"
-            " input falls last, then |w*g|, then |w|; |g| falls early, close to the"
-            " random control."
+            "Accuracy over the weights left, on a logarithmic axis, with bands: with 10"
+            " percent left |w| x input is highest, then |w*g|, then |w|; |g| falls"
+            " early, and the random control first."
         ),
     )
 
@@ -131,10 +131,12 @@ def margins(ratios: Tensor) -> None:
         "mean rise of the loss without the neuron, in standard errors",
         "neurons, of 300",
     )
-    numbers = ratios.clamp(-4, 8).numpy()
-    ax.hist(numbers, bins=48, range=(-4, 8), color=plots.PALETTE[5], label="measured")
+    width = 1.96 / 8  # so that no bar lies across a dashed line
+    edges = width * np.arange(-16, 33)
+    numbers = ratios.clamp(-3.9, 7.8).numpy()
+    ax.hist(numbers, bins=edges.tolist(), color=plots.PALETTE[5], label="measured")
     x = np.linspace(-4, 4, 161)
-    bell = 300 * 0.25 * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    bell = 300 * width * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
     ax.plot(x, bell, color="black", label="if no neuron mattered at all")
     for edge in (-1.96, 1.96):
         ax.axvline(edge, **plots.REFERENCE)
@@ -173,7 +175,8 @@ def correlations(found: Mapping[str, Sequence[Sequence[float]]]) -> None:
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(found)), list(found))
     ax.invert_yaxis()
-    ax.legend(loc="upper left")
+    # a white ground, as the line at zero runs behind it
+    ax.legend(loc="upper left", frameon=True, framealpha=1, edgecolor="none")
     plots.show(
         figure,
         alt=(

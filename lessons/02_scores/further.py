@@ -3,7 +3,7 @@
 #
 # Three questions that the lab left open. Are there neurons that do harm? How are whole
 # neurons scored, and how sure is the order of the scores? What is Wanda as published?
-# Two networks are trained on the way; the cells run for about a minute.
+# Two networks are trained on the way; the cells run for half a minute to a minute.
 
 # %%
 import torch
@@ -67,7 +67,7 @@ claim(
     at_least=0.3,
 )
 sure = (ratios < -1.96).float().mean()
-claim("Share of which that is sure; chance alone gives 0.025", sure, at_most=0.05)
+claim("Share for which that is sure; chance alone gives 0.025", sure, at_most=0.05)
 
 # %% [markdown]
 # All 300 ratios, beside the bell curve that would be there if no neuron mattered:
@@ -170,8 +170,9 @@ claim("and better than l2 in", better, at_least=7)
 claim("Random knows nothing", flat["random"].mean().abs(), at_most=0.1)
 
 # %% [markdown]
-# The ranges of two scores overlap, as the networks differ. Within one network the order
-# is steady: a paired comparison sees it, and overlapping ranges hide it.
+# Over all networks the ranges of two scores overlap, as the networks differ. Within one
+# network the order of these two is steady. A paired comparison sees it; overlapping
+# ranges hide it.
 
 # %% [markdown]
 # ### Does the gradient find the dead ones?

@@ -17,9 +17,11 @@ network = baselines.baseline("lenet300")
 # %% [markdown]
 # ## The truth, one neuron at a time
 #
-# The first layer has 300 neurons. We remove one: its output becomes zero for every
-# picture. Then we measure how much the loss rises, and put it back. After 300 such
-# measurements we can sort the neurons, the one that matters least first.
+# The *loss* is the number that training makes small: the error of the answers. The
+# first layer has 300 neurons. We remove one: its output becomes zero for every picture.
+# For the loss this is the same as taking its row out. Then we measure how much the loss
+# rises, and put the neuron back. After 300 such measurements we can sort the neurons,
+# the one that matters least first.
 #
 # Suppose that you want to remove 250 of the 300. You take the 250 that matter least.
 # Each of them, removed alone, costs a little. Added up, these little rises are a
@@ -61,7 +63,8 @@ share = rises[order[-30:]].sum() / rises.clamp(min=0).sum()
 claim("A tenth of the neurons has half of all single rises", share, at_least=0.5)
 
 # %% [markdown]
-# The rise is several times the forecast. The figure shows from where on.
+# The rise is several times the forecast. The figure shows from where on. And the
+# single rises are unequal: a tenth of the neurons has more than half of them.
 
 # %% tags=["figure:adding_up"]
 draw.adding_up(rises[order], together)
@@ -150,10 +153,10 @@ guess_pruned = predict(
 # %% [markdown]
 # ## Single weights
 #
-# We take 300 of the 30,000 weights of the second layer at random. Each is removed in
-# turn. The loss changes in the seventh digit, so we compute in double precision. The
-# gradient comes from the *same* 10,000 pictures on which the truth is measured.
-# `precise[4:]` is what follows the second layer.
+# We take 300 of the 30,000 weights of the second layer at random. Each is set to zero
+# in turn, and put back. The loss changes in the seventh digit, so we compute in double
+# precision. The gradient comes from the *same* 10,000 pictures on which the truth is
+# measured. `precise[4:]` is what follows the second layer.
 
 # %%
 import copy
@@ -220,9 +223,9 @@ draw.single_weights(tried, truth, single)
 # Multiply by the distance, and the order is nearly the true one: that is what the first
 # bar shows.
 #
-# The two bars of other pictures are the limit of it. The score has not become worse
-# there: the *truth* on other pictures agrees with the truth here no better. What a
-# single weight is worth depends on which pictures you ask.
+# The two bars of other pictures show its limit. That is no fault of the score: even the
+# *truth* on other pictures agrees with the truth here hardly better. What a single
+# weight is worth depends on which pictures you ask.
 
 # %% [markdown]
 # ## Prune by each score
@@ -348,7 +351,8 @@ claim("On the test set too, |w*g| keeps more than |g|, by", gap, at_least=0.2)
 # is a cheap guess, to be judged against the truth and against random.
 # 2. A large gradient is not importance. Distance times slope, `|w*g|`, ranks single
 # weights nearly as the truth on the same pictures does.
-# 3. Magnitude needs no picture and is a strong start.
+# 3. Magnitude needs no picture, and it keeps far more than the gradient does: a simple
+# start.
 
 # %%
 quiz("02_scores")

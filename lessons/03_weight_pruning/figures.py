@@ -74,7 +74,8 @@ def sensitivity(
         _accuracies(title, label, sparsities, curves, dense),
         alt=(
             "Accuracy over the weights left in a single layer: pruning fc3 hurts"
-            " soonest, although it is by far the smallest; fc1 can lose most."
+            " soonest, although it is by far the smallest. fc2 loses least down to 10"
+            " percent, fc1 below."
         ),
     )
 
@@ -86,7 +87,8 @@ def zombies(weight: Tensor, mask: Tensor, threshold: Tensor) -> None:
         "size of the weight (logarithmic axis)",
         "weights",
     )
-    edges = np.logspace(-8, 0.5, 70)
+    # the threshold is an edge, so that no bar lies on both sides of it
+    edges = float(threshold) * 10 ** (np.arange(-58, 12) / 8)
     groups = {
         "pruned, and back": (~mask, plots.PALETTE[1], "//"),
         "kept": (mask, plots.PALETTE[0], ""),
@@ -101,7 +103,8 @@ def zombies(weight: Tensor, mask: Tensor, threshold: Tensor) -> None:
         figure,
         alt=(
             "Two heaps on a logarithmic axis: the weights that were pruned and came"
-            " back are far smaller than the threshold; the kept ones lie beyond it."
+            " back are far smaller than the threshold; nearly all of the kept ones lie"
+            " beyond it."
         ),
     )
 

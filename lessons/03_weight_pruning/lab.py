@@ -2,8 +2,8 @@
 # # 03 Weight pruning
 #
 # A score and a threshold make a *mask*. This lab makes masks, asks which layer should
-# pay, and keeps the zeros while the network is trained on. The cells run for about
-# half a minute.
+# pay, and keeps the zeros while the network is trained on. The cells run for less
+# than half a minute.
 
 # %%
 import torch
@@ -27,9 +27,10 @@ weights = {n: p.detach() for n, p in network.named_parameters() if p.dim() == 2}
 # equal. All masks of this lab will be made by your function.
 #
 # <details><summary>Hint 1</summary>Sort by size, whatever the sign.</details>
-# <details><summary>Hint 2</summary><code>weight.abs().flatten().argsort()</code> lists
-# the positions of the weights, the smallest first. The first <code>round(sparsity *
-# n)</code> of these must be False.</details>
+# <details><summary>Hint 2</summary><code>order =
+# weight.abs().flatten().argsort()</code> lists the positions of the weights, the
+# smallest first. With <code>n = weight.numel()</code>, the first <code>count =
+# round(sparsity * n)</code> of these must be False.</details>
 # <details><summary>Hint 3</summary>Start with <code>mask = torch.ones(n,
 # dtype=torch.bool)</code>, set
 # <code>mask[order[:count]] = False</code>, return
@@ -183,20 +184,20 @@ claim("One threshold beats the control at 90% by", gain, at_least=0.2)
 draw.sensitivity(sparsities, alone, dense)
 
 # %% [markdown]
-# Why does so small a layer cost so much? The layer is 0.4% of the network, but
-# each of its weights is one of only 100 that a class has. Ten are left of them at 90%.
-# Whether it is the number of weights, or the place at the end of the network, that
-# makes it sensitive, this lab did not test.
+# Why does so small a layer cost so much? The layer is 0.4% of the network, but each of
+# its weights is one of only 100 that a class has. At 90% ten of them are left, on
+# average. Whether it is the number of weights, or the place at the end of the network,
+# that makes it sensitive, this lab did not test.
 
 # %% [markdown]
 # ## Decide: a sparsity for each layer
 #
-# The network has to fit a memory that holds 8% of its weights. You choose how
-# much of each layer goes. Three things are measured: the sparsity of the whole, the
-# validation accuracy as it falls, and the accuracy after one epoch of training in which
-# the zeros are held. One threshold for all, the same sparsity for all, and sparing the
-# output alone miss a goal each. Begin with the last figure: which layer can pay? A try
-# takes some seconds.
+# The network has to fit a memory that holds 8% of its weights. You choose how much of
+# each layer goes. Three things are measured: the sparsity of the whole, the validation
+# accuracy as it falls, and the accuracy after one epoch of training in which the zeros
+# are held. One threshold for all, the same sparsity for all, sparing the output alone:
+# each of these misses at least one goal. Begin with the last figure: which layer can
+# pay? A try takes some seconds.
 
 # %% tags=["nbval-ignore-output"]
 my_choice = ...  # such as {"fc1.weight": 0.92, "fc2.weight": 0.92, "fc3.weight": 0.92}
@@ -332,7 +333,7 @@ print(f"Test accuracy: dense {before:.2%}, half of the weights pruned {after:.2%
 claim("Half of the weights go, on the test set, for", before - after, at_most=0.015)
 
 # %% [markdown]
-# Half is the easy half. What 92% costs, you have decided above.
+# Half is the easy half. What 92% costs, your tries above have shown.
 
 # %% [markdown]
 # ## Take away
