@@ -102,7 +102,13 @@ def which(times: Mapping[str, Timing], accuracy: Mapping[str, float]) -> None:
     ax.margins(x=0.45, y=0.1)
     ax.legend(loc="lower left")
     said = (f"{name} {x:.2f} times, {y:.1f}%" for name, (x, y) in points.items())
-    plots.show(figure, alt=f"Accuracy over speed: {'; '.join(said)}.")
+    plots.show(
+        figure,
+        alt=(
+            "Points of accuracy after two epochs over speed with 32 pictures:"
+            f" {'; '.join(said)}."
+        ),
+    )
 
 
 def widths(relative: Mapping[int, tuple[float, float, float]]) -> None:
