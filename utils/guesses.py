@@ -22,6 +22,7 @@ from utils.problems import guarded
 
 FILE = "my_guesses.json"  # beside the notebook; by question
 CLOSE = 0.05  # of the range: nearer than that, a guess was close
+LONG = 999.5  # from here on a number has no decimals, and a comma
 
 
 class Guess:
@@ -108,12 +109,12 @@ class Guess:
             return
         way = "low" if far > 0 else "high"
         print(
-            f"{said} Your guess, {guess}, was {abs(far):.3g} too {way}. What had you"
-            " left out?"
+            f"{said} Your guess, {guess}, was {_plain(abs(far))} too {way}. What had"
+            " you left out?"
         )
 
     def _in_words(self, value: float) -> str:
-        return f"{value:.3g} {self.unit}".rstrip()
+        return f"{_plain(value)} {self.unit}".rstrip()
 
     def _show_locked(self, value: float) -> None:
         self.value = value
@@ -143,6 +144,15 @@ class Guess:
     def _repr_mimebundle_(self, **_: object) -> dict:
         live = self.panel._repr_mimebundle_() or {}
         return {**live, "text/plain": repr(self)}
+
+
+def _plain(value: float) -> str:
+    """Three digits, and thousands written out.
+
+    >>> _plain(1732), _plain(2.341)
+    ('1,732', '2.34')
+    """
+    return f"{value:,.0f}" if abs(value) >= LONG else f"{value:.3g}"
 
 
 def kept_guesses() -> dict[str, dict]:

@@ -86,7 +86,11 @@ def _moves(
         ax.plot(start, row, color=PALETTE[1], label=first, markersize=7, **hollow)
         dot: Look = dict(color=PALETTE[0], marker="o", markersize=8, linestyle="")
         ax.plot(end, row, label=last, **dot)
-        ax.annotate(f"{end:.1f}", (end, row), (3, 9), textcoords=OFFSET, ha="right")
+        number = ax.annotate(
+            f"{end:.1f}", (end, row), (3, 9), textcoords=OFFSET, ha="right"
+        )
+        # above the dashed line of the whole network
+        number.set_bbox(dict(facecolor="white", edgecolor="none", pad=0.6))
     _rows(ax, list(pairs), len(pairs))
     ax.set_xlim(0, 100)
 
@@ -145,7 +149,7 @@ def control(accuracy: Mapping[str, float]) -> None:
     values = {name: 100 * value for name, value in accuracy.items()}
     figure = plots.bars(
         values,
-        title="LeNet without half of its neurons, not retrained",
+        title="LeNet, whole and without half of its neurons, not retrained",
         x_label="validation accuracy, %",
         unit="%",
         digits=1,
@@ -164,4 +168,11 @@ def half(spreads: Mapping[str, Spread]) -> None:
         digits=1,
     )
     said = (f"{name} {100 * spread.mean:.0f}" for name, spread in spreads.items())
-    plots.show(figure, alt=f"Accuracy in percent by score: {', '.join(said)}.")
+    chance = spreads["random"]
+    plots.show(
+        figure,
+        alt=(
+            f"Accuracy in percent by score: {', '.join(said)}, with draws from"
+            f" {100 * chance.low:.0f} to {100 * chance.high:.0f}."
+        ),
+    )

@@ -38,7 +38,7 @@ claim("Of 300 neurons nobody hears", (~heard).sum(), at_least=30)
 claim("They leave, and no answer changes", difference, at_most=1e-3)
 
 # %% [markdown]
-# So pruning single weights makes some units removable, for nothing.
+# So pruning single weights makes some units removable, at no cost in accuracy.
 #
 # ## Where the L1 norm works
 #
@@ -90,8 +90,10 @@ draw.chosen(as_cut, renewed, whole, "ResNet without 30% of its channels")
 # The ResNet has BatchNorm behind each convolution, as the VGG has. The draws differ
 # among themselves by many points: one draw would have been no control.
 #
-# Two scores more and five draws are recorded (`study.py` in the lesson's folder). One
-# of them is BatchNorm's weight alone (Liu et al. 2017).
+# More is recorded (`study.py` in the lesson's folder): five draws, the L1 norm with
+# BatchNorm's factor, and BatchNorm's weight alone (Liu et al. 2017). Taylor is there,
+# too, with other pictures in smaller batches, and comes out many points lower than
+# here. A score has a spread of its own.
 
 # %%
 weight, chance = (
@@ -149,8 +151,8 @@ claim("After the pass the two differ by points", abs(chosen - drawn), at_most=1.
 draw.filters(vgg[0].weight, score("l1", vgg, units=True)["0.weight"])
 
 # %% [markdown]
-# The filters of small norm look plain. That looks convincing, and it is how a score
-# gets believed. BatchNorm stretches the answer of each to a spread of its own.
+# The filters of small norm look plain, as if they did nothing. The picture shows only
+# half of it: behind it BatchNorm divides the answer of each filter by its own spread.
 #
 # ## All of it in one panel
 #

@@ -111,7 +111,8 @@ def leaves_with_a_filter(kernel, inputs, next_outputs):
 # %% [markdown]
 # For whole networks the course has `surgery`. It sends one picture through, to see
 # which layer feeds which. We let it take filter 5 out of the VGG's second convolution
-# (64 inputs; the next layer has 128 filters), and count what is missing.
+# (64 inputs; the next layer has 128 filters), and count what is missing. That
+# convolution stands at place 3 in the VGG, so its weight is called `"3.weight"`.
 
 # %%
 leaves_with_a_filter = check(leaves_with_a_filter)
@@ -127,9 +128,8 @@ claim("Your count is what left", before - after - counted, between=(0, 0))
 guess_numbers.compare(before - after)
 
 # %% [markdown]
-# *Why so many more than 576?* The next layer is wider: 128 filters looked at this one
-# channel, each with 9 weights. (`"3.weight"` is the name of that convolution's weight.
-# It stands at place 3 in the VGG.)
+# *Why so many more than 576?* In the next layer 128 filters looked at this one channel,
+# each with 9 weights: twice as many again. <!-- why: counted -->
 #
 # ## Zeroed against removed
 #
@@ -162,9 +162,9 @@ guess_speed = predict(
 
 # %% [markdown]
 # Same answers, another size. Half of the outputs times half of the inputs is a quarter
-# of a convolution's work. Now the time. Four networks run in turn, 31 rounds: the dense
-# one, **its identical copy**, the zeroed one and the removed one. The copy shows how
-# far apart two equal networks come out, by noise alone.
+# of a convolution's work. Now for the time. Four networks run in turn, 31 rounds: the
+# dense one, **its identical copy**, the zeroed one and the removed one. The copy shows
+# how far apart two equal networks come out, by noise alone.
 
 # %% tags=["nbval-ignore-output"]
 race = {"dense": vgg, "its copy": copy.deepcopy(vgg)}
@@ -262,10 +262,10 @@ claim("Yet fewer than 24 of the 32 filters are the same", same, at_most=23)
 # answer. In front of a BatchNorm the size of a filter alone cannot say what the filter
 # does.
 #
-# That shows that the L1 norm *may* be blind. Did it cost what we saw? A test: we
-# multiply each norm by what BatchNorm does to the filter, its weight divided by its
-# spread. This score is the same for both networks. If the scale was the fault, it must
-# do better.
+# That shows that the L1 norm *may* be blind. Is this where the points were lost? A
+# test: we multiply each norm by what BatchNorm does to the filter, its weight divided
+# by its spread. This score is the same for both networks. If the scale was the fault,
+# it must do better.
 
 # %%
 fair = dict(l1)
@@ -284,9 +284,9 @@ claim("It is ahead of the mean of chance by", ahead, between=(-6, 6))
 # With BatchNorm's factor the score gains many points, so the scale was most of the
 # fault at this cut.
 # <!-- why: measured: With BatchNorm's factor the L1 norm gains points of accuracy -->
-# It is hardly better than a coin. And at half of the filters the factor mends little
-# (see [further](04_neurons_and_filters_further.ipynb)): something else is at work
-# there, and we do not know what.
+# It is about as good as a coin. And at half of the filters the factor mends little (see
+# [further](04_neurons_and_filters_further.ipynb)): something else is at work there, and
+# we do not know what.
 #
 # Li et al. (2017) found small filters safer to remove than random ones, on another
 # network. A result about a score is a result about a network, too.
@@ -325,8 +325,8 @@ draw.trained(renewed, trained, training.evaluate(vgg, some))
 #
 # The course's own `vgg_half`, and the thinner networks that labs 08 to 12 make of it,
 # began with the filters of largest L1 norm. They were chosen before this control was
-# made. Then they were trained for twelve epochs and more, at a high learning rate. What
-# such a long training leaves of the difference, we did not test.
+# made. Then they were trained for twelve epochs and more, at a high learning rate. We
+# did not test what such a long training leaves of the difference.
 #
 # ## One look at the test set
 
@@ -337,8 +337,8 @@ lost = training.evaluate(vgg, exam) - training.evaluate(half_tuned, exam)
 claim("`vgg_half` loses points on 5,000 test pictures", 100 * lost, between=(-1, 1))
 
 # %% [markdown]
-# Half of the filters, a quarter of the work, and after twelve epochs less than a point
-# lost.
+# `vgg_half` has half of the filters and does a quarter of the work. After twelve epochs
+# of training it loses less than a point.
 #
 # ## Decide: how many filters of each layer?
 #

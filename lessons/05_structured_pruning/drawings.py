@@ -21,7 +21,7 @@ MIDDLE = LOW + 2 * SIZE
 def _stage(drawing: Drawing, without: Collection[str], fits: bool, words: str) -> None:
     """The first stage; the convolutions named have lost filter 3."""
     drawing.text((360, 22), words, 16, kind="bold")
-    drawing.line((114, MIDDLE), (690, MIDDLE), "thick")
+    drawing.line((94, MIDDLE), (690, MIDDLE), "thick")
     for place, x in enumerate(ADDITIONS):
         start = (165, 420)[place]
         up, down = TOP + 2 * SIZE, MIDDLE - 16

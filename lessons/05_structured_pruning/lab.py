@@ -28,10 +28,11 @@ resnet, vgg = baselines.baseline("resnet"), baselines.baseline("vgg")
 # adds its input to what they made. So `3.0.conv2` is the second convolution of the
 # first block of the first stage.
 #
-# ![The first stage of the ResNet: one channel runs from the first convolution through both additions.](../lessons/05_structured_pruning/figures/tied.svg)
+# ![The first stage of a residual network: filter 3 leaves on one side, then everywhere it is added.](../lessons/05_structured_pruning/figures/tied.svg)
 #
-# Channel 3 is added to channel 3. What if a filter leaves on one side only? We take
-# filter 3 out of `3.0.conv2`, by hand, and run the network.
+# The drawing has four channels, our first stage sixteen. Channel 3 is added to channel
+# 3. What if a filter leaves on one side only? We take filter 3 out of `3.0.conv2`, by
+# hand, and run the network.
 
 # %%
 broken = copy.deepcopy(resnet)
@@ -47,7 +48,8 @@ except RuntimeError as error:
 # Fifteen channels on one side of the addition, sixteen on the other. Channel 3 must
 # leave on *both* sides, and everything that reads it must forget it. `follow` traces
 # the network, gives each channel a number, and makes two numbers one where channels are
-# added. Then it can list what goes together. Surgery uses that list.
+# added. Then it can list what goes together: the *outputs* of a layer that write the
+# channel, and the *inputs* that read it. Surgery uses that list.
 
 # %%
 for place in follow(resnet, picture).takes("3.0.conv2", 3):
@@ -59,9 +61,9 @@ with torch.no_grad():
 claim("Removed in all places equals zeroed", difference, at_most=1e-3)
 
 # %% [markdown]
-# One mask for the first convolution was enough: the rest followed. The channels
-# *inside* a block, between `conv1` and `conv2`, are added to nothing. They are free, as
-# in a chain.
+# One mask for the first convolution was enough: the rest followed. (`1` and `bn2` are
+# BatchNorms.) The channels *inside* a block, between `conv1` and `conv2`, are added to
+# nothing. They are free, as in a chain.
 #
 # ## How much work?
 
@@ -121,8 +123,8 @@ guess_work.compare(100 * counted[ratios.index(0.3)])
 
 # %% [markdown]
 # *Why more than 30%?* A convolution's work is inputs times outputs, and both lose 30%.
-# <!-- why: counted --> The small rest is the first layer: its input is the picture, and
-# stays.
+# <!-- why: counted --> The count differs from the formula by very little: the input of
+# the first layer is the picture, and the output of the last are the classes. Both stay.
 #
 # ## Less work, less time?
 #
@@ -239,8 +241,9 @@ claim("Points that the pattern costs beyond the free choice", 100 * cost, at_lea
 #
 # Now the ResNet in six versions, in one race, with 32 pictures. The accuracy after two
 # epochs of fine-tuning is recorded (`study.py` in the lesson's folder), with one seed.
-# There the channels were chosen by their L1 norm, before lab 04 put that score to the
-# test. The control is recorded, too: the dense network, trained on for the same epochs.
+# In the record, too, the channels were chosen by their L1 norm, the score that lab 04
+# put to the test. The control is recorded as well: the dense network, trained on for
+# the same epochs.
 
 # %% tags=["nbval-ignore-output"]
 l1 = score("l1", resnet, units=True)
@@ -268,8 +271,10 @@ draw.which(times, accuracy)
 # %% [markdown]
 # Read it as a choice. Up is more accurate, right is faster; the points on the line are
 # beaten by no other. Zeros keep the accuracy and gain no speed on this processor:
-# nothing skips them. Channels and blocks gain speed and pay for it. Lesson 01's rule
-# holds here, too: a difference below a point, with one seed, has shown nothing.
+# nothing skips them. Half of the channels or of the blocks gain speed and cost a point
+# or two. Lesson 01's rule holds here, too: a difference below a point, with one seed,
+# has shown nothing. So chance decides which of the three points at the left end lie on
+# the line.
 #
 # ## Decide: channels or blocks?
 #
@@ -295,7 +300,8 @@ drop = training.evaluate(resnet, exam) - training.evaluate(
 claim("Half of the weights zero, not retrained: points lost", 100 * drop, at_most=4)
 
 # %% [markdown]
-# Half of the weights cost little, untrained. They bought no speed either.
+# With half of its weights at zero the network loses little, though nothing was
+# retrained. It gains no speed either.
 #
 # ## Take away
 #

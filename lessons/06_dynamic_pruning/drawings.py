@@ -40,7 +40,9 @@ def when() -> Drawing:
     drawing.text((628, 112), "they change places", 12)
     drawing.text((22, 40), "all", 12, kind="soft")
     drawing.text((22, 156), "none", 12, kind="soft")
-    drawing.text((360, 200), "weights that are there", 12, kind="soft")
+    drawing.text(
+        (360, 200), "height of the line: weights that are there", 12, kind="soft"
+    )
     return drawing
 
 

@@ -73,17 +73,18 @@ claim("SET: what it fell to, of 1", left["SET"], between=(0.85, 0.98))
 
 # %% [markdown]
 # Nobody told the network that borders say little. The share falls with both methods,
-# but with RigL much further. Both drop the same way, the smallest weights. So most of
-# the way from the border comes from where RigL grows, and less from what is dropped.
+# but with RigL much further. Both drop in the same way, the smallest weights; they
+# differ in where they grow. So the difference comes from where RigL grows.
 # <!-- why: measured: SET: what it fell to -->
 #
 # ## Movement: keep what grows
 #
 # Magnitude asks how large a weight is. *Movement pruning* (Sanh et al. 2020) asks
-# whether it moves away from zero. A step of gradient descent changes a weight `w` by
-# `-g`. Where `w` and `-g` have one sign, `|w|` grows, and `-w * g` is positive. The
-# score is the sum of `-w * g` over the steps. The method was made for fine-tuning a
-# network that was trained for another task. Here there is no earlier task.
+# whether it moves away from zero. A step of gradient descent moves a weight `w` in the
+# direction of `-g`. Where `w` and `-g` have the same sign, `|w|` grows, and `-w * g` is
+# positive. The score is the sum of `-w * g` over the steps. The method was made for
+# fine-tuning a network that was trained for another task. Here there is no earlier
+# task.
 #
 # Recorded by `make results ARGS=dynamic`, 95% sparse, twelve epochs, three seeds:
 
@@ -99,7 +100,7 @@ claim("Movement is where random, fixed is", control, between=(-0.3, 0.3))
 claim("Cubic is better by over a point", mean["cubic"] - mean["movement"], at_least=1)
 
 # %% [markdown]
-# From random weights, movement does no better than masks that nobody chose. That says
+# From random weights, movement does no better than masks drawn by lot. That says
 # nothing about fine-tuning for a new task, which we did not test.
 #
 # ## In production
@@ -124,3 +125,7 @@ claim("Five calls leave 5%, like Iterative(0.95)", left, between=(0.0499, 0.0501
 
 # %%
 finish()
+
+# %% [markdown]
+# **Back to** [the lab](06_dynamic_pruning.ipynb), or **on to** [lab
+# 07](07_recovery.ipynb).

@@ -43,8 +43,9 @@ cubic_sparsity = check(cubic_sparsity)
 # %% [markdown]
 # A schedule of your own needs one method, `update`, which returns the masks from now
 # on. `fit` calls it at 50 steps, evenly spread over the first three quarters of the
-# run. In the last quarter nothing more is pruned. The class `Schedule` holds the zeros
-# between two updates and hides the gradients of pruned weights.
+# run. In the last quarter nothing more is pruned. Between two updates the class
+# `Schedule` holds the zeros, and hides the gradients of pruned weights from the
+# optimizer.
 #
 # The next function trains LeNet for three epochs with a schedule. It counts the weights
 # that are there after each step.
@@ -143,7 +144,7 @@ exchange = check(exchange)
 
 # %% [markdown]
 # Your exchange becomes a schedule. `self.weights` and `self.masks` hold weights and
-# masks by name, `weight.grad` the gradient of this step. `self.fraction` is 0.3: 30% of
+# masks by name; `weight.grad` is the gradient of this step, not hidden yet. `self.fraction` is 0.3: 30% of
 # a layer's weights move at the first of 20 updates, fewer and fewer later. (Yours falls
 # on a straight line, the course's `schedules.RigL` on half a cosine.)
 
@@ -212,9 +213,9 @@ claim("RigL is where random, fixed is", mean["RigL"] - mean[fixed], between=(-0.
 claim("SET beats RigL in each seed", min(by_seed("SET", "RigL")), at_least=0.3)
 
 # %% [markdown]
-# Cubic leads, also with the same number of weights in each layer. Most of what the
-# sparse methods reach, random masks that never move reach, too. Only the control shows
-# that. Moving weights by lot (SET) adds a little. Moving them by the gradient (RigL)
+# Cubic leads, also with the same number of weights in each layer. Random masks that
+# never move already reach most of what SET and RigL reach. Only the control shows that.
+# Moving weights by lot (SET) adds a little. Moving them by the gradient (RigL)
 # adds nothing here, and SET beats RigL. In RigL's paper it is the other way round.
 # Which part of growing by the gradient could do harm? Write your idea down before you
 # read on.
@@ -243,9 +244,9 @@ claim("RigL's 30 busiest neurons, %", busiest["RigL"], at_least=35)
 claim("SET's 30 busiest neurons, %", busiest["SET"], at_most=25)
 
 # %% [markdown]
-# RigL crowds its weights into few neurons. The gradient of a weight is its neuron's
-# error times its input. So a neuron with a large error has large gradients at all its
-# inputs at once, and draws many weights.
+# RigL crowds its weights into few neurons. For one picture, the gradient of a weight is
+# its neuron's error times its input. So a neuron with a large error has large gradients
+# at many inputs at once, and draws many weights.
 # <!-- why: counted -->
 #
 # Does the crowding *cost* anything? A picture cannot say. A run can: *RigL inside each
@@ -275,18 +276,18 @@ claim("100 updates: the worst of three seeds", min(by_seed(many, "RigL")), at_mo
 # ## Decide: accurate, and sparse early
 #
 # You have four epochs on 15,000 pictures, and no more. The network must end with 95%
-# zeros and be as accurate as asked. But your hardware is to skip zeros one day: on the
-# average of all steps only so many weights may be there. When do you begin to prune,
-# when must you be done, and how? Any schedule of `utils/schedules.py` will do, or one
-# of your own.
+# zeros, and at least 82% of the validation pictures must be right. But one day your
+# hardware will skip zeros: on the average of all steps at most 20% of the weights may
+# be there. When do you begin to prune, when must you be done, and how? Any schedule of
+# `utils/schedules.py` will do, or one of your own.
 
 # %% tags=["nbval-ignore-output"]
 my_choice = ...  # for example schedules.OneShot(0.95, begin=0.5), or MyCubic(0.95)
 decide("06_dynamic_pruning", my_choice)
 
 # %% [markdown]
-# Untouched, the cell only says what is asked. With a choice it says what the choice
-# reached, and what is missed.
+# As long as nothing is chosen, the cell only says what is asked. With a choice it says
+# what the choice reached, and what it missed.
 #
 # ## One look at the test set
 #
