@@ -43,7 +43,7 @@ claim("Nine or ten of the ten are clothes for the upper body", found, at_least=9
 
 # %% [markdown]
 # Would you have known? Some labels may simply be wrong. A teacher that doubts such a
-# label is a help; a teacher that is wrong itself is not.
+# label may be a help; a teacher that is wrong itself may not.
 #
 # ## What T squared is for
 #
