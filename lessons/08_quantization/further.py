@@ -227,8 +227,9 @@ accuracy = {"dense": dense, "pruned": training.evaluate(network, pictures.valida
 # and the mean of each group.</details>
 # <details><summary>Hint 2</summary><code>(weights[:, None] -
 # values).abs().argmin(dim=1)</code> is the number of the nearest value.</details>
-# <details><summary>Hint 3</summary>In a loop over the values: <code>new[i] =
-# weights[nearest == i].mean()</code>, unless that group is empty.</details>
+# <details><summary>Hint 3</summary>Begin with <code>new = values.clone()</code>. In a
+# loop <code>for i in range(len(values))</code>: <code>new[i] = weights[nearest ==
+# i].mean()</code>, unless that group is empty. Return <code>new</code>.</details>
 
 
 # %%

@@ -403,8 +403,8 @@ for name, network, facts in (
 # ## Take away
 #
 # 1. Eight bits cost next to nothing, and four bits little, with a scale a row.
-# 2. Below that, what counts is where the grid is cut: at 2 and 3 bits a cut-off grid
-#    gives back most of what rounding took.
+# 2. Below that, for LeNet, what counted was where the grid is cut: at 2 and 3 bits a
+#    cut-off grid gave back most of what rounding took.
 # 3. Weights and activations draw on one budget of error: each in 4 bits was cheap, both
 #    together were not.
 
