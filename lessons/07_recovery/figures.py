@@ -150,7 +150,8 @@ def _marks(ax: Axes, kind: str, places: Mapping[float, Spread], look: Look) -> N
         label = kind if number == 0 else None
         ax.plot(100 * each.mean, y, label=label, markersize=7, zorder=2, **look)
         place: Look = dict(textcoords="offset points", va="center", fontsize=9)
-        ax.annotate(f"{100 * each.mean:.1f}", (ends[1], y), (6, 0), **place)
+        text = ax.annotate(f"{100 * each.mean:.1f}", (ends[1], y), (6, 0), **place)
+        text.set_bbox(dict(facecolor="white", edgecolor="none", pad=0.5))
 
 
 def _renamed(spreads: Spreads, rows: Mapping[str, str]) -> dict[str, Spread]:

@@ -21,7 +21,7 @@ dense = training.evaluate(lenet, pictures.validation)
 # ## Keep the zeros
 #
 # LeNet is pruned to 95% in one shot and trained for two more epochs, twice. Once the
-# masks are held after each step, once nobody thinks of them.
+# masks are applied again after each step (`masks.hold`), once nobody thinks of them.
 
 # %% tags=["nbval-ignore-output"]
 guess_zeros = predict(
@@ -71,6 +71,7 @@ guess_rate = predict(
 
 # %% tags=["figure:tuning"]
 epochs = [1, 2, 4, 8, 16]
+# the file calls the cycle "rewound"
 cycle = [spread("tuning", method="rewound", epochs=e) for e in epochs]
 small = [spread("tuning", method="small and constant", epochs=e) for e in epochs]
 draw.tuning(epochs, {"cycle up to 3e-3": cycle, "1e-4 throughout": small}, dense)
@@ -91,10 +92,10 @@ claim("One epoch of it is near 16 small ones", cycle[0] - small[4], at_least=-1)
 #
 # Three ways to 98%, each with 12 epochs from the same trained network: all at once and
 # then fine-tuning; in five rounds within one cycle; gradually, on the cubic schedule of
-# lab 06. The control is the dense network, trained on for 12 epochs, too. All was
-# recorded twice, with cycles up to 1e-3 (`make results ARGS=recovery`) and up to 3e-3
-# (`ARGS=ways`, dense `ARGS=trained_on`). The three runs of a setting share the trained
-# network; they differ in the order of the pictures.
+# lab 06. The three ways were recorded twice, with cycles up to 1e-3 (`make results
+# ARGS=recovery`) and up to 3e-3 (`ARGS=ways`). The control is the dense network,
+# trained on for 12 epochs, too, up to 3e-3 (`ARGS=trained_on`). The three runs of a
+# setting share the trained network; they differ in the order of the pictures.
 
 # %%
 guess_way = predict(
@@ -132,9 +133,9 @@ other = low["iterative"] - high["one-shot"]
 claim("Rounds at 1e-3 against one-shot at 3e-3, points", other, at_most=0)
 
 # %% [markdown]
-# Going slowly pays. Why might that be? We did not test it. But the rate changes every
-# row, and one-shot most: at 3e-3 it beats even the rounds at 1e-3. Choose the rate
-# first; a comparison at a rate that suits one method better says too much.
+# Going slowly pays. Why might that be? We did not test it. But the higher rate lifts
+# every row, and one-shot most: at 3e-3 it beats even the rounds at 1e-3. So choose the
+# rate first. At a rate that suits one method better, a comparison is not fair.
 #
 # ## What came back?
 #
@@ -194,16 +195,16 @@ claim("The ticket: zeros, %", 100 * measure.sparsity(drawn), between=(94.99, 95.
 # %% [markdown]
 # Recorded by `make results ARGS=tickets`: six starts with the same number of weights,
 # three seeds. Each is trained for twelve epochs. The masks and the kept weights have
-# cost twelve dense epochs before; so the last row gives a small dense network the whole
-# 24. The dashed lines are the dense network after 12 and after 24 epochs.
-# <!-- why: choice -->
+# cost twelve dense epochs before. So the last row gives a small dense network the whole
+# 24. <!-- why: choice --> The vertical lines are the dense network after 12 and after
+# 24 epochs.
 
 # %%
 at = {
     sparsity: {n: spread("tickets", method=n, sparsity=sparsity) for n in draw.STARTS}
     for sparsity in (0.95, 0.98)
 }
-whole = spread("dynamic", method="dense").mean
+whole = spread("dynamic", method="dense").mean  # lab 06's, 12 epochs
 longer = spread("tickets", method="dense, trained on").mean
 
 # %% tags=["figure:tickets"]
@@ -236,11 +237,11 @@ claim("Shuffled over small and dense at 98%, points", sparse, at_least=0.5)
 # was trained as long; it is more than a point behind. It is the best of the untrained
 # starts at 95%, and by less than a point. At 98% its lead is gone in one of three
 # seeds. The largest step at 98% is another one: from the small dense network to a
-# sparse one of the same number of weights, wherever they are.
+# sparse one with the same number of weights, even if its mask is shuffled.
 #
 # What we did not test: Frankle & Carbin prune in rounds, layer by layer, the last layer
-# half as much; we prune once, with one threshold for all layers. And later work puts
-# weights back not to the first step but to an early one (Frankle et al. 2020).
+# half as much. We prune once, with one threshold for all layers. And later work sets
+# the weights back to an early step, not to the first (Frankle et al. 2020).
 #
 # ## Decide: four epochs to 98%
 #

@@ -33,7 +33,7 @@ def row(weights: Tensor, scale: float, integers: Tensor) -> None:
         label="4 bits: one of 15 levels",
     )
     ax.grid(visible=False)
-    ax.legend()
+    ax.legend(frameon=True, facecolor="white", edgecolor="none", framealpha=1)
     right = ax.secondary_yaxis("right", functions=(_over(scale), _times(scale)))
     right.set_ylabel("level")
     right.set_yticks(range(-7, 8))
@@ -101,8 +101,9 @@ def both(judged: Mapping[str, tuple[float, float, float]]) -> None:
         figure,
         alt=(
             "Two panels of bars, the VGG on 1,000 pictures. Weights in 4 bits alone and"
-            " activations in 4 bits alone lose about a point each; both together lose"
-            " several times their sum. The error of the outputs grows less steeply."
+            " activations in 4 bits alone lose about a point or less; both together"
+            " lose several times their sum. The error of the outputs grows less"
+            " steeply."
             " Weights in 3 bits alone make about as much error as both in 4, and lose"
             " about as much."
         ),
@@ -190,6 +191,7 @@ def _dots(
             (0, 8),
             textcoords="offset points",
             ha="center",
+            bbox=dict(facecolor="white", edgecolor="none", pad=0.5),
         )
     for index, name in enumerate(filter(None, groups)):
         look: plots.Look = dict(color=plots.PALETTE[index], marker=plots.MARKERS[index])

@@ -186,11 +186,12 @@ claim("A scale a row gains over 5 at 3 bits", 100 * (rows[3] - one[3]), at_least
 #
 # ## Weights, activations, both
 #
-# The VGG has six layers. `quantized` folds each BatchNorm into the layer before it (in
-# use it only multiplies and adds one number a channel) and rounds weights and what
-# comes in, to 8 bits where nothing else is said. We judge on 1,000 pictures, and also
-# ask how far the ten *outputs* have moved: the squared error, as a part of their
-# square.
+# "The VGG" is here the course's `vgg_half`: the half of the filters that has the
+# largest L1 norms, trained again (lab 04). It has six layers. `quantized` folds each
+# BatchNorm into the layer before it (in use it only multiplies and adds one number a
+# channel) and rounds weights and what comes in, to 8 bits where nothing else is said.
+# We judge on 1,000 pictures, and also ask how far the ten *outputs* have moved: the
+# squared error, as a part of their square.
 
 # %%
 guess_both = predict(
@@ -217,8 +218,8 @@ def judge(**bits):
 
 weights, activations = judge(bits=4), judge(activation_bits=4)
 both, three = judge(bits=4, activation_bits=4), judge(bits=3)
-claim("Weights in 4 bits, activations in 8: about a point", weights[0], between=(0, 2))
-claim("activations in 4, weights in 8", activations[0], between=(0, 2.5))
+claim("Weights in 4 bits, activations in 8: points lost", weights[0], between=(0, 2))
+claim("activations in 4, weights in 8: points lost", activations[0], between=(0, 2.5))
 summed = weights[0] + activations[0]
 claim("Both lose over twice the sum of the two", both[0] / summed, at_least=2)
 added = both[2] / (weights[2] + activations[2])
@@ -234,10 +235,11 @@ guess_both.compare(both[0])
 # %% [markdown]
 # Each alone is cheap; both together are not. Why? It is nothing about the pair: weights
 # alone, in 3 bits, disturb the outputs about as much as the pair does, and lose about
-# as much. <!-- why: measured: and lose as much, within 5 points --> What counts is the
-# whole error at the outputs. Accuracy first hardly notices it, and then falls. So the
-# bits of weights and of activations draw on one budget. (The errors at the outputs do a
-# little more than add up. We did not test what makes them.)
+# as much. <!-- why: measured: and lose as much, within 5 points --> In these four
+# networks the loss goes with the whole error at the outputs. Accuracy first hardly
+# notices it, and then falls. So the bits of weights and of activations draw on one
+# budget. (The errors at the outputs more than add up. What makes them do so, we did not
+# test.)
 #
 # ## Where the grid is cut
 #
@@ -401,8 +403,8 @@ for name, network, facts in (
 # ## Take away
 #
 # 1. Eight bits cost next to nothing, and four bits little, with a scale a row.
-# 2. Below that, what counts is where the grid is cut: at 2 and 3 bits a cut-off grid
-#    gives back most of what rounding took.
+# 2. Below that, for LeNet, what counted was where the grid is cut: at 2 and 3 bits a
+#    cut-off grid gave back most of what rounding took.
 # 3. Weights and activations draw on one budget of error: each in 4 bits was cheap, both
 #    together were not.
 

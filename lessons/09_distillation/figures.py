@@ -106,15 +106,16 @@ def teachers(students: Mapping[str, Rows]) -> None:
     grid = figure.subplots(len(students), 1, sharex=True, height_ratios=heights)
     for ax, (name, rows) in zip(grid, students.items(), strict=True):
         _draw_rows(ax, name, rows)
-    grid[-1].set_xlabel("validation accuracy, % (small: seeds, large: their mean)")
+    said = "small: seeds, large: mean, dashed: labels alone"
+    grid[-1].set_xlabel(f"validation accuracy, % ({said})")
     plots.show(
         figure,
         alt=(
             "Two panels of rows, three seeds and a mean each, around a dashed line for"
             " labels alone. First LeNet as student: its own original leads, a second"
-            " and a third LeNet come next; ResNet, shuffled classes and label smoothing"
-            " lie about the line. Second LeNet as student: the rows of both teachers"
-            " lie above the line."
+            " and a third LeNet come next; ResNet lies a little above the line, label"
+            " smoothing and shuffled classes lie about it. Second LeNet as student: the"
+            " rows of both teachers lie above the line."
         ),
     )
 

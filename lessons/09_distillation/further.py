@@ -43,7 +43,7 @@ claim("Nine or ten of the ten are clothes for the upper body", found, at_least=9
 
 # %% [markdown]
 # Would you have known? Some labels may simply be wrong. A teacher that doubts such a
-# label is a help; a teacher that is wrong itself is not.
+# label may be a help; a teacher that is wrong itself may not.
 #
 # ## What T squared is for
 #
@@ -93,7 +93,9 @@ claim("With T squared it changes by so many times", kept[2] / kept[4], between=(
 # %% [markdown]
 # Two things make the bare gradient small: the derivative of `logits / T` is `1 / T`,
 # and the two softened answers themselves come nearer to each other. Only at high
-# temperatures do both go in step with T; there the rule of T squared is nearly exact.
+# temperatures do both go in step with T. The rule of T squared says 16 times for both
+# steps above: from 4 to 16 it comes near, from 1 to 4 it is far off.
+#
 # Without the factor a change of temperature would also change the balance between
 # teacher and labels, and we could not tell which of the two mattered. Was your guess
 # nearer to 4, to 16, or to neither? What did you count?

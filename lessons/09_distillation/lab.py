@@ -295,20 +295,20 @@ claim("The second LeNet, taught by the first, gains so many points", gain, at_le
 
 # %% [markdown]
 # Softness alone did not help: with shuffled classes or smoothing nothing is left of the
-# gain in the mean (the seeds of smoothing lie far apart). Nor is the way back to the
+# gain in the mean (the seeds of both lie far apart). Nor is the way back to the
 # student's own start needed: two LeNets that never were this student teach it nearly as
 # well. The second student, too, learned in the mean from a LeNet that it never was; its
 # seeds lie far apart, and one of three gained nothing. What all good teachers here
-# share: they say of each picture which classes are near. One caution:
-# shuffling also adds noise, a new order each time.
+# share: they say of each picture which classes are near. One caution: shuffling also
+# adds noise, a new order each time.
 #
 # And a better teacher? ResNet knows which classes are near as well, and is right more
-# often. In the mean it brought less than any LeNet. Cho and Hariharan (2019) and
-# Mirzadeh et al. (2020) saw the like: a much better network can be a worse teacher for
-# a small student. Perhaps LeNet's mistakes are of a kind that a LeNet can follow; we
-# did not test that. Which of your two guesses was further off, and what had you
-# assumed: that knowing more means teaching more, or that one LeNet is as good as
-# another?
+# often. In the mean it brought less than any LeNet did at the same temperature. Cho and
+# Hariharan (2019) and Mirzadeh et al. (2020) saw the like: a much better network can be
+# a worse teacher for a small student. Perhaps LeNet's mistakes are of a kind that a
+# LeNet can follow; we did not test that. Which of your two guesses was further off, and
+# what had you assumed: that knowing more means teaching more, or that one LeNet is as
+# good as another?
 #
 # ## Decide: a teacher for few pictures
 #
@@ -350,8 +350,8 @@ for name, network in {"teacher": lenet, **students}.items():
 # 1. A soft answer carries what a label does not: which classes are near this picture.
 #    When that was destroyed, the gain was gone; when the teacher was another, equally
 #    good LeNet, most of it stayed.
-# 2. Warmer is not better, and a better network is not a better teacher: temperature and
-#    teacher are choices to be measured.
+# 2. A warmer teacher, or a better network, may teach worse: temperature and teacher are
+#    choices to be measured.
 # 3. An explanation needs a control that could have refuted it.
 
 # %%
@@ -364,5 +364,5 @@ progress()
 finish()
 
 # %% [markdown]
-# **Next:** [going further](09_distillation_further.ipynb) looks at doubtful pictures and
-# at T squared. Lab 10 takes the small network out of PyTorch and into use.
+# **Next:** [going further](09_distillation_further.ipynb) looks at doubtful pictures
+# and at T squared. Lab 10 takes the small network out of PyTorch and into use.
