@@ -188,11 +188,11 @@ claim("At 95% pruning adds so many or more, each time", added, at_least=2.5)
 
 # %% [markdown]
 # Why do shirts pay, then? Two things come together. A network that gets fewer pictures
-# right gets fewer shirts right, pruned or not. <!-- why: measured: This part of it is
-# lost without pruning --> And pruning adds a few points to that. At 95% it does so with
-# each of the six networks, and it is about half of what shirts lose. At 98% the six
-# differ more, and most of the loss goes with the accuracy. Without the second control
-# all of it would have been charged to pruning.
+# right gets fewer shirts right, pruned or not. <!-- why: measured: This part of it is lost without pruning -->
+# And pruning adds a few points to that. At 95% it does so with each of the six networks,
+# and it is about half of what shirts lose. At 98% the six differ more, and most of the
+# loss goes with the accuracy. Without the second control all of it would have been
+# charged to pruning.
 #
 # Hooker et al. (2019) pruned networks for ImageNet to 90%. There the accuracy of 582 of
 # 1,000 classes changed by significantly more or less than the mean did. More of them
