@@ -121,7 +121,7 @@ gain = tried["VGG"].bytes / tried["VGG, int8"].bytes
 claim("int8 makes the VGG 3 to 4 times smaller", gain, between=(3, 4))
 facts = baselines.baseline_facts("vgg")
 harder = 100 * (facts["validation_accuracy"] - facts["test_accuracy"])
-claim("On test pictures the dense VGG gets points less", harder, at_least=0.5)
+claim("The dense VGG loses so many points on test pictures", harder, at_least=0.5)
 
 # %% [markdown]
 # Why so many times faster? The table takes it apart: the VGG in ONNX Runtime, the VGG
