@@ -88,7 +88,7 @@ EXERCISES = [
             " output would drown in that": (
                 lambda a, b: ((a - b).abs().mean(1).max().item(), ...)
             ),
-            "that is the largest difference as a share of theirs, which says much of"
+            "that is the largest difference as a share of theirs, which is large for"
             " outputs near 0. Take the plain difference": (
                 lambda a, b: (((a - b).abs() / b.abs()).nan_to_num(0).max().item(), ...)
             ),
@@ -162,12 +162,10 @@ EXERCISES = [
             ),
             "the factors are upside down: 12 s that become 4 s are 3 times faster,"
             " before / after": (each_step(lambda before, after: after / before)),
-            "these are seconds saved. They do not multiply, and depend on the"
-            " step's place in the row": (
-                each_step(lambda before, after: before - after)
-            ),
-            "these are fractions of the time saved; two halves would not be all."
-            " Factors: before / after": (
+            "these are seconds saved. Their product means nothing; factors are"
+            " before / after": (each_step(lambda before, after: before - after)),
+            "these are fractions of the time saved. Two steps that save half each do"
+            " not save all; factors are before / after": (
                 each_step(lambda before, after: 1 - after / before)
             ),
             "there are 3 steps between 4 times, and none before the first": (

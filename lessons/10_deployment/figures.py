@@ -127,8 +127,8 @@ def accuracy(right: Mapping[str, float], interval: Mapping[str, float]) -> None:
         figure,
         alt=(
             "Seven rows, the dense VGG, three thin ones and their int8 files: all lie"
-            " within a fifth of a point of each other, and each interval covers all"
-            " the others."
+            " within a fifth of a point of each other, and each interval covers the"
+            " accuracies of all the others."
         ),
     )
 

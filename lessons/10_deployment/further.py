@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 10 Deployment: going further
 #
-# Four questions that the lab left open: did a teacher help, where does int8 gain time,
-# what does the library look like without our helpers, and was it luck.
+# Three questions that the lab left open: did a teacher help, where does int8 gain time,
+# and what does the library look like without our helpers?
 
 # %%
 import tempfile
@@ -79,12 +79,12 @@ claim("Test, int8: the worst seed alone above the best taught", later, at_least=
 
 # %% [markdown]
 # The teacher was meant to help. It took accuracy away, and eight epochs more, the last
-# four at temperature 1, did not bring it back. What this carries: *this* teacher at
-# temperature 4, with weight 0.9, did harm; at temperature 1 one seed says less harm.
+# four at temperature 1, did not bring it back. What this shows: *this* teacher at
+# temperature 4, with weight 0.9, did harm; at temperature 1, in one seed, less harm.
 # Other teachers, temperatures and weights were not tried. A likely cause, not tested:
 # this teacher has little to teach, being hardly better than its student becomes alone.
 # We were about to ship the taught network; it met the targets, and looked like a
-# success until its control was trained. What did your guess rest on, lab 09?
+# success until its control was trained. What did your guess rest on? On lab 09?
 #
 # ## Where does int8 gain time?
 #
@@ -135,14 +135,15 @@ claim(
 
 # %% [markdown]
 # A fourth of the bytes is not a fourth of the time. Did you take the one for the other?
-# Int8 gains most where layers are wide. How much it gains depends on the processor: it
-# may have instructions made for 8-bit products, or not. So if int8 brings you nothing,
-# race a wide network beside the thin one before you blame either.
+# Of the two VGGs, int8 gains more on the wide one. How much it gains depends on the
+# processor, too: it may have instructions made for 8-bit products, or not. So if int8
+# brings you nothing, race a wide network beside the thin one before you blame either.
 #
 # ## The library by itself
 #
-# ONNX Runtime without our `Session`: five lines. Set the threads yourself: by default
-# it takes all cores, and threads that wait by spinning slow what is timed beside them.
+# ONNX Runtime without our `Session` takes a few lines. Set the threads yourself: by
+# default it takes all cores. And threads that *spin*, which is to ask for work again
+# and again while there is none, slow what is timed beside them.
 
 # %%
 options = onnxruntime.SessionOptions()

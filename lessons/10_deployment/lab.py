@@ -203,9 +203,9 @@ claim("Of that int8 gives, of the thin file", bits, between=(3, 4))
 #
 # Why the shares differ we did not measure. Likely the thin network's time in PyTorch is
 # to a large part the cost of calling its layers one by one, which the runtime saves;
-# and int8 needs wide layers to be worth its own rounding. How much faster int8 is also
-# depends on the processor: some have instructions made for it (VNNI on PCs). Compare
-# your figure with the one on the page.
+# and int8 needs wide layers to be worth its own rounding. How much time int8 gains
+# depends on the processor, too: some have instructions made for it (VNNI on PCs).
+# Compare your figure with the one on the page.
 #
 # ## Energy
 #
@@ -215,7 +215,7 @@ claim("Of that int8 gives, of the thin file", bits, between=(3, 4))
 
 # %%
 guess_energy = predict(
-    "Of what dense to thin int8 saves, how many % are saved at the arithmetic?",
+    "Thin int8 instead of dense: how many % of the saving is saved arithmetic?",
     0,
     100,
     unit="%",
@@ -264,8 +264,9 @@ my_choice = ...
 decide("10_deployment", my_choice)
 
 # %% [markdown]
-# Each goal is decided in another layer. Which layers hold the bytes, which the memory,
-# which the MACs? And which goal would you ask the device's maker to relax?
+# Each limit is decided in a different part of the network. Which layers hold the bytes,
+# which the memory, which the MACs? And which goal would you ask the device's maker to
+# relax?
 #
 # ## One look at the test set
 #
@@ -307,7 +308,7 @@ claim("Epochs after that, on the way to the thin one", longer, between=(36, 36))
 
 # %% [markdown]
 # The thin network is not worse than the dense one: all intervals overlap, and the
-# differences are smaller than what another seed brings. Did your guess ask a price for
+# differences are about as small as those between seeds. Did your guess ask a price for
 # a fifteenth of the work? That there is none here does not show that pruning is free.
 # The dense VGG was trained for 14 epochs, and the thin one for 36 more on its way;
 # trained for as long, the dense one might gain, too. Nor did we train the thin one from
@@ -320,7 +321,8 @@ claim("Epochs after that, on the way to the thin one", longer, between=(36, 36))
 #    that will run it.
 # 2. Say what a number is compared with: the program alone is worth a factor, and the
 #    share of a step depends on what was there before it.
-# 3. A device has several limits, and each is met in another layer.
+# 3. A device has several limits, and each is decided in a different part of the
+#    network.
 
 # %%
 quiz("10_deployment")
@@ -333,5 +335,5 @@ finish()
 
 # %% [markdown]
 # **Next:** [going further](10_deployment_further.ipynb) asks about the teacher, about
-# larger batches and about small networks. Lab 11 asks who pays: which pictures and which
-# classes a smaller network gets wrong.
+# larger batches and about small networks. Lab 11 asks who pays: which pictures and
+# which classes a smaller network gets wrong.

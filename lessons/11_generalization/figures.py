@@ -142,7 +142,9 @@ def payers(lost: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         ax.plot(x, y, **look, linestyle="", markersize=4, alpha=0.45)
         label = "pruned" if name == "98% pruned" else ""
         ax.plot(x.mean(), y.mean(), **look, linestyle="", markersize=9, label=label)
-        at, side = ((9, -9), "left") if name in small else ((-16, 16), "right")
+        at, side = ((9, -9), "left") if name in small else ((-26, 16), "right")
+        if name == "32 hidden units":  # small marks lie to its right
+            at, side = (-10, -4), "right"
         ax.annotate(
             name.replace("hidden ", ""),
             (float(x.mean()), float(y.mean())),

@@ -124,9 +124,10 @@ claim("What 95% lost, they know less often", lost, at_most=0.87)
 #
 # ## Live: three times the same
 #
-# The shipped LeNet, pruned gradually to 98% with three orders of the training pictures,
-# two epochs each. The control is trained on for two epochs without pruning. All begin
-# with one network, so these are three shuffles, not three networks.
+# The shipped LeNet, pruned gradually to 98% three times, two epochs each, each time
+# with the training pictures in another order. The control is trained on for two epochs
+# without pruning. All begin with one network, so these are three shuffles, not three
+# networks.
 
 
 # %%
@@ -193,8 +194,9 @@ claim("Untrained after it, the worst class loses twice the mean", worst, at_leas
 claim("and shirts gain", by_class[0, data.CLASSES.index("Shirt")], at_least=0)
 
 # %% [markdown]
-# Here 90% was pruned at once, without training. Now coats and boots pay, and shirts
-# even gain: the network says *shirt* more often. The way of pruning decides who pays.
+# Here 90% was pruned at once, without training. Now coats, boots and T-shirts lose
+# most, and shirts even gain: the network says *shirt* more often. The way of pruning
+# decides who pays.
 
 # %%
 finish()

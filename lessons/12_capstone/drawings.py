@@ -32,7 +32,7 @@ def front() -> Drawing:
     drawing.text((286, 105), "fits", 13, anchor="end")
     drawing.text((494, 145), "beaten", 13, anchor="start")
     drawing.line((470, 125), (452, 92), "arrow")
-    drawing.text((612, 45), "the front", 13)
+    drawing.text((520, 50), "the front", 13)
     return drawing
 
 

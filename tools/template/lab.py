@@ -90,7 +90,7 @@ claim("The last layer has the larger weights", sizes[0] / sizes[1], at_least=1.5
 
 # %%
 my_choice = ...  # a sparsity, as 0.3
-reached = decide("99_my_idea", my_choice)
+decide("99_my_idea", my_choice)
 
 # %% [markdown]
 # ## In production

@@ -1,5 +1,5 @@
 """The rules of the capstone: what is asked, what counts, and how many points it gives.
-Built in lessons/10_deployment (the budget) and lessons/12_capstone (the points)."""
+Used in lessons/12_capstone."""
 
 import math
 from dataclasses import dataclass
