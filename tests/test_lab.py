@@ -11,6 +11,7 @@ import torch
 from tests.conftest import PROJECT
 from utils import exercises, record
 from utils.exercises import is_untouched
+from utils.guesses import plain
 from utils.lab import check, claim, figures, finish, forget
 from utils.problems import record_problem
 
@@ -53,11 +54,11 @@ def test_bounds_are_inclusive_and_a_miss_says_what_was_measured(
 ):
     for value in inside:
         claim("It is so", value, **bounds)
-        line = f"Holds: It is so (measured {value:.3g}; {wanted}).\n"
+        line = f"Holds: It is so (measured {plain(value)}; {wanted}).\n"
         assert capsys.readouterr().out == line
     for value in outside:
         claim("It is so", value, **bounds)
-        line = f"DOES NOT HOLD HERE: It is so (measured {value:.3g}; {wanted}).\n"
+        line = f"DOES NOT HOLD HERE: It is so (measured {plain(value)}; {wanted}).\n"
         assert capsys.readouterr().out == line
 
 

@@ -412,7 +412,7 @@ def test_a_good_choice_meets_the_goals_and_the_obvious_ones_miss_one(lesson):
 
 
 @pytest.mark.parametrize("lesson", TASKS)
-@pytest.mark.parametrize("senseless", [None, "much", {}, -1, [float("nan")]])
+@pytest.mark.parametrize("senseless", [None, "much", {"?": 1}, -1, [float("nan")]])
 def test_a_choice_without_sense_is_refused_in_a_sentence(lesson, senseless):
     task = load(lesson, "task").TASK
     with pytest.raises(ValueError, match=r"\w \w") as refused:

@@ -109,12 +109,12 @@ class Guess:
             return
         way = "low" if far > 0 else "high"
         print(
-            f"{said} Your guess, {guess}, was {_plain(abs(far))} too {way}. What had"
+            f"{said} Your guess, {guess}, was {plain(abs(far))} too {way}. What had"
             " you left out?"
         )
 
     def _in_words(self, value: float) -> str:
-        return f"{_plain(value)} {self.unit}".rstrip()
+        return f"{plain(value)} {self.unit}".rstrip()
 
     def _show_locked(self, value: float) -> None:
         self.value = value
@@ -146,10 +146,10 @@ class Guess:
         return {**live, "text/plain": repr(self)}
 
 
-def _plain(value: float) -> str:
-    """Three digits, and thousands written out.
+def plain(value: float) -> str:
+    """A number as the labs tell it: three digits, and thousands written out.
 
-    >>> _plain(1732), _plain(2.341)
+    >>> plain(1732), plain(2.341)
     ('1,732', '2.34')
     """
     return f"{value:,.0f}" if abs(value) >= LONG else f"{value:.3g}"

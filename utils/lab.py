@@ -12,7 +12,7 @@ from types import ModuleType
 
 from utils import exercises, record
 from utils.exercises import WrongAnswer, load, number
-from utils.guesses import predict
+from utils.guesses import plain, predict
 from utils.problems import taken
 from utils.progress import progress
 from utils.quizzes import quiz
@@ -96,13 +96,13 @@ def claim(
         raise ValueError(f"value={value!r} of {statement!r} must be one number.")
     value = measured
     wanted = (
-        f"{low:g} to {high:g}"
+        f"{plain(low)} to {plain(high)}"
         if between is not None
-        else f"at least {low:g}"
+        else f"at least {plain(low)}"
         if at_least is not None
-        else f"at most {high:g}"
+        else f"at most {plain(high)}"
     )
-    found = f"(measured {value:.3g}; {wanted})"
+    found = f"(measured {plain(value)}; {wanted})"
     kept = value if math.isfinite(value) else None
     record.note("claims", statement, {"measured": kept, "held": low <= value <= high})
     if low <= value <= high:

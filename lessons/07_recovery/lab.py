@@ -58,7 +58,7 @@ claim("The network without its zeros looks better, points", gain, at_least=2)
 # ended (so in Renda et al. 2020). Another way is one cycle: the rate rises to a peak
 # and falls again, as in the first training. Recorded by
 # `make results ARGS=tuning`: LeNet, one-shot to 95%, then 1 to 16 epochs with 1e-4
-# throughout, or in a cycle up to 3e-3.
+# throughout, or in a cycle up to 3e-3. (The recorded file calls the cycle "rewound".)
 
 # %%
 guess_rate = predict(
@@ -71,7 +71,6 @@ guess_rate = predict(
 
 # %% tags=["figure:tuning"]
 epochs = [1, 2, 4, 8, 16]
-# the file calls the cycle "rewound"
 cycle = [spread("tuning", method="rewound", epochs=e) for e in epochs]
 small = [spread("tuning", method="small and constant", epochs=e) for e in epochs]
 draw.tuning(epochs, {"cycle up to 3e-3": cycle, "1e-4 throughout": small}, dense)

@@ -26,14 +26,11 @@ changed = load("11_generalization").changed  # what the lab's exercise asks for
 # dense network learns all of them. Does pruning help it, too?
 
 # %% tags=["figure:gap"]
-curves = {
-    "accuracy on the 2,000": recorded.along("right labels", "training_accuracy"),
-    "validation accuracy": recorded.along("right labels", "validation_accuracy"),
-}
-draw.gap(curves)
+train = recorded.along("right labels", "training_accuracy")
+val = recorded.along("right labels", "validation_accuracy")
+draw.gap({"accuracy on the 2,000": train, "validation accuracy": val})
 
 # %%
-train, val = curves.values()
 gains = [100 * (val[s].mean - val[0.0].mean) for s in recorded.LEVELS[1:]]
 claim("At no sparsity does it gain on the control", max(gains), at_most=0)
 claim("At 99% it costs more than two points", -gains[-1], at_least=2)

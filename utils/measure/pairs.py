@@ -32,6 +32,7 @@ def paired_difference(
     Raises:
         ValueError: no picture, or three tensors that are not one number a picture.
 
+    >>> import torch
     >>> labels = torch.tensor([7, 7, 1, 1])  # a is right three times, b twice
     >>> a, b = torch.tensor([7, 7, 1, 0]), torch.tensor([7, 7, 0, 0])
     >>> paired_difference(a, b, labels).difference
