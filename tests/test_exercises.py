@@ -23,6 +23,7 @@ from utils.exercises import (
     WrongAnswer,
     check,
     close,
+    drawn,
     find,
     is_untouched,
     lesson_exercises,
@@ -315,6 +316,36 @@ def test_an_answer_without_an_end_is_told_so(monkeypatch, endless, said):
         assert said in refusal(quick, lambda *arguments: endless())
     finally:
         WAKE.set()
+
+
+def test_a_wrong_mask_is_drawn_beside_the_right_one():
+    def magnitude_mask(weight, sparsity):
+        return weight.abs() < weight.abs().flatten().sort().values[7]
+
+    with pytest.raises(WrongAnswer) as caught:
+        check(magnitude_mask)
+    said = caught.value._render_traceback_()
+    assert said[0].startswith("Not yet: magnitude_mask: ")
+    assert said[1:] == [
+        "yours       right",
+        "o x x # #   # . . # #",
+        "# # o o x   # # # # .",
+        "# kept, . pruned; x kept and must go, o pruned and must stay",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("got", "wanted"),
+    [
+        (torch.ones(2, 2), torch.ones(2, 2, dtype=torch.bool)),
+        (torch.ones(2, dtype=torch.bool), torch.ones(2, dtype=torch.bool)),
+        (torch.ones(2, 3, dtype=torch.bool), torch.ones(3, 2, dtype=torch.bool)),
+        (torch.ones(2, 99, dtype=torch.bool), torch.zeros(2, 99, dtype=torch.bool)),
+        (None, torch.ones(2, 2, dtype=torch.bool)),
+    ],
+)
+def test_what_is_no_small_mask_is_not_drawn(got, wanted):
+    assert drawn(got, wanted) == []
 
 
 def test_every_check_is_over_within_two_minutes():

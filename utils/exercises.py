@@ -32,11 +32,48 @@ SHOWN = 12  # a tensor of more entries is shown by the first that is wrong
 
 class WrongAnswer(Exception):  # noqa: N818 - a learner reads it: no error of a program
     """An exercise's answer is not right; the message says what it did and what would be
-    right."""
+    right.
+
+    drawing: lines that show it, where a picture says more than a sentence.
+    """
+
+    def __init__(self, message: str, drawing: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.drawing = list(drawing)
 
     # IPython shows this instead of a traceback
     def _render_traceback_(self) -> list[str]:
-        return [f"Not yet: {self}"]
+        return [f"Not yet: {self}", *self.drawing]
+
+
+def drawn(got: Any, wanted: Any) -> list[str]:
+    """Lines with a mask beside the one that is wanted, what is wrong marked; none
+    unless both are small masks of one shape.
+
+    >>> for line in drawn(torch.tensor([[True, True]]), torch.tensor([[True, False]])):
+    ...     print(line)
+    yours   right
+    # x     # .
+    # kept, . pruned; x kept and must go, o pruned and must stay
+    """
+    both = (got, wanted)
+    if not all(isinstance(m, Tensor) and m.dtype == torch.bool for m in both):
+        return []
+    if got.ndim != 2 or got.shape != wanted.shape or max(got.shape) > SHOWN:
+        return []
+    marks = {(1, 1): "#", (0, 0): ".", (1, 0): "x", (0, 1): "o"}
+    pairs = zip(got.int().tolist(), wanted.int().tolist(), strict=True)
+    rows = [
+        (
+            " ".join(marks[pair] for pair in zip(ours, right, strict=True)),
+            " ".join(marks[each, each] for each in right),
+        )
+        for ours, right in pairs
+    ]
+    width = max(5, len(rows[0][0]))
+    rows = [("yours", "right"), *rows]
+    legend = "# kept, . pruned; x kept and must go, o pruned and must stay"
+    return [*(f"{yours:<{width}}   {right}" for yours, right in rows), legend]
 
 
 # -------------------------------------------------------------------------- an exercise
@@ -245,7 +282,8 @@ class Exercise:
         better = self.show(right, got, *case.arguments)
         if reason := self._recognised(answer, got, case):
             raise WrongAnswer(
-                f"{case.said} it returns {seen}, and {better} is right: {reason}."
+                f"{case.said} it returns {seen}, and {better} is right: {reason}.",
+                drawn(got, right),
             )
         if not fits(got, right):
             raise WrongAnswer(
@@ -253,7 +291,8 @@ class Exercise:
                 f" {self.asked}."
             )
         raise WrongAnswer(
-            f"{case.said} it returns {seen}; it must be {better}. {case.hint}".rstrip()
+            f"{case.said} it returns {seen}; it must be {better}. {case.hint}".rstrip(),
+            drawn(got, right),
         )
 
     def _outcome(self, function: Callable, case: Case) -> Any:
@@ -421,7 +460,7 @@ def check(answer: Callable) -> Callable:
     try:
         within(exercise.seconds, exercise.test, answer)
     except WrongAnswer as wrong:
-        raise WrongAnswer(f"{name}: {wrong}") from None
+        raise WrongAnswer(f"{name}: {wrong}", wrong.drawing) from None
     except Unending as problem:
         raise WrongAnswer(
             f"{name}: {problem}. Is there a loop, or a call of itself, without an end?"
