@@ -153,3 +153,25 @@ def test_a_progress_bar_is_stored_as_what_was_seen_at_the_end():
     pieces = [printed("0%"), printed("\r50%"), printed("\r100%\nready")]
     found = notebooks.in_one_piece([*pieces, printed("a", "stdout"), shown, shown])
     assert [output.get("text") for output in found] == ["100%\nready", "a", None, None]
+
+
+def test_a_changed_sentence_is_taken_over_with_the_outputs_as_they_are(
+    lesson_folder, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
+    built = notebooks.source_notebook("05_x")
+    printed = nbformat.v4.new_output("stream", name="stdout", text="2")
+    built.cells[1].outputs, built.cells[1].execution_count = [printed], 1
+    nbformat.write(built, tmp_path / "05_x.ipynb")
+    lab = lesson_folder / "05_x" / "lab.py"
+    text = LAB.replace("# More.", "# Less.\n\n# %% [markdown]\n# A new cell.")
+    lab.write_text(text, encoding="utf-8")
+    notebooks.take_over_prose("05_x")
+    found = nbformat.read(tmp_path / "05_x.ipynb", 4)
+    assert notebooks.parts(found) == notebooks.parts(notebooks.source_notebook("05_x"))
+    assert found.cells[-1].outputs == [printed] and "Less." in found.cells[0].source
+    for changed in (LAB.replace("1 + 1", "1 + 2"), LAB.replace("figure:one", "x")):
+        lab.write_text(changed, encoding="utf-8")
+        with pytest.raises(ValueError, match="The code of 05_x has changed"):
+            notebooks.take_over_prose("05_x")
+        assert nbformat.read(tmp_path / "05_x.ipynb", 4) == found

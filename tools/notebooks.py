@@ -271,18 +271,51 @@ def build_one(lesson: str, lab: str) -> None:
     )
 
 
+def take_over_prose(lab: str) -> None:
+    """Write a stored notebook with the sentences that its source has now; its outputs
+    stay.
+
+    Raises:
+        ValueError: there is none, or its code is not that of the source: it must be
+            built.
+    """
+    path, notebook = NOTEBOOKS / f"{lab}.ipynb", source_notebook(lab)
+    stored = nbformat.read(path, 4) if path.is_file() else NotebookNode(cells=[])
+    new, old = (
+        [cell for cell in each.cells if cell.cell_type == "code"]
+        for each in (notebook, stored)
+    )
+    if [(c.source, c.metadata) for c in new] != [(c.source, c.metadata) for c in old]:
+        raise ValueError(f"The code of {lab} has changed: build it, without --prose.")
+    for cell, before in zip(new, old, strict=True):
+        cell.outputs, cell.execution_count = before.outputs, before.execution_count
+    notebook.metadata = stored.metadata
+    write_atomically(path, (nbformat.writes(notebook) + "\n").encode())
+
+
 def main() -> None:
     """Build the lessons named on the command line, or all; write the tables anew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("lessons", nargs="*", default=lessons())
-    wanted = parser.parse_args().lessons
+    parser.add_argument(
+        "--prose", action="store_true", help="take over changed sentences, run nothing"
+    )
+    asked = parser.parse_args()
+    wanted = asked.lessons
     unknown = set(wanted) - set(lessons())
     if unknown:
         parser.error(
             f"no lesson {', '.join(sorted(unknown))}. Lessons: {', '.join(lessons())}."
         )
-    for lesson in wanted:
-        build(lesson)
+    try:
+        for lesson in wanted:
+            if asked.prose:
+                for lab in labs(lesson):
+                    take_over_prose(lab)
+            else:
+                build(lesson)
+    except ValueError as problem:
+        parser.error(str(problem))
     syllabus.write(ROOT)
 
 
