@@ -62,6 +62,25 @@ def test_bounds_are_inclusive_and_a_miss_says_what_was_measured(
         assert capsys.readouterr().out == line
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_quartile_counts_where_notebooks_are_built(strict, monkeypatch, capsys):
+    """A learner's busy machine needs the median alone."""
+    if strict:
+        monkeypatch.setenv("PRUNING_STRICT", "1")
+    claim("It is so", (2.0, 1.6, 2.4), at_least=1.5)
+    claim("It is so", (2.0, 1.4, 2.4), at_least=1.5)
+    claim("It is so", (2.0, 1.6, 2.6), at_most=2.5)
+    claim("It is so", (1.0, 1.6, 2.4), at_least=1.5)
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == "Holds: It is so (measured 2; at least 1.5)."
+    assert [line.startswith("DOES NOT HOLD") for line in others] == [
+        strict,
+        strict,
+        True,
+    ]
+    assert not strict or "; quartiles [1.4, 2.4])." in others[0]
+
+
 @pytest.mark.parametrize(
     "bounds", [{"between": (0, 1)}, {"at_least": 0}, {"at_most": 1}]
 )

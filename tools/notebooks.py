@@ -182,7 +182,8 @@ def execute(notebook: NotebookNode) -> list[float]:
             store_widget_state=False,
             resources={"metadata": {"path": folder}},
         )
-        client.execute(env=os.environ | {"PYTHONPATH": str(ROOT)})
+        strict = {"PYTHONPATH": str(ROOT), "PRUNING_STRICT": "1"}
+        client.execute(env=os.environ | strict)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     seconds = [cell_seconds(cell) for cell in code]
     for cell in code:

@@ -153,7 +153,11 @@ faster = times[smaller].median / times[zeros].median
 lost = dense - evaluate(networks[smaller], pictures.validation)
 claim("With 90% zeros the file is as large as before", left[zeros], between=(1, 1))
 claim("Zipped, it is less than a fifth of the dense file", zipped, at_most=0.2)
-claim("Zeros save less than 15% of the time", times[zeros].relative, at_least=0.85)
+claim(
+    "Zeros save less than 15% of the time",
+    (times[zeros].relative, *times[zeros].relative_quartiles),  # middle half, too
+    at_least=0.85,
+)
 claim("Without 150 neurons, half a file is left", left[smaller], between=(0.49, 0.51))
 claim("and it takes at least 10% less time than the zeros", faster, at_most=0.9)
 claim("for less than 3 points of accuracy", lost, at_most=0.03)

@@ -140,7 +140,11 @@ claim("One picture: its speed is this share of that", share, at_most=0.75)
 more = many["0.75"].speedup / one["0.75"].speedup
 claim("There 32 pictures gain more than one, by a factor", more, at_least=1.05)
 both = one["0.5"].speedup, many["0.5"].speedup
-claim("Half of the channels gone: faster, one picture or 32", min(both), at_least=1.3)
+claim(
+    "Half of the channels gone: faster, one picture or 32",
+    (min(both), *(race["0.5"].speedup_quartiles[0] for race in (one, many))),
+    at_least=1.3,
+)
 
 # %% tags=["figure:time", "nbval-ignore-output"]
 draw.time([macs[0] / each for each in macs], one, many)
