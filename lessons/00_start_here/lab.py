@@ -40,10 +40,16 @@ draw.clothes(pictures.validation[:20])
 #
 # Guess before you see anything, and lock the guess. A wrong guess that you wrote down
 # teaches more than a right one that you read.
+# (`better` is the end that a hopeful person guesses. From several guesses `progress()`,
+# at the end of each lab, tells you whether you are one.)
 
 # %%
 guess_cliff = predict(
-    "At which sparsity has accuracy fallen by 5 percentage points?", 0, 100, unit="%"
+    "At which sparsity has accuracy fallen by 5 percentage points?",
+    0,
+    100,
+    unit="%",
+    better="high",
 )
 
 # %% [markdown]
@@ -99,12 +105,14 @@ guess_file = predict(
     0,
     150,
     unit="%",
+    better="low",
 )
 guess_time = predict(
     "At 90% sparsity: how long does one picture take? The dense network is 100%.",
     0,
     150,
     unit="%",
+    better="low",
 )
 
 # %% [markdown]

@@ -57,6 +57,7 @@ guess_batch = predict(
     0,
     150,
     unit="%",
+    better="low",
 )
 
 # %% [markdown]

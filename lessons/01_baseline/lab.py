@@ -75,6 +75,7 @@ guess_first = predict(
     0,
     100,
     unit="%",
+    better="high",
 )
 guess_spread = predict(
     "Ten seeds, mirrored: points of accuracy between the best and the worst?",
@@ -87,6 +88,7 @@ guess_mirrored = predict(
     -10,
     10,
     unit="points",
+    better="high",
 )
 
 # %% [markdown]

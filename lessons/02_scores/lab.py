@@ -148,6 +148,7 @@ guess_pruned = predict(
     0,
     100,
     unit="%",
+    better="high",
 )
 
 # %% [markdown]

@@ -89,6 +89,7 @@ guess_file = predict(
     0,
     300,
     unit="%",
+    better="low",
 )
 
 # %% [markdown]
@@ -181,13 +182,18 @@ draw.file_sizes(sizes)
 
 # %%
 guess_cross = predict(
-    "1024 x 1024, one picture: from which sparsity on is CSR faster?", 0, 100, unit="%"
+    "1024 x 1024, one picture: from which sparsity on is CSR faster?",
+    0,
+    100,
+    unit="%",
+    better="low",
 )
 guess_own = predict(
     "LeNet at 98%, CSR layers, one picture: time, in % of the dense network's?",
     0,
     400,
     unit="%",
+    better="low",
 )
 
 # %% [markdown]

@@ -68,6 +68,7 @@ guess_alone = predict(
     0,
     90,
     unit="points",
+    better="low",
 )
 
 
@@ -218,8 +219,12 @@ decide("03_weight_pruning", my_choice)
 # *warm*), or a *fresh* one takes over at the moment of pruning.
 
 # %%
-guess_warm = predict("Zeros after 50 steps, warm optimizer?", 0, 90, unit="%")
-guess_fresh = predict("Zeros after 50 steps, fresh optimizer?", 0, 90, unit="%")
+guess_warm = predict(
+    "Zeros after 50 steps, warm optimizer?", 0, 90, unit="%", better="high"
+)
+guess_fresh = predict(
+    "Zeros after 50 steps, fresh optimizer?", 0, 90, unit="%", better="high"
+)
 
 # %% [markdown]
 # ### Exercise: a step that keeps zeros

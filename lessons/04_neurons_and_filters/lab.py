@@ -158,6 +158,7 @@ guess_speed = predict(
     0,
     20,
     unit="times",
+    better="high",
 )
 
 # %% [markdown]
@@ -217,6 +218,7 @@ guess_lead = predict(
     -60,
     60,
     unit="points",
+    better="high",
 )
 
 # %%

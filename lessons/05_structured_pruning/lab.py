@@ -73,6 +73,7 @@ guess_work = predict(
     0,
     100,
     unit="%",
+    better="high",
 )
 
 # %% [markdown]
@@ -115,6 +116,7 @@ guess_time = predict(
     0,
     20,
     unit="times",
+    better="high",
 )
 
 # %% tags=["figure:work"]

@@ -102,6 +102,7 @@ guess_cubic = predict(
     0,
     40,
     unit="points",
+    better="low",
 )
 guess_fixed = predict(
     "Random, fixed: 5% of the weights, drawn by lot, from the first step to the last:"
@@ -109,12 +110,14 @@ guess_fixed = predict(
     0,
     40,
     unit="points",
+    better="low",
 )
 guess_rigl = predict(
     "RigL against SET: how many points better is RigL? (Negative: worse.)",
     -10,
     10,
     unit="points",
+    better="high",
 )
 
 # %% [markdown]

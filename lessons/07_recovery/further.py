@@ -50,6 +50,7 @@ guess_norm = predict(
     0,
     100,
     unit="%",
+    better="high",
 )
 
 # %% [markdown]

@@ -30,6 +30,7 @@ guess_zeros = predict(
     0,
     100,
     unit="%",
+    better="high",
 )
 two = training.Recipe(epochs=2, learning_rate=1e-3)
 ninety_five = masks.magnitude_masks(lenet, 0.95)
@@ -103,6 +104,7 @@ guess_way = predict(
     -5,
     20,
     unit="points",
+    better="high",
 )
 
 
@@ -176,12 +178,14 @@ guess_dense = predict(
     -5,
     20,
     unit="points",
+    better="low",
 )
 guess_new = predict(
     "And how many is it ahead of the same mask with new random weights?",
     -5,
     20,
     unit="points",
+    better="high",
 )
 first = baselines.build("lenet300", seed=7)
 grown, three = copy.deepcopy(first), training.Recipe(epochs=3)

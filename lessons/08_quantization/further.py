@@ -99,6 +99,7 @@ guess_back = predict(
     0,
     100,
     unit="%",
+    better="low",
 )
 
 # %% tags=["nbval-ignore-output"]
@@ -282,6 +283,7 @@ guess_times = predict(
     1,
     1000,
     unit="times",
+    better="high",
 )
 
 # %% tags=["figure:stages"]

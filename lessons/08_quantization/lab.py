@@ -157,6 +157,7 @@ guess_four = predict(
     0,
     80,
     unit="points",
+    better="low",
 )
 
 # %% tags=["nbval-ignore-output"]
@@ -199,6 +200,7 @@ guess_both = predict(
     0,
     80,
     unit="points",
+    better="low",
 )
 
 # %%
@@ -256,6 +258,7 @@ guess_cut = predict(
     0,
     100,
     unit="%",
+    better="high",
 )
 
 

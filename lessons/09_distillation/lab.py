@@ -195,9 +195,13 @@ claim("Both are 98% zeros", zeros, between=(0.9799, 0.9801))
 
 # %%
 ask = "{} teaches at T = {}: how many points better than labels alone?"
-guess_warm = predict(ask.format("Its own original", 4), -3, 3, unit="points")
-guess_better = predict(ask.format("ResNet", 1), -3, 3, unit="points")
-guess_other = predict(ask.format("A second LeNet", 1), -3, 3, unit="points")
+guess_warm = predict(
+    ask.format("Its own original", 4), -3, 3, unit="points", better="high"
+)
+guess_better = predict(ask.format("ResNet", 1), -3, 3, unit="points", better="high")
+guess_other = predict(
+    ask.format("A second LeNet", 1), -3, 3, unit="points", better="high"
+)
 
 
 def found(method, temperature=None):

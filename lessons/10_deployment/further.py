@@ -35,6 +35,7 @@ guess_teacher = predict(
     -2,
     2,
     unit="points",
+    better="high",
 )
 
 
@@ -97,6 +98,7 @@ guess_int8 = predict(
     0,
     8,
     unit="times",
+    better="high",
 )
 
 # %%

@@ -102,8 +102,8 @@ for name, network in [("dense", vgg), ("thin", thin), ("thin_int8", thin)]:
 
 # %%
 ask = "The {} VGG: how many times faster in ONNX Runtime than in PyTorch, both in fp32?"
-guess_dense = predict(ask.format("dense"), 0, 50, unit="times")
-guess_thin = predict(ask.format("thin"), 0, 50, unit="times")
+guess_dense = predict(ask.format("dense"), 0, 50, unit="times", better="high")
+guess_thin = predict(ask.format("thin"), 0, 50, unit="times", better="high")
 work = measure.macs(vgg, one) / measure.macs(thin, one)
 claim("The thin network does so many times less work", work, between=(10, 20))
 race = {
@@ -278,6 +278,7 @@ guess_lost = predict(
     -5,
     10,
     unit="points",
+    better="low",
 )
 names = ("vgg", "vgg_thin", "vgg_thin_1", "vgg_thin_2")
 facts = {name: baselines.baseline_facts(name) for name in names}

@@ -148,6 +148,7 @@ guess_class = predict(
     0,
     60,
     unit="points",
+    better="low",
 )
 guess_control = predict(
     "And a small dense network, as accurate and never pruned: how many points does it"
@@ -155,6 +156,7 @@ guess_control = predict(
     0,
     60,
     unit="points",
+    better="low",
 )
 
 # %% tags=["figure:classes"]

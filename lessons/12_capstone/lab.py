@@ -66,12 +66,14 @@ guess_speed = predict(
     0,
     100,
     unit="times",
+    better="high",
 )
 guess_met = predict(
     "How many of the twelve files meet all three numbers of the budget?",
     0,
     12,
     unit="files",
+    better="high",
 )
 
 # %% [markdown]
@@ -274,7 +276,9 @@ for name, (value, asked, met) in budget.report(capstone.Cost(**found["cost"])).i
 # the score be?
 
 # %%
-guess_points = predict("How many points will this file get?", 0, 20, unit="points")
+guess_points = predict(
+    "How many points will this file get?", 0, 20, unit="points", better="high"
+)
 
 # %% [markdown]
 # The scorer takes a fresh process and the file alone; it needs about ten seconds. It
