@@ -17,6 +17,7 @@ from test_pages import leads_somewhere, links
 
 from tools import notebooks, syllabus
 from tools.drawings import drawings
+from tools.table import lines
 from utils import quizzes
 from utils.exercises import load
 from utils.quizzes import quiz
@@ -54,11 +55,6 @@ def code_cells(lab: str) -> list:
         for cell in notebooks.source_notebook(lab).cells
         if cell.cell_type == "code"
     ]
-
-
-def lines_of(cell) -> int:
-    """Lines of a cell, blank ones not counted."""
-    return sum(bool(line.strip()) for line in cell.source.splitlines())
 
 
 # ---------------------------------------------------------------------------- its facts
@@ -210,7 +206,7 @@ def test_the_time_of_a_lab_is_recorded_and_within_its_budget(lab):
 
 @each_lab
 def test_a_lab_is_one_sitting_of_short_cells(lab):
-    lengths = sorted(map(lines_of, code_cells(lab)))
+    lengths = sorted(map(lines, code_cells(lab)))
     assert len(lengths) <= (20 if lab in LESSONS else 24)
     assert statistics.median(lengths) <= 8, lengths
     assert lengths[int(0.9 * (len(lengths) - 1))] <= 20, lengths
@@ -273,7 +269,7 @@ def test_a_figure_is_a_line_in_its_lab(lab):
     for cell in code_cells(lab):
         tags = cell.metadata.get("tags", [])
         if any(tag.startswith("figure:") for tag in tags) and "draw." in cell.source:
-            assert lines_of(cell) <= 4, f"{cell.id}: {cell.source}"
+            assert lines(cell) <= 4, f"{cell.id}: {cell.source}"
         assert "alt=" not in cell.source and "plots.show" not in cell.source, cell.id
 
 

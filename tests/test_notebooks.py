@@ -146,13 +146,20 @@ def test_a_tagged_picture_is_written_and_a_missing_one_is_an_error(lesson_folder
 
 
 def test_a_progress_bar_is_stored_as_what_was_seen_at_the_end():
-    def printed(text: str, name: str = "stderr") -> nbformat.NotebookNode:
-        return nbformat.v4.new_output("stream", name=name, text=text)
-
-    shown = nbformat.v4.new_output("display_data", {"text/plain": "a picture"})
-    pieces = [printed("0%"), printed("\r50%"), printed("\r100%\nready")]
-    found = notebooks.in_one_piece([*pieces, printed("a", "stdout"), shown, shown])
-    assert [output.get("text") for output in found] == ["100%\nready", "a", None, None]
+    source = """
+import sys
+for piece in ("0%", "\\r50%", "\\r100%\\nready"):
+    print(piece, end="", file=sys.stderr, flush=True)
+print("a")
+"""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source)],
+        metadata={"kernelspec": notebooks.KERNEL},
+    )
+    notebooks.execute(notebook)
+    found = {each.name: each.text for each in notebook.cells[0].outputs}
+    assert found == {"stderr": "100%\nready", "stdout": "a\n"}
+    assert len(notebook.cells[0].outputs) == 2
 
 
 def test_a_changed_sentence_is_taken_over_with_the_outputs_as_they_are(

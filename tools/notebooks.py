@@ -180,6 +180,7 @@ def execute(notebook: NotebookNode) -> list[float]:
             notebook,
             timeout=600,
             store_widget_state=False,
+            coalesce_streams=True,  # a progress bar: what was seen at the end
             resources={"metadata": {"path": folder}},
         )
         strict = {"PYTHONPATH": str(ROOT), "PRUNING_STRICT": "1"}
@@ -188,27 +189,9 @@ def execute(notebook: NotebookNode) -> list[float]:
     seconds = [cell_seconds(cell) for cell in code]
     for cell in code:
         cell.metadata.pop("execution", None)
-        cell.outputs = in_one_piece(cell.outputs)
         if any("DOES NOT HOLD HERE" in str(output) for output in cell.outputs):
             raise RuntimeError(f"A claim did not hold: {cell.outputs}")
     return seconds
-
-
-def in_one_piece(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """What a cell printed piece by piece as one output, and of a progress bar, which
-    writes over itself, what was seen at the end."""
-    joined: list[NotebookNode] = []
-    for output in outputs:
-        last = joined[-1] if joined else None
-        if last and output.output_type == "stream" and output.name == last.get("name"):
-            last.text += output.text
-        else:
-            joined.append(output)
-    for output in joined:
-        if output.output_type == "stream":
-            lines = output.text.split("\n")
-            output.text = "\n".join(line.split("\r")[-1] for line in lines)
-    return joined
 
 
 def cell_seconds(cell: NotebookNode) -> float:
@@ -272,26 +255,29 @@ def build_one(lesson: str, lab: str) -> None:
     )
 
 
-def take_over_prose(lab: str) -> None:
-    """Write a stored notebook with the sentences that its source has now; its outputs
-    stay.
+def take_over_prose(lesson: str) -> None:
+    """Write the stored notebooks of a lesson with the sentences that their sources have
+    now; the outputs stay.
 
     Raises:
         ValueError: there is none, or its code is not that of the source: it must be
             built.
     """
-    path, notebook = NOTEBOOKS / f"{lab}.ipynb", source_notebook(lab)
-    stored = nbformat.read(path, 4) if path.is_file() else NotebookNode(cells=[])
-    new, old = (
-        [cell for cell in each.cells if cell.cell_type == "code"]
-        for each in (notebook, stored)
-    )
-    if [(c.source, c.metadata) for c in new] != [(c.source, c.metadata) for c in old]:
-        raise ValueError(f"The code of {lab} has changed: build it, without --prose.")
-    for cell, before in zip(new, old, strict=True):
-        cell.outputs, cell.execution_count = before.outputs, before.execution_count
-    notebook.metadata = stored.metadata
-    write_atomically(path, (nbformat.writes(notebook) + "\n").encode())
+    for lab in labs(lesson):
+        path, notebook = NOTEBOOKS / f"{lab}.ipynb", source_notebook(lab)
+        stored = nbformat.read(path, 4) if path.is_file() else NotebookNode(cells=[])
+        new, old = (
+            [cell for cell in each.cells if cell.cell_type == "code"]
+            for each in (notebook, stored)
+        )
+        if [(c.source, c.metadata) for c in new] != [
+            (c.source, c.metadata) for c in old
+        ]:
+            raise ValueError(f"The code of {lab} has changed: leave out --prose.")
+        for cell, before in zip(new, old, strict=True):
+            cell.outputs, cell.execution_count = before.outputs, before.execution_count
+        notebook.metadata = stored.metadata
+        write_atomically(path, (nbformat.writes(notebook) + "\n").encode())
 
 
 def main() -> None:
@@ -308,13 +294,10 @@ def main() -> None:
         parser.error(
             f"no lesson {', '.join(sorted(unknown))}. Lessons: {', '.join(lessons())}."
         )
+    make = take_over_prose if asked.prose else build
     try:
         for lesson in wanted:
-            if asked.prose:
-                for lab in labs(lesson):
-                    take_over_prose(lab)
-            else:
-                build(lesson)
+            make(lesson)
     except ValueError as problem:
         parser.error(str(problem))
     syllabus.write(ROOT)

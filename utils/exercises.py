@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -374,6 +375,19 @@ def _same_numbers(value: Any, before: Any) -> bool:
         alike = isinstance(value, dict) and [*value] == [*before]
         return alike and all(map(_same_numbers, value.values(), before.values()))
     return bool(value == before) or value != value
+
+
+def as_tensor(got: Any) -> Any:
+    """What is returned where the lab goes on with a tensor: for `read`. Other clothes
+    are refused, with what turns them into one."""
+    if isinstance(got, (np.ndarray, list)):
+        what = "a NumPy array" if isinstance(got, np.ndarray) else "a list"
+        make = "torch.from_numpy" if isinstance(got, np.ndarray) else "torch.tensor"
+        raise WrongAnswer(
+            f"it returns {what}, and the lab goes on with tensors: end with"
+            f" `{make}(...)`."
+        )
+    return got
 
 
 # --------------------------------------------------------------------------- to find it

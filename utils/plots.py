@@ -226,6 +226,39 @@ def lines(  # noqa: PLR0913 - given by keyword, most of them left out
     return figure
 
 
+def over_weights_left(
+    title: str,
+    x_label: str,
+    sparsities: Sequence[float],
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    dense: float,
+) -> Figure:
+    """Accuracy over the weights that are left: of each curve the mean of its draws,
+    `[draws][sparsities]`, and a band over them where there are several."""
+    figure, ax = axes(title, x_label, "validation accuracy, %", height=3.9)
+    left = 100 * (1 - np.array(sparsities))
+    for index, (name, draws) in enumerate(curves.items()):
+        values = 100 * np.array(draws)  # [draws, sparsities]
+        look: Look = dict(color=PALETTE[index], linestyle=DASHES[index])
+        ax.plot(left, values.mean(0), label=name, marker=MARKERS[index], **look)
+        if len(values) > 1:
+            ends = values.min(0), values.max(0)
+            ax.fill_between(left, *ends, color=look["color"], alpha=0.18)
+    ax.axhline(100 * dense, **REFERENCE, label="dense")
+    weights_left_axis(ax, left)
+    ax.set_ylim(0, 100)
+    ax.legend(loc="lower left", fontsize=9)
+    return figure
+
+
+def weights_left_axis(ax: Axes, left: np.ndarray) -> None:
+    """A logarithmic axis of the weights left, in percent, fewer to the right."""
+    ax.set_xscale("log")
+    ax.set_xlim(1.15 * left.max(), left.min() / 1.15)
+    ax.set_xticks(left, [f"{value:g}" for value in left.round(1)])
+    ax.set_xticks([], minor=True)
+
+
 def _scaled(values: Sequence[float], factor: float) -> np.ndarray:
     return factor * np.asarray(values, dtype=float)
 

@@ -34,7 +34,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import nn
 
-from utils import baselines, data, masks, training
+from utils import baselines, data, masks, measure, training
 from utils.data import Data, Split
 from utils.distillation import Teacher
 from utils.files import DamagedFileError, read_sealed
@@ -361,12 +361,8 @@ def probe(run: Run) -> list[float]:
     Deterministic, on one thread, in float32: how bfloat16 is used depends on the
     processor.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with measure.pinned(1):
         work = carry_out(small(run), _few())
-    finally:
-        torch.set_num_threads(threads)
     weights = [w.detach() for w in work.model.parameters() if w.dim() > 1]
     norm = torch.stack([weight.norm() for weight in weights]).norm().item()
     kept = [weight.count_nonzero().item() / weight.numel() for weight in weights]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from torch import Tensor
 
 from utils import plots
@@ -85,27 +84,14 @@ def pruned_by_score(
     dense: float,
 ) -> None:
     """Accuracy over the weights that are left, a band over the draws of each score."""
-    figure, ax = plots.axes(
+    figure = plots.over_weights_left(
         "Pruned by each score, not retrained: four draws each",
         "weights left, % (logarithmic axis)",
-        "validation accuracy, %",
-        height=4.0,
+        sparsities,
+        {NAMES[name]: draws for name, draws in curves.items()},
+        dense,
     )
-    left = 100 * (1 - np.array(sparsities))
-    for index, (name, draws) in enumerate(curves.items()):
-        values = 100 * np.array(draws)  # [draws, sparsities]
-        look: plots.Look = dict(
-            color=plots.PALETTE[index], linestyle=plots.DASHES[index]
-        )
-        marker = plots.MARKERS[index]
-        ax.plot(left, values.mean(0), label=NAMES[name], marker=marker, **look)
-        ax.fill_between(
-            left, values.min(0), values.max(0), color=look["color"], alpha=0.18
-        )
-    ax.axhline(100 * dense, **plots.REFERENCE, label="dense")
-    kept_axis(ax, left)
-    ax.set_ylim(0, 100)
-    ax.legend(loc="lower left", fontsize=9)
+    figure.set_size_inches(plots.WIDTH, 4.0)
     plots.show(
         figure,
         alt=(
@@ -114,14 +100,6 @@ def pruned_by_score(
             " early, and the random control first."
         ),
     )
-
-
-def kept_axis(ax: Axes, left: np.ndarray) -> None:
-    """A logarithmic axis of the weights left, fewer to the right."""
-    ax.set_xscale("log")
-    ax.set_xlim(1.15 * left.max(), left.min() / 1.15)
-    ax.set_xticks(left, [f"{value:g}" for value in left.round(1)])
-    ax.set_xticks([], minor=True)
 
 
 def margins(ratios: Tensor) -> None:

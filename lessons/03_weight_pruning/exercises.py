@@ -2,13 +2,11 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from utils.exercises import Case, Exercise, WrongAnswer
+from utils.exercises import Case, Exercise, WrongAnswer, as_tensor
 from utils.masks import masks_from_scores
 
 
@@ -37,18 +35,6 @@ def csr_bytes(rows: int, kept: int) -> int:
 # ----------------------------------------------------------------------- magnitude_mask
 
 WEIGHT = torch.tensor([[-9.0, 1.0, 2.0, -3.0, 4.0], [5.0, -6.0, 7.0, -8.0, 0.5]])
-
-
-def as_tensor(got: Any) -> Any:
-    """A mask; the lab goes on with tensors, so other clothes are named."""
-    if isinstance(got, (np.ndarray, list)):
-        what = "a NumPy array" if isinstance(got, np.ndarray) else "a list"
-        make = "torch.from_numpy" if isinstance(got, np.ndarray) else "torch.tensor"
-        raise WrongAnswer(
-            f"it returns {what}, and the lab goes on with tensors: end with"
-            f" `{make}(...)`."
-        )
-    return got
 
 
 def check_counts(answer: Callable) -> None:

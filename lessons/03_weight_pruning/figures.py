@@ -3,47 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from utils import plots
 from utils.measure import Timing
-
-
-def _accuracies(
-    title: str,
-    x_label: str,
-    sparsities: Sequence[float],
-    curves: Mapping[str, Sequence[Sequence[float]]],
-    dense: float,
-) -> Figure:
-    """Accuracy over the weights left; a band over draws where there are several."""
-    figure, ax = plots.axes(title, x_label, "validation accuracy, %", height=3.9)
-    left = 100 * (1 - np.array(sparsities))
-    for index, (name, draws) in enumerate(curves.items()):
-        values = 100 * np.array(draws)  # [draws, sparsities]
-        look: plots.Look = dict(
-            color=plots.PALETTE[index], linestyle=plots.DASHES[index]
-        )
-        marker = plots.MARKERS[index]
-        ax.plot(left, values.mean(0), label=name, marker=marker, **look)
-        if len(values) > 1:
-            ends = values.min(0), values.max(0)
-            ax.fill_between(left, *ends, color=look["color"], alpha=0.18)
-    ax.axhline(100 * dense, **plots.REFERENCE, label="dense")
-    _kept_axis(ax, left)
-    ax.set_ylim(0, 100)
-    ax.legend(loc="lower left", fontsize=9)
-    return figure
-
-
-def _kept_axis(ax: Axes, left: np.ndarray) -> None:
-    """A logarithmic axis of the weights left, fewer to the right."""
-    ax.set_xscale("log")
-    ax.set_xlim(1.15 * left.max(), left.min() / 1.15)
-    ax.set_xticks(left, [f"{value:g}" for value in left.round(1)])
-    ax.set_xticks([], minor=True)
 
 
 def scope(
@@ -55,7 +18,7 @@ def scope(
     title = "One total, shared out in four ways; not retrained"
     label = "weights left in the whole network, % (logarithmic axis)"
     plots.show(
-        _accuracies(title, label, sparsities, curves, dense),
+        plots.over_weights_left(title, label, sparsities, curves, dense),
         alt=(
             "Accuracy over the weights left: random falls first, layerwise next; one"
             " threshold, and layerwise with the output spared, hold longer."
@@ -71,7 +34,7 @@ def sensitivity(
     label = "weights left in that layer, % (logarithmic axis)"
     curves = {name.removesuffix(".weight"): [line] for name, line in alone.items()}
     plots.show(
-        _accuracies(title, label, sparsities, curves, dense),
+        plots.over_weights_left(title, label, sparsities, curves, dense),
         alt=(
             "Accuracy over the weights left in a single layer: pruning fc3 hurts"
             " soonest, although it is by far the smallest. fc2 loses least down to 10"
@@ -208,7 +171,7 @@ def crossover(
     low, high = timings[1]["twin"].speedup_quartiles
     ax.axhspan(low, high, color="#8A8A8A", alpha=0.25, label="dense again, batch 1")
     ax.axhline(1, **plots.REFERENCE)
-    _kept_axis(ax, left)
+    plots.weights_left_axis(ax, left)
     ax.set_yscale("log")
     ax.set_ylim(0.05, 30)
     ax.set_yticks([0.1, 0.3, 1, 3, 10], ["0.1", "0.3", "1", "3", "10"])

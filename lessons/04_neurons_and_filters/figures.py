@@ -12,6 +12,7 @@ from utils.studies import Spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WHISKERS = "whiskers: the middle half of the rounds"
 
@@ -44,34 +45,41 @@ def chosen(
     network: str = "VGG without 30% of its filters",
 ) -> None:
     """Accuracy by who chose, before and after BatchNorm's statistics are renewed."""
-    figure, ax = plots.axes(
-        f"{network}, not retrained",
-        "accuracy on 1,000 validation pictures, %",
-        "",
-        height=1.4 + 0.45 * len(as_cut),
-    )
     pairs = {name: (as_cut[name], renewed[name]) for name in as_cut}
-    _moves(ax, pairs, ("as cut", "BatchNorm renewed"))
-    ax.axvline(100 * dense, **REFERENCE, label=f"whole network: {100 * dense:.1f}")
-    ax.axvline(10, color="black", linestyle=":", linewidth=1, label="guessing: 10")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-    plots.show(
-        figure,
-        alt=(
-            "Accuracy in percent as cut, and with BatchNorm's statistics renewed:"
-            f" {_said(pairs)}; the whole network {100 * dense:.0f}."
-        ),
+    figure, ax = _moved(
+        f"{network}, not retrained", pairs, ("as cut", "BatchNorm renewed"), dense
     )
+    ax.axvline(10, color="black", linestyle=":", linewidth=1, label="guessing: 10")
+    _legend(ax)
+    said = "as cut, and with BatchNorm's statistics renewed"
+    plots.show(figure, alt=f"Accuracy in percent {said}: {_said(pairs, dense)}.")
 
 
 OFFSET = "offset points"
 
 
-def _said(pairs: Mapping[str, tuple[float, float]]) -> str:
-    """Both ends of each row, in words."""
-    return "; ".join(
-        f"{n} {100 * a:.0f} and {100 * b:.0f}" for n, (a, b) in pairs.items()
-    )
+def _said(pairs: Mapping[str, tuple[float, float]], dense: float) -> str:
+    """Both ends of each row, and the whole network, in words."""
+    rows = (f"{n} {100 * a:.0f} and {100 * b:.0f}" for n, (a, b) in pairs.items())
+    return f"{'; '.join(rows)}; the whole network {100 * dense:.0f}"
+
+
+def _moved(
+    title: str,
+    pairs: Mapping[str, tuple[float, float]],
+    names: tuple[str, str],
+    dense: float,
+) -> "tuple[Figure, Axes]":
+    """Where each row was and came to, beside the whole network."""
+    label = "accuracy on 1,000 validation pictures, %"
+    figure, ax = plots.axes(title, label, "", height=1.4 + 0.45 * len(pairs))
+    _moves(ax, pairs, names)
+    ax.axvline(100 * dense, **REFERENCE, label=f"whole network: {100 * dense:.1f}")
+    return figure, ax
+
+
+def _legend(ax: "Axes") -> None:
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
 
 
 def _moves(
@@ -106,23 +114,13 @@ def trained(
     before: Mapping[str, float], after: Mapping[str, float], dense: float
 ) -> None:
     """Accuracy by who chose, before and after a short training."""
-    figure, ax = plots.axes(
-        "The same networks before and after a short training",
-        "accuracy on 1,000 validation pictures, %",
-        "",
-        height=1.4 + 0.45 * len(before),
-    )
     pairs = {name: (before[name], after[name]) for name in before}
-    _moves(ax, pairs, ("BatchNorm renewed", "after 47 training steps"))
-    ax.axvline(100 * dense, **REFERENCE, label=f"whole network: {100 * dense:.1f}")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-    plots.show(
-        figure,
-        alt=(
-            "Accuracy in percent before and after a short training:"
-            f" {_said(pairs)}; the whole network {100 * dense:.0f}."
-        ),
-    )
+    title = "The same networks before and after a short training"
+    names = ("BatchNorm renewed", "after 47 training steps")
+    figure, ax = _moved(title, pairs, names, dense)
+    _legend(ax)
+    said = "before and after a short training"
+    plots.show(figure, alt=f"Accuracy in percent {said}: {_said(pairs, dense)}.")
 
 
 def filters(values: Tensor, norms: Tensor) -> None:

@@ -4,8 +4,6 @@ early."""
 from copy import deepcopy
 from typing import Any
 
-import torch
-
 from utils import baselines, data, masks, measure, training
 from utils.schedules import SET, Cubic, OneShot, RigL, Schedule
 from utils.tasks import Task
@@ -28,9 +26,7 @@ def train(schedule: Any) -> dict[str, float]:
     def count() -> None:
         shares.append(1 - masks.report(schedule.masks)[-1].sparsity)
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the same steps on one machine, whatever its cores
-    try:
+    with measure.pinned(1):
         training.fit(
             network,
             pictures.train[:PICTURES],
@@ -40,8 +36,6 @@ def train(schedule: Any) -> dict[str, float]:
             progress=False,
         )
         accuracy = training.evaluate(network, pictures.validation)
-    finally:
-        torch.set_num_threads(threads)
     return {
         "accuracy, %": 100 * accuracy,
         "sparsity at the end, %": 100 * measure.sparsity(network),

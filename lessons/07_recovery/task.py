@@ -3,8 +3,6 @@
 from copy import deepcopy
 from typing import Any
 
-import torch
-
 from utils import baselines, data, measure, training
 from utils.schedules import Cubic, OneShot, Schedule
 from utils.tasks import Task
@@ -19,9 +17,7 @@ def recover(choice: Any) -> dict[str, float]:
     that it took."""
     schedule, recipe = understood(choice)
     pictures, network = data.load(), baselines.baseline("lenet300")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the same steps on one machine, whatever its cores
-    try:
+    with measure.pinned(1):
         training.fit(
             network,
             pictures.train[:PICTURES],
@@ -30,8 +26,6 @@ def recover(choice: Any) -> dict[str, float]:
             progress=False,
         )
         accuracy = training.evaluate(network, pictures.validation)
-    finally:
-        torch.set_num_threads(threads)
     return {
         "accuracy, %": 100 * accuracy,
         "sparsity after recovery, %": 100 * measure.sparsity(network),

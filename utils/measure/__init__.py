@@ -22,7 +22,7 @@ from utils.measure.energy import (
 )
 from utils.measure.pairs import Difference, paired_difference
 from utils.measure.sparse import SparseLayer, csr_state, with_sparse_layers
-from utils.measure.timing import Race, Timing, latency
+from utils.measure.timing import Race, Timing, latency, pinned
 
 __all__ = [
     "Difference",
@@ -40,6 +40,7 @@ __all__ = [
     "measured_energy",
     "paired_difference",
     "parameters",
+    "pinned",
     "sparsity",
     "with_sparse_layers",
     "zipped_bytes",

@@ -150,14 +150,26 @@ class Race:
 
 
 @contextmanager
+def pinned(threads: int) -> Iterator[None]:
+    """So many threads for what torch computes; as many as before afterwards. The same
+    steps give the same numbers on one machine, whatever its cores are set to."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def _steady(models: Mapping[str, Callable], threads: int) -> Iterator[None]:
     """Pinned threads, eval mode, no gradients and no garbage collection; all restored
     afterwards."""
-    threads_before, collecting = torch.get_num_threads(), gc.isenabled()
+    collecting = gc.isenabled()
     modules = [m for m in models.values() if isinstance(m, nn.Module)]
     modes = ExitStack()
     try:
-        torch.set_num_threads(threads)
+        modes.enter_context(pinned(threads))
         gc.disable()
         modes.enter_context(torch.no_grad())
         for module in modules:
@@ -165,7 +177,6 @@ def _steady(models: Mapping[str, Callable], threads: int) -> Iterator[None]:
         yield
     finally:
         modes.close()
-        torch.set_num_threads(threads_before)
         if collecting:
             gc.enable()
 
