@@ -104,8 +104,8 @@ def both(judged: Mapping[str, tuple[float, float, float]]) -> None:
             " activations in 4 bits alone lose about a point or less; both together"
             " lose several times their sum. The error of the outputs grows less"
             " steeply."
-            " Weights in 3 bits alone make about as much error as both in 4, and lose"
-            " about as much."
+            " Weights in 3 bits alone make somewhat more error than both in 4; their"
+            " loss lies within its whiskers."
         ),
     )
 

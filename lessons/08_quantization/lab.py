@@ -226,7 +226,7 @@ summed = weights[0] + activations[0]
 claim("Both lose over twice the sum of the two", both[0] / summed, at_least=2)
 added = both[2] / (weights[2] + activations[2])
 claim("The errors of the outputs add up, and more", added, between=(1.2, 2.2))
-claim("Weights in 3 bits make a like error", three[2] / both[2], between=(0.7, 1.8))
+claim("Weights in 3 bits: error, against both", three[2] / both[2], between=(1.1, 1.6))
 claim("and lose as much, within 5 points", three[0] - both[0], between=(-5, 5))
 
 # %% tags=["figure:both", "nbval-ignore-output"]
@@ -236,8 +236,8 @@ guess_both.compare(both[0])
 
 # %% [markdown]
 # Each alone is cheap; both together are not. Why? It is nothing about the pair: weights
-# alone, in 3 bits, disturb the outputs about as much as the pair does, and lose about
-# as much. <!-- why: measured: and lose as much, within 5 points --> In these four
+# alone, in 3 bits, disturb the outputs somewhat more than the pair does. Their loss is
+# the pair's, within the noise of 1,000 pictures. <!-- why: measured: and lose as much, within 5 points --> In these four
 # networks the loss goes with the whole error at the outputs. Accuracy first hardly
 # notices it, and then falls. So the bits of weights and of activations draw on one
 # budget. (The errors at the outputs more than add up. What makes them do so, we did not
