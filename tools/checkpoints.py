@@ -8,16 +8,19 @@ One network: `python tools/checkpoints.py lenet300`. The test set is opened once
 import argparse
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from utils import baselines, data, files, surgery, training
+from utils import baselines, data, files, generation, surgery, text, training
 from utils.arguments import one_of
 from utils.baselines import BASELINES
 from utils.distillation import Teacher
 from utils.layers import prunable
 from utils.scores import score
+
+PROMPT = '"I am sure," said Elizabeth'  # a text network goes on from here
 
 
 def train(name: str, threads: int, first_stage: int = 0) -> None:
@@ -29,16 +32,14 @@ def train(name: str, threads: int, first_stage: int = 0) -> None:
             recipe (0: from scratch).
     """
     torch.set_num_threads(threads)
-    pictures = data.load()
+    given = text.load() if BASELINES[name].text else data.load()
     model = baselines.baseline(name) if first_stage else start(name)
     stages = (
         baselines.baseline_facts(name)["stages"][:first_stage] if first_stage else []
     )
     for number in range(first_stage, len(BASELINES[name].stages)):
-        stages.append(
-            _train_stage(name, number, model, pictures) | {"threads": threads}
-        )
-    _keep(name, model, stages, pictures)
+        stages.append(_train_stage(name, number, model, given) | {"threads": threads})
+    _keep(name, model, stages, given)
 
 
 def _lesson(name: str, stage: int) -> training.Loss | None:
@@ -50,26 +51,35 @@ def _lesson(name: str, stage: int) -> training.Loss | None:
     return Teacher(teacher, temperature=made.temperatures[stage])
 
 
-def _keep(name: str, model: nn.Module, stages: list[dict], pictures: data.Data) -> None:
+def _keep(
+    name: str, model: nn.Module, stages: list[dict], given: data.Data | text.Texts
+) -> None:
     """Write the weights and the record; opens the test set."""
     content = baselines.to_bytes(model)
     folder = files.data_folder() / "baselines"
     files.write_atomically(folder / f"{name}.safetensors", content)
+    for stage in range(len(stages)):
+        _unfinished(name, stage).unlink(missing_ok=True)
     facts = {
         "sha256": files.sha256(folder / f"{name}.safetensors"),
         "bytes": len(content),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "validation_accuracy": round(training.evaluate(model, pictures.validation), 4),
-        "test_accuracy": round(training.evaluate(model, pictures.test), 4),
+        "validation_accuracy": round(training.evaluate(model, given.validation), 4),
+        "test_accuracy": round(training.evaluate(model, given.test), 4),
         "torch": torch.__version__,
         "stages": stages,
     }
+    if isinstance(given, text.Texts):
+        for part in ("validation", "test", "kept_out"):
+            loss = training.losses(model, getattr(given, part)).mean().item()
+            facts[f"{part}_loss"] = round(loss, 4)
     _record(name, facts)
-    seconds = sum(stage["seconds"] for stage in stages)
-    print(
+    shown = (
         f"{name}: test {facts['test_accuracy']:.2%}, validation"
-        f" {facts['validation_accuracy']:.2%}, {seconds} s"
+        f" {facts['validation_accuracy']:.2%}"
     )
+    seconds = sum(stage["seconds"] for stage in stages)
+    print(f"{shown}, {seconds} s")
 
 
 def start(name: str) -> nn.Module:
@@ -91,19 +101,31 @@ def start(name: str) -> nn.Module:
     )
 
 
-def _train_stage(name: str, number: int, model: nn.Module, pictures: data.Data) -> dict:
+def _train_stage(
+    name: str, number: int, model: nn.Module, given: data.Data | text.Texts
+) -> dict:
     """Train by stage `number` of the network's recipe; its record."""
     recipe, seed = BASELINES[name].stages[number], BASELINES[name].seed + number
     loss = _lesson(name, number)
+    samples: dict[int, str] = {}  # what it writes, by epoch
     started = time.perf_counter()
-    history = training.fit(
+    steps = training.fit_in_steps(
         model,
-        pictures.train,
+        given.train,
         recipe,
-        validation=pictures.validation,
+        validation=given.validation,
         seed=seed,
         loss=loss,
+        checkpoint=_unfinished(name, number),
+        progress=True,
     )
+    try:
+        while True:
+            epoch = next(steps) * recipe.epochs
+            if BASELINES[name].text and abs(epoch - round(epoch)) < 1e-9:
+                samples[round(epoch)] = _sample(model)
+    except StopIteration as end:
+        history = end.value
     return {
         "recipe": asdict(recipe),
         "loss": repr(loss or training.CrossEntropy()),
@@ -113,7 +135,20 @@ def _train_stage(name: str, number: int, model: nn.Module, pictures: data.Data) 
             key: [round(v, 4) for v in values]
             for key, values in history.as_dict().items()
         },
-    }
+    } | ({"samples": samples} if samples else {})
+
+
+def _unfinished(name: str, stage: int) -> Path:
+    """Where a run is kept after each epoch: one that was stopped goes on from there."""
+    return files.data_folder() / "baselines" / f"{name}-{stage}.unfinished"
+
+
+def _sample(model: nn.Module) -> str:
+    """What the network writes at this moment."""
+    words = text.vocabulary()
+    added = generation.noise(60, len(words), temperature=0.7, seed=0)
+    prompt = words.encode(PROMPT)
+    return PROMPT + words.decode(generation.write_plainly(model, prompt, added))
 
 
 def _record(name: str, facts: dict) -> None:

@@ -21,7 +21,7 @@ from utils.files import (
     write_atomically,
 )
 from utils.layers import first_names, no_values, shared
-from utils.models import lenet300, resnet, vgg
+from utils.models import gpt, lenet300, resnet, vgg
 from utils.training import Recipe
 
 OWN_FOLDER = "my_baselines"  # beside the learner's notebook
@@ -35,6 +35,7 @@ class Baseline:
     start_from: a wider shipped network; training begins with its filters of largest L1
         norm, not with random weights.
     teacher: a shipped network that teaches it, at the temperature of each stage.
+    text: it reads the novels (`utils.text`), not pictures.
     seed: of the first weights, and of the first stage (the next one has `seed + 1`).
     """
 
@@ -43,6 +44,7 @@ class Baseline:
     start_from: str | None = None
     teacher: str | None = None
     temperatures: tuple[float, ...] = ()
+    text: bool = False
     seed: int = 0
 
 
@@ -77,6 +79,15 @@ _TAUGHT = Baseline(
     temperatures=(4.0, 4.0, 1.0),
 )
 
+_TEXT = Recipe(
+    epochs=20,
+    batch_size=8,
+    learning_rate=3e-3,
+    weight_decay=0.1,
+    flip=False,
+    shift=255,
+)
+
 BASELINES: dict[str, Baseline] = {
     "lenet300": Baseline(lenet300, (Recipe(epochs=20, learning_rate=3e-3),)),
     "vgg": Baseline(
@@ -94,6 +105,7 @@ BASELINES: dict[str, Baseline] = {
     "vgg_thin_taught_1": replace(_TAUGHT, seed=1),
     "vgg_thin_taught_2": replace(_TAUGHT, seed=2),
     "vgg_thin_taught_cool": replace(_TAUGHT, stages=(_LONG,), temperatures=(1.0,)),
+    "gpt": Baseline(gpt, (_TEXT,), text=True),
 }
 
 

@@ -58,7 +58,7 @@ class Split:
     """Pictures and their classes.
 
     images: `[n, 1, 28, 28]` float32, normalised with MEAN and STD.  labels: `[n]`
-        int64, 0..9 (see CLASSES).
+        int64, 0..9 (see CLASSES). `text.Windows` has windows of text in their place.
     """
 
     images: Tensor

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from utils.arguments import fraction, real
 from utils.layers import answer, copied, lay_out
-from utils.preflight import check_logits, check_made
+from utils.preflight import check_logits, check_made, in_rows
 
 
 def soft_targets(logits: Tensor, temperature: float) -> Tensor:
@@ -133,7 +133,8 @@ class Teacher:
 
     def __call__(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         """The mean loss of a batch, `[]`: outputs `[n, classes]`, labels `[n]`,
-        pictures `[n, 1, 28, 28]`.
+        pictures `[n, 1, 28, 28]`; or of windows of text, `[n, t, classes]`, `[n, t]`
+        and `[n, t]`.
 
         Raises:
             ValueError: the teacher cannot take the pictures, its outputs have another
@@ -147,6 +148,8 @@ class Teacher:
                 f"the teacher ({type(self.network).__name__}) puts out a"
                 f" {type(teacher_logits).__name__}; it must be a tensor, [n, classes]."
             )
+        teacher_logits, _ = in_rows(teacher_logits, labels)
+        logits, labels = in_rows(logits, labels)
         soft = soft_loss(logits, teacher_logits, self.temperature)
         return self.weight * soft + (1 - self.weight) * F.cross_entropy(logits, labels)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from utils.data import Split
 from utils.layers import no_values
@@ -72,7 +73,8 @@ def check_trainable(model: nn.Module) -> None:
 
 
 def check_split(name: str, split: Split) -> None:
-    """Check pictures, or other inputs `[n, ...]`, and their labels, `[n]`.
+    """Check pictures, or other inputs `[n, ...]`, and their labels, `[n]`; or windows
+    of text, `[n, t]`, and a label at each place.
 
     Raises:
         ValueError: none of them, not equally many, labels that are not whole numbers
@@ -85,7 +87,7 @@ def check_split(name: str, split: Split) -> None:
     images, labels = (getattr(split, part, None) for part in ("images", "labels"))
     if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
         raise ValueError(f"{name} must be a Split of two tensors, images and labels.")
-    _check_labels(f"{name}.labels", labels)
+    _check_labels(f"{name}.labels", labels, images)
     if images.dim() == 0 or len(images) != len(labels):
         raise ValueError(
             f"{name} has images {list(images.shape)} and labels {list(labels.shape)};"
@@ -106,8 +108,10 @@ def check_split(name: str, split: Split) -> None:
         raise ValueError(f"{name}.images holds a number that is not finite.")
 
 
-def _check_labels(name: str, labels: Tensor) -> None:
-    if labels.dim() != 1 or labels.dtype != torch.int64:
+def _check_labels(name: str, labels: Tensor, beside: Tensor) -> None:
+    """Check class numbers, one a picture, or one at each place of `beside`."""
+    places = labels.dim() == 1 or labels.shape == beside.shape[: labels.dim()]
+    if not (labels.dim() and places) or labels.dtype != torch.int64:
         raise ValueError(
             f"{name} has the shape {list(labels.shape)} and the type {labels.dtype};"
             " give one class number a picture, [n] int64."
@@ -130,7 +134,8 @@ def check_like(validation: Split, train: Split) -> None:
 
 
 def check_logits(logits: Tensor, labels: Tensor, who: str = "logits") -> None:
-    """Check the outputs of a network, `[n, classes]`, against labels `[n]`.
+    """Check the outputs of a network, `[n, classes]`, against labels `[n]`; or, at each
+    place of a text, `[n, t, classes]` against `[n, t]`.
 
     Args:
         who: gave them, for the message.
@@ -142,13 +147,14 @@ def check_logits(logits: Tensor, labels: Tensor, who: str = "logits") -> None:
         raise ValueError(
             f"{who} is of type {kind}; it must be one tensor of real numbers."
         )
-    _check_labels("labels", labels)
-    if logits.dim() != 2 or not 0 < len(logits) == len(labels):
+    _check_labels("labels", labels, logits)
+    if logits.shape[:-1] != labels.shape or not labels.numel():
+        wanted = ", ".join(map(str, labels.shape))
         raise ValueError(
             f"{who} has the shape {list(logits.shape)}; for {len(labels)} pictures it"
-            f" must be [{len(labels)}, classes]."
+            f" must be [{wanted}, classes]."
         )
-    check_classes(labels, logits.shape[1], "labels")
+    check_classes(labels, logits.shape[-1], "labels")
 
 
 def check_classes(labels: Tensor, outputs: int, name: str) -> None:
@@ -167,6 +173,37 @@ def check_classes(labels: Tensor, outputs: int, name: str) -> None:
             f"{name} go from {lowest} to {highest}; with {outputs} outputs they must"
             f" lie in 0..{outputs - 1}."
         )
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss of each answer, of the labels' shape: classes are on the last axis.
+
+    >>> cross_entropy(torch.zeros(2, 3, 10), torch.zeros(2, 3, dtype=torch.int64)).shape
+    torch.Size([2, 3])
+    """
+    rows = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+    return rows.view(labels.shape)
+
+
+def in_rows(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs at each place of a text, `[n, t, classes]`, and their labels, `[n, t]`,
+    as `[n * t, classes]` and `[n * t]`. All others as they are: PyTorch has classes on
+    axis 1.
+
+    Raises:
+        ValueError: as many places as classes, so that it cannot be told which is which.
+
+    >>> [list(x.shape) for x in in_rows(torch.zeros(2, 3, 10), torch.zeros(2, 3))]
+    [[6, 10], [6]]
+    """
+    if outputs.dim() < 3 or outputs.shape[:-1] != labels.shape:
+        return outputs, labels
+    if outputs.shape[1] == outputs.shape[-1]:
+        raise ValueError(
+            f"outputs {list(outputs.shape)} have as many places as classes; give"
+            " windows of another length."
+        )
+    return outputs.flatten(0, -2), labels.flatten()
 
 
 def finite(tensor: Tensor) -> bool:

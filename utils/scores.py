@@ -37,6 +37,7 @@ from utils.layers import (
     watching,
     weights,
 )
+from utils.preflight import in_rows
 
 
 class Scores(dict[str, Tensor]):
@@ -317,6 +318,7 @@ def _loss(output: object, labels: Tensor, which: str) -> Tensor:
             f"the network gives {what} for {which}; a gradient score needs a tensor of"
             " real numbers, [n, classes]."
         )
+    output, labels = in_rows(output, labels)
     if output.dim() < 2 or (output.shape[0], *output.shape[2:]) != labels.shape:
         raise ValueError(
             f"the network gives {list(output.shape)} for {which}, whose labels are"

@@ -29,6 +29,7 @@ from utils.channels import (
 )
 from utils.layers import answer, copied, eval_mode, prunable_layers, watching
 from utils.masks import Masks, check_sparsity
+from utils.preflight import in_rows
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,7 @@ def _batch_loss(network: nn.Module, images: Tensor, labels: Tensor) -> float:
         return 0.0
     logits = answer(network, images, "images")
     try:
-        return F.cross_entropy(logits, labels).item()
+        return F.cross_entropy(*in_rows(logits, labels)).item()
     except Exception as error:
         raise ValueError(
             f"labels {list(labels.shape)} are no classes of what the network puts out:"

@@ -31,8 +31,10 @@ from utils.preflight import (
     check_network,
     check_split,
     check_trainable,
+    cross_entropy,
     finite,
 )
+from utils.text import Windows
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Recipe:
     learning_rate: the peak of the one-cycle schedule (Smith 2018), or the constant rate
         with `schedule="constant"`.  weight_decay: as the optimizer defines it.
     flip: mirror half of the pictures.  shift: move each picture by up to so many
-        pixels. Both only for pictures `[n, channels, height, width]`.
+        pixels. Both only for pictures `[n, channels, height, width]`; a window of text
+        begins up to `shift` pieces later.
     bf16: bfloat16 autocast where this processor computes it natively (elsewhere it
         would be slower, and is not used).
     """
@@ -62,7 +65,7 @@ class Recipe:
     def __post_init__(self) -> None:
         whole("epochs", self.epochs, low=1)
         whole("batch_size", self.batch_size, low=1)
-        whole("shift", self.shift, 0, 27)
+        whole("shift", self.shift)
         if not (real(self.learning_rate) and 0 < self.learning_rate < math.inf):
             raise ValueError(
                 f"learning_rate={self.learning_rate!r} must be greater than 0, and"
@@ -93,10 +96,11 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 @dataclass
 class History:
     """What happened in a run, one entry an epoch: mean training loss, validation
-    accuracy (0..1), seconds so far."""
+    accuracy (0..1) and loss, seconds so far."""
 
     train_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
     def as_dict(self) -> dict:
@@ -203,7 +207,8 @@ class Loss(Protocol):
 
     def __call__(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         """The mean loss of a batch: outputs `[n, classes]`, labels `[n]`, and the
-        pictures as the network saw them."""
+        pictures as the network saw them; or those of windows of text, `[n, t, classes]`
+        and `[n, t]`."""
         ...
 
 
@@ -220,11 +225,11 @@ class CrossEntropy:
         """Mean cross-entropy of the batch.
 
         Raises:
-            ValueError: outputs that are not `[n, classes]`, or labels for which there
-                is no output.
+            ValueError: outputs that are not `[n, classes]` (`[n, t, classes]` for a
+                text), or labels for which there is no output.
         """
         check_logits(logits, labels)
-        return F.cross_entropy(logits, labels)
+        return cross_entropy(logits, labels).mean()
 
 
 class PruningSchedule(Protocol):
@@ -277,7 +282,7 @@ class _Run:
                 f"schedule={self.schedule!r} must be a schedule of utils.schedules, or"
                 " None."
             )
-        _check_augmentable(self.train.images, self.recipe.flip, self.recipe.shift)
+        self.check_augmentable()
         self.total = self.recipe.epochs * len(
             self.batches(torch.arange(len(self.train)))
         )
@@ -303,7 +308,7 @@ class _Run:
             two = self.validation[slice(2)]
             logits = predict_logits(self.model, two.images)
             check_logits(logits, two.labels, self.who)
-            check_classes(self.validation.labels, logits.shape[1], "validation.labels")
+            check_classes(self.validation.labels, logits.shape[-1], "validation.labels")
         if self.schedule is not None:
             self.schedule.start(self.model, self.total)
         if file is not None:
@@ -336,8 +341,9 @@ class _Run:
                 bar.update()
                 yield self.step / self.total
             if self.validation is not None:
-                accuracy = evaluate(self.model, self.validation)
-                self.history.validation_accuracy.append(accuracy)
+                right, losses = _judged(self.model, self.validation)
+                self.history.validation_accuracy.append(right.float().mean().item())
+                self.history.validation_loss.append(losses.mean().item())
             seconds.append(time.perf_counter() - started)
             if file is not None:
                 resuming.write(file, self.content())
@@ -372,7 +378,7 @@ class _Run:
 
     def one_step(self, index: Tensor) -> Tensor:
         """One step on these pictures; their loss, `[]`."""
-        images, labels = self.pictures(index), self.train.labels[index]
+        images, labels = self.drawn(index)
         with self.own_dice():
             loss = self.gradients(images, labels)
         self.step += 1
@@ -403,7 +409,7 @@ class _Run:
             logits = answer(self.model, images, "train.images")
         check_logits(logits, labels, self.who)
         if self.step == 0:  # the first to know how many classes there are
-            check_classes(self.train.labels, logits.shape[1], "train.labels")
+            check_classes(self.train.labels, logits.shape[-1], "train.labels")
         if logits.dtype != torch.float64:
             logits = logits.float()
         try:
@@ -423,13 +429,29 @@ class _Run:
             )
         return loss
 
-    def pictures(self, index: Tensor) -> Tensor:
-        """`[n]` places -> `[n, 1, 28, 28]` pictures, flipped and shifted."""
-        images, how = self.train.images[index], self.recipe
+    def check_augmentable(self) -> None:
+        """Refuse flips and shifts that this training data cannot have."""
+        flip, shift = self.recipe.flip, self.recipe.shift
+        if not isinstance(self.train, Windows):
+            _check_augmentable(self.train.images, flip, shift)
+        elif flip or shift > self.train.images.shape[1]:
+            raise ValueError(
+                f"flip={flip}, shift={shift}: windows of text are not mirrored, and"
+                f" begin at most {self.train.images.shape[1]} pieces later; set"
+                " flip=False."
+            )
+
+    def drawn(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """What stands at these `[n]` places, and its labels: pictures `[n, 1, 28, 28]`,
+        flipped and shifted, or windows of text."""
+        how = self.recipe
+        if isinstance(self.train, Windows):
+            return self.train.moved(index, how.shift, self.generator)
+        images, labels = self.train.images[index], self.train.labels[index]
         images = augment(images, self.generator, flip=how.flip, shift=how.shift)
         if images.dim() != 4:  # the layout is one of pictures
-            return images.contiguous()
-        return images.contiguous(memory_format=self.layout)
+            return images.contiguous(), labels
+        return images.contiguous(memory_format=self.layout), labels
 
     @contextmanager
     def own_dice(self) -> Iterator[None]:
@@ -659,7 +681,12 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1000) -> 
     whole("batch_size", batch_size, low=1)
     if not isinstance(images, Tensor) or images.dim() == 0:
         raise ValueError("images must be a tensor of pictures, [n, 1, 28, 28].")
-    outputs: list[Tensor] = []
+    return torch.cat(list(_outputs(model, images, batch_size)))
+
+
+def _outputs(model: nn.Module, images: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """The outputs of one batch after the other."""
+    rest: torch.Size | None = None
     with eval_mode(model):
         for batch in images.split(batch_size):
             output = answer(model, batch, "images")
@@ -668,21 +695,22 @@ def predict_logits(model: nn.Module, images: Tensor, batch_size: int = 1000) -> 
                     f"model ({type(model).__name__}) puts out a"
                     f" {type(output).__name__}; it must be one tensor, [n, classes]."
                 )
-            rest = (outputs or [output])[0].shape[1:]
+            rest = output.shape[1:] if rest is None else rest
             if output.dim() == 0 or output.shape != (len(batch), *rest):
                 raise ValueError(
                     f"model ({type(model).__name__}) puts out {list(output.shape)} for"
                     f" {len(batch)} pictures; it must be {[len(batch), *rest]}."
                 )
-            outputs.append(output)
-    return torch.cat(outputs)
+            yield output
 
 
-def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> float:
-    """Accuracy, 0..1: the fraction of pictures whose largest output is the right
-    class. Outputs with a NaN are never right. Built in lessons/01_baseline
-    (`accuracy`).
+def evaluate(model: nn.Module, split: Split, batch_size: int | None = None) -> float:
+    """Accuracy, 0..1: the fraction of pictures whose largest output is the right class;
+    of text, the fraction of places whose next piece is. Outputs with a NaN are never
+    right. Built in lessons/01_baseline (`accuracy`).
 
+    Args:
+        batch_size: pictures at once, by default 1,000; windows of text by default 16.
     Raises:
         ValueError: as `check_split` and `predict_logits`; or outputs that are not `[n,
             classes]`, or labels for which there is no output.
@@ -694,11 +722,41 @@ def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> float:
     >>> evaluate(always_seven, split)
     0.75
     """
-    check_split("split", split)
-    logits = predict_logits(model, split.images, batch_size)  # [n, classes]
-    check_logits(logits, split.labels, f"the output of model ({type(model).__name__})")
-    right = (logits.argmax(1) == split.labels) & ~logits.isnan().any(1)  # [n]
+    right, _ = _judged(model, split, batch_size)
     return right.float().mean().item()
+
+
+def losses(model: nn.Module, split: Split, batch_size: int | None = None) -> Tensor:
+    """The cross-entropy of each picture, `[n]`, or of each place of a text, `[n, t]`,
+    in nats: to compare two networks place by place. Arguments and errors as `evaluate`.
+
+    >>> undecided = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    >>> _ = nn.init.zeros_(undecided[1].weight), nn.init.zeros_(undecided[1].bias)
+    >>> losses(undecided, Split(torch.randn(2, 1, 28, 28), torch.tensor([7, 1])))
+    tensor([2.3026, 2.3026])
+    """
+    return _judged(model, split, batch_size)[1]
+
+
+@torch.no_grad()
+def _judged(
+    model: nn.Module, split: Split, batch_size: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Which answers are right, and the loss of each; both of the labels' shape."""
+    check_network(model)
+    check_split("split", split)
+    if batch_size is None:
+        batch_size = 1000 if split.labels.dim() == 1 else 16
+    whole("batch_size", batch_size, low=1)
+    who = f"the output of model ({type(model).__name__})"
+    right, loss = [], []
+    outputs = _outputs(model, split.images, batch_size)
+    for logits, labels in zip(outputs, split.labels.split(batch_size), strict=True):
+        check_logits(logits, labels, who)
+        good = (logits.argmax(-1) == labels) & ~logits.isnan().any(-1)
+        right.append(good)
+        loss.append(cross_entropy(logits, labels))
+    return torch.cat(right), torch.cat(loss)
 
 
 def bf16_is_native() -> bool:

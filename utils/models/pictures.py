@@ -1,5 +1,4 @@
-"""The networks of the course, small enough to train on a laptop, and their trained
-weights.
+"""Networks for pictures, small enough to train on a laptop.
 
 LeNet-300-100 is the classic of the pruning literature (LeCun et al. 1998; Han et al.
 2015). The VGG follows Simonyan & Zisserman 2015 and the ResNet He et al. 2016, both cut
