@@ -87,6 +87,7 @@ _TEXT = Recipe(
     flip=False,
     shift=255,
 )
+_EARLY = Baseline(gpt, (replace(_TEXT, epochs=4),), text=True)
 
 BASELINES: dict[str, Baseline] = {
     "lenet300": Baseline(lenet300, (Recipe(epochs=20, learning_rate=3e-3),)),
@@ -106,6 +107,12 @@ BASELINES: dict[str, Baseline] = {
     "vgg_thin_taught_2": replace(_TAUGHT, seed=2),
     "vgg_thin_taught_cool": replace(_TAUGHT, stages=(_LONG,), temperatures=(1.0,)),
     "gpt": Baseline(gpt, (_TEXT,), text=True),
+    # the same, trained for a fifth of the time, lab 13: and from other first weights
+    "gpt_early": _EARLY,
+    "gpt_early_1": replace(_EARLY, seed=1),
+    "gpt_early_2": replace(_EARLY, seed=2),
+    # half of the heads and neurons, from scratch: the control of lab 15
+    "gpt_small": Baseline(lambda: gpt(heads=3, neurons=384), (_TEXT,), text=True),
 }
 
 
