@@ -1,0 +1,282 @@
+"""What lab 15 draws."""
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from utils import plots
+from utils.plots import PALETTE, Guess
+
+Rows = Mapping[str, Sequence[float]]  # a number of each seed, by row
+
+
+def ways(rows: Rows, dense: float, small: float, guess: Guess | None = None) -> None:
+    """Validation losses of each seed after the same short training, a row a way; the
+    left panel has all, the right one those near the dense network. small: that of the
+    small shape trained from scratch for as long as the dense one. The guess is that of
+    the row "from scratch"."""
+    figure = plots.empty_figure(9.4, 1.3 + 0.42 * len(rows))
+    whole, near = figure.subplots(1, 2, sharey=True)
+    for ax in (whole, near):
+        _draw_rows(ax, rows)
+        ax.axvline(dense, **plots.REFERENCE, label="the dense network")
+        ax.axvline(small, color=PALETTE[2], linestyle="-.", label="gpt_small")
+    whole.set_title("all", loc="left")
+    near.set_title("the same, nearer", loc="left")
+    close = [v for values in rows.values() for v in values if v < dense + 0.7]
+    room = 0.12 * (max(close) - min(dense, small, *close))
+    near.set_xlim(min(dense, small, *close) - room, max(close) + room)
+    if guess is not None and guess.value is not None and "from scratch" in rows:
+        row = list(rows).index("from scratch")
+        cross: plots.Look = dict(marker="X", markersize=10, linestyle="none")
+        whole.plot(guess.value, row, color=PALETTE[3], label="my guess", **cross)
+    for ax in (whole, near):
+        ax.set_xlabel("validation loss, nats a piece")
+    whole.legend(loc="lower center", bbox_to_anchor=(0.5, 1.08), ncols=3)
+    plots.show(
+        figure,
+        alt=(
+            "Rows of losses, three seeds each, beside a dashed line for the dense"
+            " network. Cut: far to the right. From scratch: nearly as far. Healed by"
+            " labels, by the teacher, and with units drawn by lot: near the dense"
+            " network, in the order teacher, labels, lot. The right panel shows these"
+            " alone."
+        ),
+    )
+
+
+def _draw_rows(ax: Axes, rows: Rows) -> None:
+    """Small rings for seeds, a large dot for their mean."""
+    for row, values in enumerate(rows.values()):
+        rings: plots.Look = dict(marker="o", markersize=5, markerfacecolor="none")
+        ax.plot(
+            values, [row] * len(values), color=PALETTE[0], linestyle="none", **rings
+        )
+        ax.plot(mean(values), row, marker="o", markersize=8, color=PALETTE[0])
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
+
+
+def told(gains: Rows, guess: Guess | None = None) -> None:
+    """What each thing that the network was told brought against labels alone, nats a
+    piece, each seed against the same seed; higher is better."""
+    figure, ax = plots.axes(
+        "What it was told beside the labels (same windows, same order)",
+        "nats a piece gained on labels alone (small: seeds, large: mean)",
+        "",
+        height=1.1 + 0.42 * len(gains),
+    )
+    _draw_rows(ax, gains)
+    ax.axvline(0, **plots.REFERENCE)
+    plots.draw_guess(ax, guess, vertical=True)
+    plots.show(
+        figure,
+        alt=(
+            "Rows around a dashed line at zero, three seeds each: what the dense"
+            " network's answers, and answers with something taken away, brought against"
+            " labels alone."
+        ),
+    )
+
+
+def shapes(
+    speeds: Mapping[str, tuple[float, float, float]],
+    losses: Rows,
+    guess: Guess | None = None,
+) -> None:
+    """Two shapes of as many parameters: pieces a second against the dense network
+    (lower quartile, median, upper quartile), and the loss after healing."""
+    figure = plots.empty_figure(9.4, 1.2 + 0.5 * len(speeds))
+    left, right = figure.subplots(1, 2)
+    for row, (low, middle, high) in enumerate(speeds.values()):
+        left.plot((low, high), (row, row), color="black", linewidth=1.4, marker="|")
+        left.plot(middle, row, color=PALETTE[0], marker="s", markersize=8)
+        left.annotate(
+            f"{middle:.2f}x",
+            (high, row),
+            (8, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    left.set_yticks(range(len(speeds)), list(speeds))
+    left.set_ylim(len(speeds) - 0.5, -0.5)
+    left.axvline(1, **plots.REFERENCE)
+    left.set_xlabel("times as fast as dense, writing (median, quartiles)")
+    left.margins(x=0.18)
+    plots.draw_guess(left, guess, vertical=True)
+    _draw_rows(right, losses)
+    right.set_xlabel("validation loss after healing, nats a piece")
+    plots.show(
+        figure,
+        alt=(
+            "Left: how fast the narrow and the shallow network write, against the dense"
+            " one; the shallow one is faster. Right: their losses after the same"
+            " healing, with the seeds, close to each other."
+        ),
+    )
+
+
+STEPS = (
+    "dense, PyTorch",
+    "+ ONNX Runtime",
+    "+ cut in half",
+    "+ healed",
+    "+ 8 bits",
+    "+ 4 bits",
+)
+
+
+def waterfall(factors: Mapping[str, Sequence[float]], losses: Sequence[float]) -> None:
+    """What each of `STEPS` multiplies, and the loss after it."""
+    figure = plots.waterfall(
+        STEPS,
+        factors,
+        {"loss, nats a piece": losses},
+        title="From the dense network to the file: what gave what",
+        unit="",
+    )
+    plots.show(
+        figure,
+        alt=(
+            "Bars from left to right, a row a step: dense, runtime, cut, healed, int8,"
+            " 4 bits. Panels for the speed of writing, the size of the file and the"
+            " memory of keys and values, each as a factor; and the loss after each step"
+            " as dots: it jumps where the network is cut, and comes back by healing."
+        ),
+    )
+
+
+def payers(found: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    """Of each group of places how much more the healed network loses than a never
+    pruned one of the same mean loss, nats a piece: mean and standard error over
+    windows, of each seed."""
+    figure, ax = plots.axes(
+        "Healed against never pruned, at the same mean loss",
+        "nats a piece more than the never pruned (2 standard errors, three seeds)",
+        "",
+        height=1.1 + 0.4 * len(found),
+    )
+    for row, seeds in enumerate(found.values()):
+        for place, (middle, error) in enumerate(seeds):
+            y = row + 0.2 * (place - (len(seeds) - 1) / 2)
+            ends = (middle - 2 * error, middle + 2 * error)
+            ax.plot(ends, (y, y), color="black", linewidth=1.1)
+            ax.plot(middle, y, marker="os^"[place % 3], color=PALETTE[place % 3])
+    ax.set_yticks(range(len(found)), list(found))
+    ax.set_ylim(len(found) - 0.5, -0.5)
+    ax.axvline(0, **plots.REFERENCE)
+    plots.show(
+        figure,
+        alt=(
+            "A row a group of places, with three seeds and their intervals each, around"
+            " a dashed line at zero: groups by how frequent the next piece is, by the"
+            " place in the window, rare pieces seen before or new, names, and a novel"
+            " that was kept out."
+        ),
+    )
+
+
+# ------------------------------------------------------------------------ going further
+
+
+def rates(steps: Sequence[float], losses: Mapping[str, Sequence[float]]) -> None:
+    """Loss after healing over the highest learning rate, a line each for labels and
+    teacher."""
+    figure = plots.lines(
+        steps,
+        losses,
+        title="120 steps of healing: how large may a step be?",
+        x_label="highest learning rate",
+        y_label="validation loss, nats a piece",
+    )
+    figure.axes[0].set_xscale("log")
+    figure.axes[0].set_xticks(list(steps), [f"{s:g}" for s in steps])
+    figure.axes[0].xaxis.set_minor_locator(NullLocator())
+    plots.show(
+        figure,
+        alt=(
+            "Loss over the learning rate on a logarithmic axis, with labels alone and"
+            " with the teacher: both fall to a lowest point in the middle and rise"
+            " again."
+        ),
+    )
+
+
+def longer(
+    steps: Sequence[float], losses: Mapping[str, Sequence[float]], dense: float
+) -> None:
+    """Loss over the number of healing steps, a line each for labels and teacher."""
+    figure = plots.lines(
+        steps,
+        losses,
+        title="Healing for longer",
+        x_label="steps of four windows",
+        y_label="validation loss, nats a piece",
+        level=("the dense network", dense),
+    )
+    figure.axes[0].set_xscale("log", base=2)
+    figure.axes[0].set_xticks(list(steps), [f"{s:g}" for s in steps])
+    plots.show(
+        figure,
+        alt=(
+            "Loss over the number of steps, with labels alone and with the teacher;"
+            " both fall towards a dashed line for the dense network."
+        ),
+    )
+
+
+def bits(losses: Mapping[str, Sequence[float]], labels: Sequence[str]) -> None:
+    """What each network loses by coarser weights, nats a piece: a bar each for 8 and 4
+    bits."""
+    figure, ax = plots.axes(
+        "What rounding the weights costs",
+        "nats a piece more than in fp32",
+        "",
+        height=1.2 + 0.5 * len(losses),
+    )
+    for row, values in enumerate(losses.values()):
+        for place, value in enumerate(values):
+            y = row - 0.18 + 0.36 * place
+            hatch = ("", "//")[place]
+            label = labels[place] if not row else None
+            ax.barh(y, value, 0.32, color=PALETTE[place], hatch=hatch, label=label)
+            ax.annotate(
+                f"{value:.3f}",
+                (max(value, 0), y),
+                (5, 0),
+                textcoords="offset points",
+                va="center",
+            )
+    ax.set_yticks(range(len(losses)), list(losses))
+    ax.set_ylim(len(losses) - 0.5, -0.6)
+    ax.margins(x=0.15)
+    ax.legend(loc="lower right")
+    plots.show(
+        figure,
+        alt=(
+            "Pairs of bars, a pair a network: dense, cut, healed. Eight bits cost"
+            " almost nothing, four bits several hundredths of a nat."
+        ),
+    )
+
+
+def starts(gains: Rows) -> None:
+    """What the teacher brought, for each dense network that was cut, each seed."""
+    figure, ax = plots.axes(
+        "The same with other networks: what the teacher brought",
+        "nats a piece gained on labels alone (small: seeds, large: mean)",
+        "",
+        height=1.1 + 0.42 * len(gains),
+    )
+    _draw_rows(ax, gains)
+    ax.axvline(0, **plots.REFERENCE)
+    plots.show(
+        figure,
+        alt=(
+            "A row for each network that was cut and healed: the gain by the teacher is"
+            " right of a dashed line at zero in each."
+        ),
+    )

@@ -1,0 +1,96 @@
+"""What the study of lab 15 found, as the lab asks for it (`make results ARGS=healing`
+writes it)."""
+
+from statistics import mean
+from typing import Any
+
+from utils import studies
+
+NARROW, SHALLOW = "3 heads, 384 neurons", "3 of 6 blocks"
+HALVES = (NARROW, SHALLOW)
+STEPS, LONG = 120, 240  # of four windows: healing, and longer healing
+RATES = {"from scratch": 3e-3, "LoRA": 3e-3}
+
+
+def runs(
+    way: str,
+    *,
+    shape: str = NARROW,
+    steps: int = STEPS,
+    network: str = "gpt",
+    rate: float | None = None,
+) -> list[dict]:
+    """The runs of one setting, a seed each."""
+    where = {"network": network, "shape": shape, "way": way, "steps": steps}
+    return studies.runs("healing", **where, rate=rate or RATES.get(way, 1e-3))
+
+
+def losses(way: str, **where: Any) -> list[float]:
+    """The validation loss of each seed."""
+    return [run["validation_loss"] for run in runs(way, **where)]
+
+
+def gains(way: str, than: str = "labels alone", **where: Any) -> list[float]:
+    """What a way gained on another with each seed that both have: same windows, same
+    order."""
+    before, after = (
+        {run["seed"]: run["validation_loss"] for run in runs(each, **where)}
+        for each in (than, way)
+    )
+    return [before[seed] - after[seed] for seed in sorted(before.keys() & after.keys())]
+
+
+def fact(entry: str, network: str = "gpt", shape: str = "dense") -> Any:
+    """What the study noted of a network that was not healed: a shipped one, or one that
+    was cut."""
+    where = {"network": network, "shape": shape, "way": "not healed"}
+    (run,) = studies.runs("healing", **where)
+    return run[entry]
+
+
+def won(way: str) -> float:
+    """What a way won back of what the cut cost, nats a piece; mean of the seeds."""
+    return fact("validation_loss", shape=NARROW) - mean(losses(way))
+
+
+def rounding(name: str) -> tuple[float, float]:
+    """What 8 and 4 bits for all weights cost the dense network, the cut one or the
+    healed one, nats a piece."""
+    found = {
+        "dense": lambda: fact("bits"),
+        "cut": lambda: fact("bits", shape=NARROW),
+        "healed": lambda: runs("taught")[0]["bits"],
+    }[name]()
+    return found["8, 8"] - found["32, 32"], found["4, 4"] - found["32, 32"]
+
+
+def payers(way: str) -> dict[str, list[tuple[float, float]]]:
+    """Of each group of places how much more the healed network loses than the never
+    pruned of the same mean loss: mean and standard error, for each seed."""
+    found = [run["payers"] for run in runs(way)]
+    return {name: [tuple(each[name]) for each in found] for name in found[0]}
+
+
+def ways() -> dict[str, list[float]]:
+    """The validation loss of each seed, by what was done in 120 steps."""
+    return {
+        "cut, not healed": [fact("validation_loss", shape=NARROW)],
+        **{way: losses(way) for way in ("taught", "labels alone", "by lot")},
+        "from scratch": losses("from scratch"),
+        "dense, trained on": losses("labels alone", shape="dense"),
+    }
+
+
+TOLD = {
+    "the teacher's answer": "taught",
+    "where it is unsure": "unsure",
+    "where it is sure": "sure",
+    "others shuffled": "shuffled",
+    "others by frequency": "frequencies",
+}
+
+
+def told() -> dict[str, list[float]]:
+    """What the network was told beside the labels: what each brought against labels
+    alone, nats a piece, each seed."""
+    return {words: gains(way) for words, way in TOLD.items()}

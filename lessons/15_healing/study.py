@@ -1,0 +1,344 @@
+"""The long runs that lab 15 quotes."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from utils import baselines, quantization, training
+from utils.exercises import load
+from utils.preflight import cross_entropy
+from utils.studies import SEEDS, Material, Run, Shipped, Start, Step, Work, study
+from utils.text import Texts, Windows
+from utils.training import Loss, Recipe
+
+shapes, payers = (load("15_healing", part) for part in ("shapes", "payers"))
+NARROW, SHALLOW = "3 heads, 384 neurons", "3 of 6 blocks"
+NEVER = ("gpt_early", "gpt_small")  # never pruned: the control of who pays
+KEPT_OUT = 64  # windows of the novel that is kept out
+GROUP = 64  # weights that share a scale
+
+# --------------------------------------------------------------------------- the start
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A smaller copy of a shipped network: its best blocks, and their best heads and
+    neurons; with `lot`, heads and neurons drawn by lot."""
+
+    network: Shipped
+    shape: str
+    lot: int | None = None
+
+    def model(self, data: Material) -> nn.Module:
+        return copy.deepcopy(_cut(self, data))
+
+
+@lru_cache(maxsize=8)
+def _cut(cut: Cut, texts: Texts) -> nn.Module:
+    network, shape = cut.network.model(texts), shapes.SHAPES[cut.shape]
+    keep = tuple(range(len(network.blocks)))
+    if shape.blocks < len(keep):
+        batches = shapes.some(texts.train, 8)
+        keep = shapes.best_blocks(network, shape.blocks, batches)
+        network = shapes.shortened(network, keep)
+    if cut.lot is None:
+        worth = shapes.importance(network, shapes.some(texts.train))
+    else:
+        worth = shapes.drawn_by_lot(network, cut.lot)
+    return shapes.without_dropout(shapes.narrowed(network, worth, shape))
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """The same shape with weights drawn from a seed."""
+
+    shape: str
+    seed: int
+
+    def model(self, data: Material) -> nn.Module:  # noqa: ARG002 (a Start)
+        network = shapes.made(shapes.SHAPES[self.shape], self.seed)
+        return shapes.without_dropout(network)
+
+
+@dataclass(frozen=True)
+class Passages:
+    """So many windows of the training text, as eight long passages."""
+
+    count: int
+    seed: int
+
+    def of(self, texts: Texts) -> Windows:
+        return shapes.passages(texts.train, self.count, self.seed)
+
+
+# -------------------------------------------------------------------------- what is told
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a network hears beside the labels.
+
+    weight: of the teacher's part of the loss.
+    change: "", its answers as they are; "shuffled", at each place the other pieces'
+    probabilities in random order; "frequencies", at each place the label has the
+    teacher's mean probability, and the others share the rest by how often they stand in
+    the text.
+    where: "", at all places; "unsure" or "sure", at the half of the places of a step
+    where the teacher's answer has more, or less, entropy. Elsewhere the labels alone.
+    """
+
+    teacher: Shipped
+    seed: int = 0
+    temperature: float = 1.0
+    weight: float = 0.9
+    change: str = ""
+    where: str = ""
+
+    def loss(self, train: Windows) -> Loss:  # noqa: ARG002 (a Lesson)
+        return _Telling(self)
+
+
+class _Telling:
+    def __init__(self, told: Told) -> None:
+        self.told, self.network = told, baselines.baseline(told.teacher.name)
+        self.dice = torch.Generator().manual_seed(told.seed)
+
+    def __call__(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        told = self.told
+        with torch.no_grad():
+            said = F.log_softmax(self.network(images) / told.temperature, -1)
+            entropy = -(said.exp() * said).sum(-1)  # [n, t]
+            said = self.changed(said, labels)
+        own = F.log_softmax(logits / told.temperature, -1)
+        far = (said.exp() * (said - own)).sum(-1) * told.temperature**2
+        weight = torch.full_like(far, told.weight)
+        if told.where:
+            unsure = entropy > entropy.median()
+            weight *= unsure if told.where == "unsure" else ~unsure
+        return (weight * far + (1 - weight) * cross_entropy(logits, labels)).mean()
+
+    def changed(self, said: Tensor, labels: Tensor) -> Tensor:
+        """Log-probabilities `[n, t, pieces]` that the student hears."""
+        where = labels[..., None]
+        if self.told.change == "shuffled":
+            order = torch.randperm(said.shape[-1], generator=self.dice)
+            other = said[..., order]
+            # the label keeps its own; what came to its place goes where its own went
+            back = order.argsort()[labels][..., None]
+            mixed = other.scatter(-1, back, other.gather(-1, where))
+            return mixed.scatter(-1, where, said.gather(-1, where))
+        if self.told.change == "frequencies":
+            sure = said.gather(-1, where).exp().mean()
+            often = (payers.frequency() + 1.0).expand_as(said)
+            others = often.scatter(-1, where, 0.0)
+            others = others / others.sum(-1, keepdim=True) * (1 - sure)
+            return others.scatter(-1, where, sure.expand(where.shape)).log()
+        return said
+
+
+# ------------------------------------------------------------------------- what is done
+
+
+@dataclass(frozen=True)
+class Heal(Step):
+    """A short training; with `rank`, of thin matrices beside the frozen layers, which
+    are merged at its end."""
+
+    recipe: Recipe
+    seed: int
+    told: Told | None = None
+    rank: int = 0
+
+    def carry_out(self, work: Work) -> None:
+        network = work.model
+        if self.rank:
+            network = shapes.with_lora(network, self.rank, seed=self.seed)
+        told = self.told.loss(work.train) if self.told else None
+        history = training.fit(
+            network, work.train, self.recipe, seed=self.seed, loss=told, progress=False
+        )
+        work.losses += history.train_loss
+        work.model = shapes.merged(network) if self.rank else network
+
+
+@dataclass(frozen=True)
+class Judge(Step):
+    """Note the loss on the validation windows and on the kept-out novel; and of each
+    group of places what the network loses more than the never pruned ones, mixed to the
+    same mean loss, with its error."""
+
+    never: tuple[Shipped, Shipped]
+
+    def carry_out(self, work: Work) -> None:
+        own, other = _losses(work.model, work.data)
+        one, two = (_losses_of_shipped(each, work.data) for each in self.never)
+        mixed, share = payers.at_equal_loss(own[0], one[0], two[0])
+        found = payers.paired(own - mixed, payers.groups(work.data.validation))
+        foreign = other - one[1] - share * (two[1] - one[1])
+        whole = {"the novel kept out": torch.ones_like(foreign, dtype=torch.bool)}
+        found |= payers.paired(foreign, whole)
+        work.found |= {
+            "validation_loss": round(float(own.mean()), 4),
+            "kept_out_loss": round(float(other.mean()), 4),
+            "payers": {k: [round(v, 4) for v in both] for k, both in found.items()},
+        }
+        work.signs.append(float(own.mean()))
+
+
+def _losses(network: nn.Module, texts: Texts) -> tuple[Tensor, Tensor]:
+    """On the validation windows and on some of the novel that is kept out, `[n, t]`
+    each."""
+    apart = max(len(texts.kept_out) // KEPT_OUT, 1)
+    other = texts.kept_out[slice(0, apart * KEPT_OUT, apart)]
+    return training.losses(network, texts.validation), training.losses(network, other)
+
+
+@lru_cache(maxsize=4)
+def _losses_of_shipped(network: Shipped, texts: Texts) -> tuple[Tensor, Tensor]:
+    return _losses(baselines.baseline(network.name), texts)
+
+
+@dataclass(frozen=True)
+class AtBits(Step):
+    """Note the loss on every seventh validation window with the weights of the blocks,
+    and the tables, in 32, 8 or 4 bits."""
+
+    def carry_out(self, work: Work) -> None:
+        windows = work.data.validation[::7]
+        work.found["bits"] = {
+            f"{bits}, {table}": round(
+                float(
+                    training.losses(rounded(work.model, bits, table), windows).mean()
+                ),
+                4,
+            )
+            for bits in (32, 8, 4)
+            for table in (32, 8, 4)
+        }
+
+
+def rounded(network: nn.Module, bits: int, table: int) -> nn.Module:
+    """A copy with weights of so many bits, and tables (embedding and positions) of so
+    many."""
+    copies = {
+        b: network
+        if b == 32
+        else quantization.quantize_weights(network, b, group=GROUP)
+        for b in {bits, table}
+    }
+    result = copy.deepcopy(copies[bits])
+    with torch.no_grad():
+        for name in ("embedding", "position"):
+            weight = copies[table].get_submodule(name).weight
+            result.get_submodule(name).weight.copy_(weight)
+    return result
+
+
+# ---------------------------------------------------------------------------- the runs
+
+RATE, LARGER = 1e-3, 3e-3
+RATES = {"from scratch": LARGER, "LoRA": LARGER}  # others heal with RATE
+
+
+def settings_of(  # noqa: PLR0913 - what the lab finds a run by
+    network: str, shape: str, way: str, steps: int, rate: float, seed: int
+) -> Mapping[str, object]:
+    return {
+        "network": network,
+        "shape": shape,
+        "way": way,
+        "steps": steps,
+        "rate": rate,
+        "seed": seed,
+    }
+
+
+def healed(  # noqa: PLR0913 - a run, by keywords
+    way: str,
+    seed: int,
+    *,
+    network: str = "gpt",
+    shape: str = NARROW,
+    steps: int = 120,
+    rate: float | None = None,
+    never: tuple[str, str] = NEVER,
+) -> Run:
+    """A network that was cut and healed, in one of several ways."""
+    dense = Shipped(network)
+    starts: dict[str, Start] = {
+        "by lot": Cut(dense, shape, lot=seed),
+        "from scratch": Scratch(shape, seed),
+    }
+    told = {
+        "taught": Told(dense),
+        "shuffled": Told(dense, seed, change="shuffled"),
+        "frequencies": Told(dense, change="frequencies"),
+        "unsure": Told(dense, where="unsure"),
+        "sure": Told(dense, where="sure"),
+        "temperature 2": Told(dense, temperature=2.0),
+    }
+    rate = rate or RATES.get(way, RATE)
+    recipe = replace(shapes.HEALING, learning_rate=rate)
+    heal = Heal(recipe, seed, told.get(way), rank=8 if way == "LoRA" else 0)
+    found: tuple[Step, ...] = (Judge((Shipped(never[0]), Shipped(never[1]))),)
+    if way == "taught" and not seed and rate == RATE:
+        found += (AtBits(),)
+    return Run(
+        settings_of(network, shape, way, steps, rate, seed),
+        starts.get(way, Cut(dense, shape)),
+        (heal, *found),
+        Passages(4 * steps, seed),
+        text=True,
+    )
+
+
+def unhealed(network: str, shape: str, never: tuple[str, str] = NEVER) -> Run:
+    """A shipped network, or one that was cut and not healed."""
+    start = Shipped(network) if shape == "dense" else Cut(Shipped(network), shape)
+    return Run(
+        settings_of(network, shape, "not healed", 0, 0.0, 0),
+        start,
+        (Judge((Shipped(never[0]), Shipped(never[1]))), AtBits()),
+        text=True,
+    )
+
+
+def compared(network: str, **how: object) -> Iterator[Run]:
+    """The same comparisons for each network that is cut."""
+    yield unhealed(network, "dense", **how)
+    yield unhealed(network, NARROW, **how)
+    for way in ("labels alone", "taught"):
+        for seed in SEEDS:
+            yield healed(way, seed, network=network, **how)
+
+
+@study
+def healing() -> Iterator[Run]:
+    """gpt cut by half and trained for 120 steps of four windows, in several ways; its
+    controls; and two other shapes. Then the same with gpt_early."""
+    yield from compared("gpt")
+    for way in ("unsure", "sure", "shuffled", "frequencies", "by lot", "LoRA"):
+        yield healed(way, 0)
+    yield healed("from scratch", 0)
+    yield healed("labels alone", 0, shape="dense")
+    yield unhealed("gpt", SHALLOW)
+    for way in ("labels alone", "taught"):
+        yield healed(way, 0, shape=SHALLOW)
+    for way in ("by lot", "unsure", "sure"):
+        for seed in SEEDS[1:]:
+            yield healed(way, seed)
+    for way in ("labels alone", "taught"):
+        yield healed(way, 0, steps=240)
+    for rate in (LARGER, 3e-4):
+        for way in ("labels alone", "taught"):
+            yield healed(way, 0, rate=rate)
+    for way in ("labels alone", "taught"):
+        for seed in SEEDS[1:]:
+            yield healed(way, seed, shape=SHALLOW)
+    yield unhealed("gpt_small", "dense")
+    yield from compared("gpt_early")
