@@ -32,8 +32,6 @@ SHAPES = {  # by the name that the lab gives them
     "dense": DENSE,
     "3 heads, 384 neurons": NARROW,
     "3 of 6 blocks": SHALLOW,
-    "5 heads, 576 neurons": Shape(heads=5, neurons=576),
-    "4 of 6 blocks": Shape(blocks=4),
 }
 HEALING = Recipe(
     epochs=1, batch_size=4, learning_rate=1e-3, weight_decay=0.01, flip=False
@@ -209,23 +207,15 @@ def learning(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def added(weight: Tensor, down: Tensor, up: Tensor) -> Tensor:
-    """The weight of a plain layer that puts out the same. Built in lessons/15_healing
-    (`merged`)."""
-    return weight + up @ down
-
-
-def merged(model: GPT, merge: Callable[..., Tensor] = added) -> GPT:
-    """A plain copy: `merge(weight, down, up)` is the weight of each layer that had thin
-    matrices beside it."""
+def merged(model: GPT) -> GPT:
+    """A plain copy: the product of the thin matrices beside a layer is added to its
+    weight."""
     network = copy.deepcopy(model)
     for block in network.blocks:
         for part in (block.attention, block.mlp):
             for name, layer in list(part.named_children()):
                 if isinstance(layer, LowRank):
-                    weight = merge(
-                        *(x.detach() for x in (layer.weight, layer.down, layer.up))
-                    )
+                    weight = (layer.weight + layer.up @ layer.down).detach()
                     plain = nn.Linear(*reversed(weight.shape), bias=False)
                     plain.weight = nn.Parameter(weight)
                     setattr(part, name, plain)

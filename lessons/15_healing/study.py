@@ -76,7 +76,7 @@ class Passages:
         return shapes.passages(texts.train, self.count, self.seed)
 
 
-# -------------------------------------------------------------------------- what is told
+# ------------------------------------------------------------------------- what is told
 
 
 @dataclass(frozen=True)
