@@ -198,6 +198,19 @@ def test_the_first_columns_lose_what_costs_least():
     assert cost[mask].min() >= cost[~mask].max()
 
 
+def test_the_next_columns_are_judged_by_what_they_have_become():
+    weight, _, rows = layer(5, 8, seed=2)
+    gram = rows.T @ rows
+    _, mask = refit.sparse_sweep(weight, 0.5, gram, ridge=0, columns=4)
+    only_first = mask.index_fill(1, torch.arange(4, 8), True)
+    moved = slow_sweep(weight, only_first, gram)[:, 4:]
+    factor = torch.linalg.cholesky(torch.linalg.inv(gram), upper=True)
+    for values, same in ((moved, True), (weight[:, 4:], False)):
+        cost = values.square() / factor.diagonal()[4:].square()
+        kept, gone = cost[mask[:, 4:]], cost[~mask[:, 4:]]
+        assert bool(kept.min() >= gone.max()) == same
+
+
 @quickly
 @given(seeds, st.sampled_from([0.25, 0.5, 0.75]))
 def test_its_error_lies_between_refit_and_the_mask_alone(seed, sparsity):
