@@ -288,7 +288,7 @@ def gates(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 def head_score(name: str, model: nn.Module, batches: Batches = ()) -> HeadScores:
     """The score called `name` of each head, by the name of its attention, `[heads]`.
-    The model is left as it was. Built in lessons/14_heads_neurons_layers.
+    The model is left as it was. Built in lessons/14_heads_and_blocks.
 
     Raises:
         ValueError: unknown name (lists the known ones); a network without

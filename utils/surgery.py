@@ -228,7 +228,7 @@ def _refuse_unzeroable(channels: Channels, keep: np.ndarray) -> None:
 
 def head_masks(model: nn.Module, keep: Mapping[str, Tensor]) -> Masks:
     """Unit masks for `remove_units` from masks of heads: True for each of the
-    `head_width` rows of a head that stays. Built in lessons/14_heads_neurons_layers.
+    `head_width` rows of a head that stays. Built in lessons/14_heads_and_blocks.
 
     Args:
         keep: `[heads]` bool by the name of the attention.
