@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils import data, models
+from utils import data, models, scores, surgery
 from utils.data import Batches
 from utils.models.gpt import GPT
 from utils.preflight import cross_entropy
@@ -63,84 +63,67 @@ def passages(windows: Windows, count: int, seed: int) -> Windows:
     return Windows.of(torch.cat([pieces, windows.pieces[:1]]), context)
 
 
-def importance(model: GPT, batches: Batches) -> list[tuple[Tensor, Tensor]]:
-    """Of each block what its heads and its neurons are worth, `[heads]` and
-    `[neurons]`: how fast the loss changes when one fades, which is the gradient of a
-    gate of 1 on what it puts out; the mean size over the batches (Michel et al. 2019).
-
-    A head's output is linear in its rows of `value`, and a ReLU neuron's in its row of
-    `up`: the gate's gradient is the sum of weight times gradient over these rows.
-    """
-    parts = [p for b in model.blocks for p in (b.attention.value, b.mlp.up)]
-    found = [torch.zeros(len(part.weight)) for part in parts]
-    for images, labels in batches:
-        loss = cross_entropy(model(images), labels).mean()
-        slopes = torch.autograd.grad(loss, [part.weight for part in parts])
-        for place, (part, slope) in enumerate(zip(parts, slopes, strict=True)):
-            rows = (part.weight.detach() * slope).sum(1)  # [units]
-            if place % 2 == 0:  # a head has several rows; each gets the head's number
-                width = model.blocks[place // 2].attention.head_width
-                rows = rows.view(-1, width).sum(1).repeat_interleave(width)
-            found[place] += rows.abs() / len(batches)
-    widths = [block.attention.head_width for block in model.blocks]
-    return [(found[2 * k][::width], found[2 * k + 1]) for k, width in enumerate(widths)]
+Worth = dict[str, Tensor]  # of heads by their attention, of neurons by their layer
 
 
-def drawn_by_lot(model: GPT, seed: int) -> list[tuple[Tensor, Tensor]]:
+def importance(model: GPT, batches: Batches) -> Worth:
+    """What heads and neurons are worth: how fast the loss changes when one fades, which
+    is the gradient of a gate of 1 on what it puts out (`scores.head_score`; of a ReLU
+    neuron it is `unit_taylor`)."""
+    neurons = scores.score("taylor", model, batches, units=True)
+    heads = scores.head_score("gate", model, batches)
+    return heads | {name: neurons[name] for name in neurons if name.endswith(NEURONS)}
+
+
+NEURONS = "mlp.up.weight"  # the layers whose rows are neurons
+
+
+def drawn_by_lot(model: GPT, seed: int) -> Worth:
     """Numbers in place of `importance`, drawn from a seed."""
     dice = torch.Generator().manual_seed(seed)
-    return [
-        (
-            torch.rand(block.attention.heads, generator=dice),
-            torch.rand(block.mlp.up.out_features, generator=dice),
-        )
-        for block in model.blocks
-    ]
+    sizes = {name: layer.heads for name, layer in scores.attentions(model).items()}
+    sizes |= {
+        name: len(weight)
+        for name, weight in model.named_parameters()
+        if name.endswith(NEURONS)
+    }
+    return {name: torch.rand(size, generator=dice) for name, size in sizes.items()}
 
 
-def narrowed(model: GPT, worth: list[tuple[Tensor, Tensor]], shape: Shape) -> GPT:
+def narrowed(model: GPT, worth: Worth, shape: Shape) -> GPT:
     """A copy with the most worthy heads and neurons of each block."""
-    smaller = copy.deepcopy(model)
-    for block, (heads, neurons) in zip(smaller.blocks, worth, strict=True):
-        width = block.attention.head_width
-        best = heads.topk(shape.heads).indices.sort().values
-        rows = (best[:, None] * width + torch.arange(width)).flatten()
-        for layer in (
-            block.attention.query,
-            block.attention.key,
-            block.attention.value,
-        ):
-            keep_rows(layer, rows)
-        keep_columns(block.attention.out, rows)
-        best = neurons.topk(shape.neurons).indices.sort().values
-        keep_rows(block.mlp.up, best)
-        keep_columns(block.mlp.down, best)
-    return smaller
+    keep = {
+        name: _best(each, shape.neurons if name.endswith(NEURONS) else shape.heads)
+        for name, each in worth.items()
+    }
+    heads = {name: mask for name, mask in keep.items() if not name.endswith(NEURONS)}
+    neurons = {name: mask for name, mask in keep.items() if name.endswith(NEURONS)}
+    masks = surgery.head_masks(model, heads) | neurons
+    return surgery.remove_units(model, EXAMPLE, masks)
 
 
-def keep_rows(layer: nn.Linear, rows: Tensor) -> None:
-    layer.weight = nn.Parameter(layer.weight.detach()[rows].clone())
-    layer.out_features = len(rows)
+EXAMPLE = torch.zeros(1, 8, dtype=torch.int64)  # a short window
 
 
-def keep_columns(layer: nn.Linear, columns: Tensor) -> None:
-    layer.weight = nn.Parameter(layer.weight.detach()[:, columns].clone())
-    layer.in_features = len(columns)
+def _best(values: Tensor, count: int) -> Tensor:
+    """True where the largest are."""
+    mask = torch.zeros(len(values), dtype=torch.bool)
+    mask[values.topk(count).indices] = True
+    return mask
 
 
-def shortened(model: GPT, keep: tuple[int, ...]) -> GPT:
-    """A copy with these blocks only."""
-    smaller = copy.deepcopy(model)
-    smaller.blocks = nn.Sequential(*[smaller.blocks[k] for k in keep])
-    return smaller
+def without(model: GPT, blocks: Sequence[int]) -> GPT:
+    """A copy in which these blocks add nothing."""
+    return surgery.remove_blocks(model, EXAMPLE, [f"blocks.{k}" for k in blocks])
 
 
-def best_blocks(model: GPT, count: int, batches: Batches) -> tuple[int, ...]:
-    """Of all choices of so many blocks the one that loses least on these batches."""
+def worst_blocks(model: GPT, count: int, batches: Batches) -> tuple[int, ...]:
+    """Of all choices of so many blocks the one whose absence costs least on these
+    batches."""
 
     @torch.no_grad()
-    def loss(keep: tuple[int, ...]) -> float:
-        smaller = shortened(model, keep)
+    def loss(gone: tuple[int, ...]) -> float:
+        smaller = without(model, gone)
         return float(sum(cross_entropy(smaller(x), y).mean() for x, y in batches))
 
     return min(combinations(range(len(model.blocks)), count), key=loss)
@@ -211,12 +194,11 @@ def merged(model: GPT) -> GPT:
     """A plain copy: the product of the thin matrices beside a layer is added to its
     weight."""
     network = copy.deepcopy(model)
-    for block in network.blocks:
-        for part in (block.attention, block.mlp):
-            for name, layer in list(part.named_children()):
-                if isinstance(layer, LowRank):
-                    weight = (layer.weight + layer.up @ layer.down).detach()
-                    plain = nn.Linear(*reversed(weight.shape), bias=False)
-                    plain.weight = nn.Parameter(weight)
-                    setattr(part, name, plain)
+    for part in list(network.modules()):
+        for name, layer in list(part.named_children()):
+            if isinstance(layer, LowRank):
+                weight = (layer.weight + layer.up @ layer.down).detach()
+                plain = nn.Linear(*reversed(weight.shape), bias=False)
+                plain.weight = nn.Parameter(weight)
+                setattr(part, name, plain)
     return network.requires_grad_(True)

@@ -41,16 +41,16 @@ class Cut:
 @lru_cache(maxsize=8)
 def _cut(cut: Cut, texts: Texts) -> nn.Module:
     network, shape = cut.network.model(texts), shapes.SHAPES[cut.shape]
-    keep = tuple(range(len(network.blocks)))
-    if shape.blocks < len(keep):
+    many = len(network.blocks) - shape.blocks
+    if many:
         batches = shapes.some(texts.train, 8)
-        keep = shapes.best_blocks(network, shape.blocks, batches)
-        network = shapes.shortened(network, keep)
-    if cut.lot is None:
+        network = shapes.without(network, shapes.worst_blocks(network, many, batches))
+    elif cut.lot is None:
         worth = shapes.importance(network, shapes.some(texts.train))
+        network = shapes.narrowed(network, worth, shape)
     else:
-        worth = shapes.drawn_by_lot(network, cut.lot)
-    return shapes.without_dropout(shapes.narrowed(network, worth, shape))
+        network = shapes.narrowed(network, shapes.drawn_by_lot(network, cut.lot), shape)
+    return shapes.without_dropout(network)
 
 
 @dataclass(frozen=True)
