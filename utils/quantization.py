@@ -39,9 +39,12 @@ from utils.layers import (
     prunable_layers,
     shared,
     watching,
+    weights,
 )
 
 Plain = nn.Linear | nn.Conv2d  # the layers that are quantized
+GROUPS = (16, 32, 64, 128, 256)  # inputs that may share a scale
+SCALE_BITS = 16  # of the scale of a group
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,49 @@ def weight_grid(weight: Tensor, bits: int = 8, *, per_channel: bool = True) -> G
     )
 
 
+def group_size(inputs: int, bits: int, most: int) -> int:
+    """How many inputs of a unit share a scale: at most `most`, and fewer where that
+    takes fewer bytes, for the last group is filled up with zeros.
+
+    >>> group_size(192, bits=4, most=64), group_size(96, bits=4, most=64)
+    (64, 32)
+    """
+    if most not in GROUPS:
+        raise ValueError(
+            f"group={most!r} must be one of {', '.join(map(str, GROUPS))}."
+        )
+    return min(
+        (size for size in reversed(GROUPS) if size <= most),
+        key=lambda size: -(-inputs // size) * (size * bits + SCALE_BITS),
+    )
+
+
+def grouped(weight: Tensor, bits: int, most: int) -> tuple[Tensor, Grid]:
+    """The weight in groups of inputs that lie side by side, `[units, groups, size]`,
+    zeros at its end; and its grid, a scale a group, `[units, groups, 1]`, as
+    `weight_grid` has it a unit. The scales are rounded to float16, as files store them.
+
+    Args:
+        most: of `GROUPS`, as many inputs share a scale, or fewer (`group_size`).
+    Raises:
+        ValueError: as `weight_grid`; another `most`.
+
+    >>> values, grid = grouped(torch.ones(2, 100), bits=4, most=64)
+    >>> values.shape, grid.scale.shape
+    (torch.Size([2, 4, 32]), torch.Size([2, 4, 1]))
+    """
+    rows = weight.detach().flatten(1)
+    size = group_size(rows.shape[1], _check_bits(bits), most)
+    padded = F.pad(rows, (0, -rows.shape[1] % size)).unflatten(1, (-1, size))
+    grid = weight_grid(padded.flatten(0, 1), bits)
+    scale = grid.scale.half().float()
+    if not scale.isfinite().all():
+        raise ValueError("the weight is too large: a scale does not fit in float16.")
+    # one that is zero in float16: so are its weights
+    scale = torch.where(scale > 0, scale, 1.0).view(*padded.shape[:2], 1)
+    return padded, Grid(scale, grid.zero_point, grid.lowest, grid.highest)
+
+
 def activation_grid(low: float, high: float, bits: int = 8) -> Grid:
     """The grid for activations seen between `low` and `high`: 0 .. 2**bits - 1, 0.0
     exactly on it. Built in lessons/08_quantization (`choose_grid`).
@@ -201,36 +247,75 @@ def activation_grid(low: float, high: float, bits: int = 8) -> Grid:
     )
 
 
-def quantize_weights(
-    model: nn.Module, bits: int = 8, *, per_channel: bool = True
-) -> nn.Module:
-    """A copy whose linear and convolutional weights (those of `layers.prunable`; tied
-    ones once) lie on their grids; activations stay as they are.
+def quantizable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that are rounded: those of `layers.prunable`, and the tables of
+    embeddings, by parameter name, each tensor once. A row of a table is a unit: what
+    stands for one piece of text.
 
     Raises:
+        ValueError: as `layers.prunable`.
+
+    >>> network = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 3))
+    >>> list(quantizable(network))
+    ['0.weight', '1.weight']
+    """
+    chosen = prunable(model)
+    return {
+        weight.name: weight.tensor
+        for weight in weights(model).values()
+        if weight.name in chosen
+        or any(isinstance(layer, nn.Embedding) for layer in weight.layers.values())
+    }  # pyright: ignore[reportReturnType] - computed ones are refused by prunable
+
+
+def quantize_weights(
+    model: nn.Module,
+    bits: int = 8,
+    *,
+    per_channel: bool = True,
+    group: int | None = None,
+) -> nn.Module:
+    """A copy whose weights (those of `quantizable`; tied ones once) lie on their grids;
+    activations stay as they are.
+
+    Args:
+        group: so many inputs of a unit share a scale, as in `grouped`; by default all
+            of them.
+    Raises:
         ValueError: bits outside 2..8, a network with nothing to quantize, or a weight
-            that is computed, without values, complex, not finite or empty.
+            that is computed, without values, complex, not finite or empty; a group that
+            is none of 16, 32, 64, 128, 256, or with `per_channel=False`.
 
     >>> layer = quantize_weights(nn.Linear(100, 1), bits=2)
     >>> len(layer.weight.unique())  # minus one step, zero, one step
     3
     """
+    if group is not None and not per_channel:
+        raise ValueError(
+            f"group={group!r} is a part of a unit: leave per_channel=True."
+        )
     snapped = {
-        name: _snapped(name, weight, bits, per_channel)
-        for name, weight in prunable(model).items()
+        name: _snapped(name, weight, bits, per_channel, group)
+        for name, weight in quantizable(model).items()
     }
     result = copied(model)
     with torch.no_grad():
-        for name, weight in prunable(result).items():
+        for name, weight in quantizable(result).items():
             weight.copy_(snapped[name])
     return result
 
 
 @torch.no_grad()
-def _snapped(name: str, weight: Tensor, bits: int, per_channel: bool) -> Tensor:
+def _snapped(
+    name: str, weight: Tensor, bits: int, per_channel: bool, group: int | None
+) -> Tensor:
     """A weight of a network on its grid."""
     with _named(name):
-        return weight_grid(weight, bits, per_channel=per_channel).snap(weight)
+        if group is None:
+            return weight_grid(weight, bits, per_channel=per_channel).snap(weight)
+        values, grid = grouped(weight, bits, group)
+        flat = grid.snap(values).flatten(1)  # [units, inputs, and zeros]
+        return flat[:, : weight[0].numel()].reshape(weight.shape)
 
 
 @contextmanager

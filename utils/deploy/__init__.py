@@ -16,6 +16,7 @@ from utils.deploy.pictures import (
     to_int8,
     to_onnx,
 )
+from utils.deploy.rounding import step_to_bits
 from utils.deploy.text import OnnxWriter, step_to_onnx
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Session",
     "parity",
     "read_onnx",
+    "step_to_bits",
     "step_to_onnx",
     "to_int8",
     "to_onnx",

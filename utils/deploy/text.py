@@ -6,8 +6,9 @@ file holds no more than that: which piece is written is decided outside
 (`generation.noise`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -138,6 +139,14 @@ def _attend(
     return attention.out(mixed.transpose(1, 2).flatten(2)), key, value
 
 
+def is_step(inputs: Sequence[Any], outputs: Sequence[Any]) -> bool:
+    """Whether a file with these inputs and outputs (what has a name) is one of
+    `step_to_onnx`."""
+    kept = [each.name for each in inputs[1:]]
+    names = [PIECES, *kept, LOGITS, *(NEW + name for name in kept)]
+    return [each.name for each in (*inputs, *outputs)] == names
+
+
 class OnnxWriter(nn.Module):
     """A file of `step_to_onnx`, ready to write; and a module without parameters, so
     that `losses` and `evaluate` take it.
@@ -156,15 +165,14 @@ class OnnxWriter(nn.Module):
         self.session = loaded(path, threads)
         inputs = self.session.get_inputs()
         outputs = self.session.get_outputs()
-        self.kept = [each.name for each in inputs[1:]]
-        names = [PIECES, *self.kept, LOGITS, *(NEW + name for name in self.kept)]
-        if [each.name for each in (*inputs, *outputs)] != names:
+        if not is_step(inputs, outputs):
             raise DamagedFileError(
                 f"{path} holds no step of a text network. Repair: write it with"
                 " step_to_onnx."
             )
         self.pieces = int(outputs[0].shape[1])
         self.shapes = [(1, each.shape[1], 0, each.shape[3]) for each in inputs[1:]]
+        self.kept = [each.name for each in inputs[1:]]
         self.outputs = [each.name for each in outputs]
 
     def write(self, prompt: Tensor, added: Tensor) -> Tensor:
