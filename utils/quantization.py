@@ -35,6 +35,7 @@ from utils.layers import (
     answer,
     copied,
     eval_mode,
+    no_values,
     prunable,
     prunable_layers,
     shared,
@@ -253,19 +254,24 @@ def quantizable(model: nn.Module) -> dict[str, nn.Parameter]:
     stands for one piece of text.
 
     Raises:
-        ValueError: as `layers.prunable`.
+        ValueError: as `layers.prunable`, also for the tables.
 
     >>> network = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 3))
     >>> list(quantizable(network))
     ['0.weight', '1.weight']
     """
-    chosen = prunable(model)
-    return {
-        weight.name: weight.tensor
-        for weight in weights(model).values()
-        if weight.name in chosen
-        or any(isinstance(layer, nn.Embedding) for layer in weight.layers.values())
-    }  # pyright: ignore[reportReturnType] - computed ones are refused by prunable
+    chosen, own = prunable(model), dict(model.named_parameters())
+    result = {}
+    for weight in weights(model).values():
+        layers = weight.layers.values()
+        if any(isinstance(layer, nn.Embedding) for layer in layers):
+            if weight.name not in own or no_values(weight.tensor):
+                reason = no_values(weight.tensor) or COMPUTED
+                raise ValueError(f"{weight.name} {reason}.")
+            result[weight.name] = own[weight.name]
+        elif weight.name in chosen:
+            result[weight.name] = chosen[weight.name]
+    return result
 
 
 def quantize_weights(
@@ -343,17 +349,16 @@ def quantized(
 
     BatchNorm is folded into the layers before it, as it is when the network is
     deployed. Each linear and convolutional layer then snaps its weight and what comes
-    in to their grids; the activations' grids are those of the ranges seen on `batches`
-    (calibration). Parameters keep their names, so masks fit. Train it with `fit`, and
+    in to their grids, and each embedding its table; the activations' grids are those of
+    the ranges seen on `batches` (calibration). Parameters keep their names, so masks fit. Train it with `fit`, and
     it learns to live with the rounding (quantization-aware training, Jacob et al. 2018,
     sec. 3): the gradient passes through.
 
     Raises:
         ValueError: no batches, or an empty one; bits outside 2..8; a layer that is not
-            a plain Linear or Conv2d without hooks, or never runs; numbers that are not
-            finite;
-            weights that are computed or complex; a network that cannot be traced, or
-            cannot take the batches.
+            a plain Linear, Conv2d or Embedding without hooks, or never runs; numbers
+            that are not finite; weights that are computed or complex; a network that
+            cannot be traced where it has BatchNorm, or cannot take the batches.
 
     >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> batches = [(torch.rand(16, 4), torch.zeros(16))]
@@ -366,7 +371,7 @@ def quantized(
     _check_bits(bits)
     _check_bits(activation_bits, "activation_bits")
     _check_layers(model)
-    for name, weight in prunable(model).items():
+    for name, weight in quantizable(model).items():
         with _named(name):
             weight_grid(weight, bits, per_channel=per_channel)
     folded = fold_batchnorm(model)
@@ -382,6 +387,9 @@ def quantized(
         grid = activation_grid(*ranges[name], activation_bits)
         make = QUANTIZED[type(layer)]
         parts[id(layer)] = make(layer, grid, bits, per_channel, parts)
+    for table in folded.modules():
+        if type(table) is nn.Embedding:
+            parts[id(table)] = QuantizedEmbedding(table, bits, per_channel, parts)
     return copied(folded, parts).eval()
 
 
@@ -408,7 +416,14 @@ def _check_layers(model: nn.Module) -> None:
                 f"{name or 'model'} is a {type(layer).__name__}; only plain Linear and"
                 " Conv2d layers are quantized."
             )
-        if type(layer) in QUANTIZED and (
+        if isinstance(layer, nn.Embedding) and (
+            type(layer) is not nn.Embedding or layer.max_norm is not None
+        ):
+            raise ValueError(
+                f"{name or 'model'} is a {type(layer).__name__} that changes its table"
+                " when it is read; only plain Embeddings are quantized."
+            )
+        if type(layer) in (*QUANTIZED, nn.Embedding) and (
             layer._forward_hooks or layer._forward_pre_hooks
         ):
             raise ValueError(
@@ -451,8 +466,8 @@ def input_ranges(
 
 
 def calibration_pictures(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
-    """The pictures of each batch, without gradient, when they are fit to calibrate
-    with.
+    """The pictures of each batch, or the windows of text, without gradient, when they
+    are fit to calibrate with.
 
     Raises:
         ValueError: an empty batch, or one with numbers that are not finite.
@@ -542,6 +557,28 @@ class QuantizedConv2d(_Quantized, nn.Conv2d):
         return F.conv2d(self.input_grid().snap(input), weight, self.bias, *how)
 
 
+class QuantizedEmbedding(nn.Embedding):
+    """An embedding with its table on its grid; a row is a unit."""
+
+    def __init__(
+        self, layer: nn.Embedding, bits: int, per_channel: bool, parts: dict[int, Any]
+    ) -> None:
+        sizes = (layer.num_embeddings, layer.embedding_dim)
+        super().__init__(*sizes, layer.padding_idx, device="meta")
+        # the head that it is tied to has a copy among the parts
+        self.weight = copy.deepcopy(layer.weight, parts)
+        self.bits, self.per_channel = bits, per_channel
+
+    def weight_grid(self) -> Grid:
+        """Where the table lies now."""
+        return weight_grid(self.weight, self.bits, per_channel=self.per_channel)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Numbers `[...]` -> their rows, `[..., width]`"""
+        table = self.weight_grid().snap(self.weight)
+        return F.embedding(input, table, self.padding_idx)
+
+
 def _geometry(layer: nn.Conv2d) -> tuple[Any, ...]:
     """Kernel size, stride, padding, dilation and groups, as convolutions take them."""
     return (
@@ -573,18 +610,23 @@ def plain(model: nn.Module) -> nn.Module:
     layers = {
         id(module): _plain_layer(module, twins)
         for module in model.modules()
-        if isinstance(module, QuantizedLinear | QuantizedConv2d)
+        if isinstance(module, QuantizedLinear | QuantizedConv2d | QuantizedEmbedding)
     }
     return copied(model, layers)
 
 
 def _plain_layer(
-    layer: QuantizedLinear | QuantizedConv2d, twins: dict[int, nn.Parameter]
+    layer: QuantizedLinear | QuantizedConv2d | QuantizedEmbedding,
+    twins: dict[int, nn.Parameter],
 ) -> nn.Module:
-    with_bias = layer.bias is not None
-    if isinstance(layer, QuantizedLinear):
+    with_bias = getattr(layer, "bias", None) is not None
+    twin: Plain | nn.Embedding
+    if isinstance(layer, QuantizedEmbedding):
+        sizes = (layer.num_embeddings, layer.embedding_dim)
+        twin = nn.Embedding(*sizes, layer.padding_idx, device="meta")
+    elif isinstance(layer, QuantizedLinear):
         sizes = (layer.in_features, layer.out_features)
-        twin: Plain = nn.Linear(*sizes, with_bias, device="meta")
+        twin = nn.Linear(*sizes, with_bias, device="meta")
     else:
         sizes = (layer.in_channels, layer.out_channels)
         twin = nn.Conv2d(*sizes, *_geometry(layer), bias=with_bias, device="meta")
@@ -615,8 +657,10 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     output or weight is used elsewhere too (a short cut, say, or tied weights), and
     where the layer or the BatchNorm is used twice or has forward hooks.
 
+    A network without BatchNorm is copied as it is.
+
     Raises:
-        ValueError: the network cannot be traced or copied.
+        ValueError: the network has BatchNorm and cannot be traced, or cannot be copied.
 
     >>> fold_batchnorm(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU()))
     Sequential(
@@ -626,6 +670,8 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     )
     """
     modules = dict(model.named_modules())
+    if not any(isinstance(module, _BatchNorm) for module in modules.values()):
+        return copied(model).eval()
     with eval_mode(model):
         nodes = trace(model).nodes
     # how often each module runs, or has a tensor of its own used without it

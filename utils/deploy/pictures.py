@@ -83,7 +83,7 @@ def to_int8(
     Raises:
         ValueError: no batches; an empty one, one that is not finite, or of another type
             or shape than the source takes; other weight_bits; a source that is int8
-            already, or takes no input.
+            already, or takes no input or several.
         DamagedFileError: the source is missing, or is no ONNX file.
     """
     if not batches:
@@ -99,6 +99,11 @@ def to_int8(
             wrong = "is quantized already" if model.graph.input else "takes no input"
             raise ValueError(
                 f"source={str(source)!r} {wrong}; give the file that to_onnx wrote."
+            )
+        if len(model.graph.input) > 1:
+            raise ValueError(
+                f"source={str(source)!r} takes {len(model.graph.input)} inputs, not"
+                " pictures alone; for a step of a text network there is step_to_bits."
             )
         for number, node in enumerate(model.graph.node):
             # so that layers with equal biases, stored once, get one each: scales differ
@@ -196,7 +201,7 @@ def parity(one: nn.Module, other: nn.Module, images: Tensor) -> Parity:
                 f"the outputs of {name} are not all finite numbers; only such can be"
                 " compared."
             )
-    same = (first.argmax(1) == second.argmax(1)).float().mean().item()
+    same = (first.argmax(-1) == second.argmax(-1)).float().mean().item()
     return Parity((first - second).abs().max().item(), same)
 
 

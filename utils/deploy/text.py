@@ -50,6 +50,9 @@ def step_to_onnx(model: nn.Module, path: Path | str) -> int:
             " there is to_onnx."
         )
     check_not_lazy(model)
+    for name, weight in model.named_parameters():
+        if weight.dtype != torch.float32:
+            raise ValueError(f"{name} is {weight.dtype}; give model.float().")
     step = _Step(model)
     pieces = torch.zeros(1, 3, dtype=torch.int64)  # an exporter may take 1 for constant
     before = [part for each in step.cached.values() for part in _example(each)]
@@ -84,13 +87,20 @@ class _Step(nn.Module):
     def __init__(self, model: GPT) -> None:
         super().__init__()
         self.model = model
-        self.cached = {
-            number: block.attention
-            for number, block in enumerate(model.blocks)
-            if isinstance(block, Block)
-            and isinstance(block.attention, Attention)
-            and block.attention.heads
-        }
+        self.cached: dict[int, Attention] = {}
+        self.silent: set[int] = set()  # blocks whose MLP has left
+        for number, block in enumerate(model.blocks):
+            if isinstance(block, nn.Identity):
+                continue
+            if not isinstance(block, Block):
+                raise _looks_back(f"blocks.{number}", block)
+            if _adds_nothing(block.mlp):
+                self.silent.add(number)
+            if _adds_nothing(block.attention):
+                continue
+            if not isinstance(block.attention, Attention):
+                raise _looks_back(f"blocks.{number}.attention", block.attention)
+            self.cached[number] = block.attention
 
     def forward(self, pieces: Tensor, *before: Tensor) -> tuple[Tensor, ...]:
         model, new = self.model, list[Tensor]()
@@ -101,24 +111,33 @@ class _Step(nn.Module):
         x = model.embedding(pieces) + model.position(places)  # [1, t, width]
         kept = iter(before)
         for number, block in enumerate(model.blocks):
-            if number not in self.cached:
-                x = _without_cache(block, x)
+            if not isinstance(block, Block):
+                x = block(x)
                 continue
-            assert isinstance(block, Block)  # __init__ has looked
-            key, value = next(kept), next(kept)
-            attention = self.cached[number]
-            added, key, value = _attend(attention, block.norm1(x), key, value, later)
-            x = x + added
-            x = x + block.mlp(block.norm2(x))
-            new += [key, value]
+            if number in self.cached:
+                read, both = block.norm1(x), (next(kept), next(kept))
+                added, *both = _attend(self.cached[number], read, *both, later)
+                x = x + added
+                new += both
+            if number not in self.silent:
+                x = x + block.mlp(block.norm2(x))
         return model.head(model.norm(x[:, -1])), *new
 
 
-def _without_cache(block: nn.Module, x: Tensor) -> Tensor:
-    """A block that is gone, or whose attention is."""
-    if isinstance(block, Block) and isinstance(block.attention, Attention):
-        return x + block.mlp(block.norm2(x))  # an attention without heads adds nothing
-    return block(x)
+def _looks_back(name: str, part: nn.Module) -> ValueError:
+    return ValueError(
+        f"{name} is a {type(part).__name__}, which may look back in its own way; only"
+        " models.gpt.Attention keeps its keys and values."
+    )
+
+
+def _adds_nothing(part: nn.Module) -> bool:
+    """Whether it is what surgery puts in the place of a part that has left, or an
+    attention without heads."""
+    if isinstance(part, Attention):
+        return not part.heads
+    plain = not [*part.parameters(), *part.buffers()]
+    return plain and not part(torch.ones(1, 1, 1)).any()
 
 
 def _attend(
