@@ -125,7 +125,7 @@ def assert_near(one: torch.Tensor, other: torch.Tensor) -> None:
     torch.testing.assert_close(one, other, atol=2e-4, rtol=1e-4)
 
 
-# ------------------------------------------------------------------------- the same text
+# ------------------------------------------------------------------------ the same text
 
 
 def test_it_writes_what_pytorch_writes(exported):
@@ -183,7 +183,7 @@ def test_a_network_keeps_its_mode_and_its_weights(folder):
     assert all(torch.equal(before[k], v) for k, v in made.state_dict().items())
 
 
-# --------------------------------------------------------------------------- what is in it
+# ------------------------------------------------------------------------ what is in it
 
 
 def test_the_file_says_what_it_takes_and_gives(folder):
@@ -214,7 +214,7 @@ def test_tied_weights_are_stored_once_and_nothing_else_is(exported):
     assert b"utils" not in path.read_bytes()  # where the code lies
 
 
-# ----------------------------------------------------------------------- a few bits each
+# ---------------------------------------------------------------------- a few bits each
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_it_still_writes(small, tmp_path):
     assert torch.equal(written, write_plainly(rounded, prompt, added))
 
 
-# -------------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------------- what is refused
 
 
 class Looking(nn.Module):

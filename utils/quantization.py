@@ -350,9 +350,10 @@ def quantized(
     BatchNorm is folded into the layers before it, as it is when the network is
     deployed. Each linear and convolutional layer then snaps its weight and what comes
     in to their grids, and each embedding its table; the activations' grids are those of
-    the ranges seen on `batches` (calibration). Parameters keep their names, so masks fit. Train it with `fit`, and
-    it learns to live with the rounding (quantization-aware training, Jacob et al. 2018,
-    sec. 3): the gradient passes through.
+    the ranges seen on `batches` (calibration). Parameters keep their names, so masks
+    fit. Train it with `fit`, and it learns to live with the rounding
+    (quantization-aware training, Jacob et al. 2018, sec. 3): the gradient passes
+    through.
 
     Raises:
         ValueError: no batches, or an empty one; bits outside 2..8; a layer that is not
