@@ -2,6 +2,7 @@
 left of the network; with weights of a few bits it answers as the rounded weights do."""
 
 import copy
+from pathlib import Path
 
 import onnx
 import pytest
@@ -90,23 +91,33 @@ def without_attention(made: GPT) -> GPT:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("steps")
+def steps(tmp_path_factory):
+    """Networks and their files by name, each exported once: that takes seconds. They
+    keep their mode and their weights."""
+    folder, made = tmp_path_factory.mktemp("steps"), {}
+
+    def step(name: str) -> tuple[GPT, Path]:
+        if name not in made:
+            model, path = NETWORKS[name]().train(), folder / f"{name}.onnx"
+            before = copy.deepcopy(model.state_dict())
+            assert step_to_onnx(model, path) == path.stat().st_size
+            assert all(module.training for module in model.modules())
+            assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+            made[name] = model.eval(), path
+        return made[name]
+
+    return step
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
-def exported(request, folder):
+@pytest.fixture(params=NETWORKS)
+def exported(request, steps):
     """A network and its file."""
-    made, path = NETWORKS[request.param](), folder / f"{request.param}.onnx"
-    assert step_to_onnx(made, path) == path.stat().st_size
-    return made, path
+    return steps(request.param)
 
 
 @pytest.fixture(scope="module")
-def small(folder):
-    made, path = network(), folder / "small_again.onnx"
-    step_to_onnx(made, path)
-    return made, path
+def small(steps):
+    return steps("small")
 
 
 def windows(count: int, places: int, seed: int = 0) -> Split:
@@ -175,22 +186,11 @@ def test_nothing_is_kept_from_one_text_to_the_next(small):
     assert torch.equal(writer.write(second, added), alone)
 
 
-def test_a_network_keeps_its_mode_and_its_weights(folder):
-    made = network().train()
-    before = copy.deepcopy(made.state_dict())
-    step_to_onnx(made, folder / "mode.onnx")
-    assert all(module.training for module in made.modules())
-    assert all(torch.equal(before[k], v) for k, v in made.state_dict().items())
-
-
 # ------------------------------------------------------------------------ what is in it
 
 
-def test_the_file_says_what_it_takes_and_gives(folder):
-    path = folder / "cut.onnx"
-    if not path.exists():
-        step_to_onnx(cut(), path)
-    graph = onnx.load(path).graph
+def test_the_file_says_what_it_takes_and_gives(steps):
+    graph = onnx.load(steps("cut")[1]).graph
     shapes = {
         value.name: [each.dim_value for each in value.type.tensor_type.shape.dim]
         for value in (*graph.input, *graph.output)

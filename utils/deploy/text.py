@@ -53,7 +53,8 @@ def step_to_onnx(model: nn.Module, path: Path | str) -> int:
     for name, weight in model.named_parameters():
         if weight.dtype != torch.float32:
             raise ValueError(f"{name} is {weight.dtype}; give model.float().")
-    step = _Step(model)
+    with eval_mode(model):
+        step = _Step(model)
     pieces = torch.zeros(1, 3, dtype=torch.int64)  # an exporter may take 1 for constant
     before = [part for each in step.cached.values() for part in _example(each)]
     try:
