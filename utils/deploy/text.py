@@ -40,8 +40,8 @@ def step_to_onnx(model: nn.Module, path: Path | str) -> int:
     blocks may be gone. The embedding, which is the head too, is stored once.
 
     Raises:
-        ValueError: no GPT of the course, one without any attention, that cannot run, or that PyTorch cannot
-            write as ONNX. No file is written.
+        ValueError: no GPT of the course; one without any attention, that cannot run, or
+            that PyTorch cannot write as ONNX. No file is written.
     """
     model = getattr(model, "_orig_mod", model)  # of a compiled one, what was written
     if not isinstance(model, GPT):
@@ -57,8 +57,8 @@ def step_to_onnx(model: nn.Module, path: Path | str) -> int:
         step = _Step(model)
     if not step.cached:
         raise ValueError(
-            "model has no attention left; without keys and values a step cannot know how"
-            " many pieces came before."
+            "model has no attention left; without keys and values a step cannot know"
+            " how many pieces came before."
         )
     pieces = torch.zeros(1, 3, dtype=torch.int64)  # an exporter may take 1 for constant
     before = [part for each in step.cached.values() for part in _example(each)]
