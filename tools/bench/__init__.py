@@ -2,7 +2,7 @@
 machine can do? `make bench`.
 
 Some parts only: `python -m tools.bench pruning explorer` (of pruning, surgery,
-training, schedules, evaluation, loading, deployment, writing, explorer). One is about
+training, schedules, evaluation, loading, deployment, stored, explorer). One is about
 values, takes a quarter of an hour and runs only by its name, `exactness`: whether the
 networks of torchvision with units removed answer as those with units zeroed.
 

@@ -72,7 +72,7 @@ STORED = {  # and how its weights are
 }
 
 
-def writing(threads: int) -> Iterator[Row]:
+def stored(threads: int) -> Iterator[Row]:
     """Text networks in ONNX Runtime, writing 100 pieces after a prompt of 20, against
     the dense one in float32. Weights are as drawn: they change neither bytes nor
     speed."""
@@ -88,7 +88,7 @@ def writing(threads: int) -> Iterator[Row]:
     for name, ours in seconds.items():
         speed = len(added) / statistics.median(ours)
         remarks = f"{sizes[name]:,} bytes, {speed:,.0f} pieces a second"
-        yield Row(f"writing: {name}", ours, first, seconds[first], remarks=remarks)
+        yield Row(f"stored: {name}", ours, first, seconds[first], remarks=remarks)
 
 
 def _writers(threads: int) -> tuple[dict[str, int], dict[str, deploy.OnnxWriter]]:
@@ -98,8 +98,8 @@ def _writers(threads: int) -> tuple[dict[str, int], dict[str, deploy.OnnxWriter]
         source, path = Path(folder) / "step.onnx", Path(folder) / "bits.onnx"
         for shape, changes in SHAPES.items():
             whole = deploy.step_to_onnx(models.gpt(**changes), source)
-            for stored, how in STORED.items():
-                name = f"{shape}, {stored}"
+            for way, how in STORED.items():
+                name = f"{shape}, {way}"
                 sizes[name] = deploy.step_to_bits(source, path, **how) if how else whole
                 file = path if how else source
                 writers[name] = deploy.OnnxWriter(file, threads=threads)
