@@ -201,7 +201,7 @@ def grouped(weight: Tensor, bits: int, most: int) -> tuple[Tensor, Grid]:
 
     >>> values, grid = grouped(torch.ones(2, 100), bits=4, most=64)
     >>> values.shape, grid.scale.shape
-    (torch.Size([2, 4, 32]), torch.Size([2, 4, 1]))
+    (torch.Size([2, 2, 64]), torch.Size([2, 2, 1]))
     """
     rows = weight.detach().flatten(1)
     size = group_size(rows.shape[1], _check_bits(bits), most)
