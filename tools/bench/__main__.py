@@ -20,6 +20,7 @@ PARTS = {  # where each is; a room is imported when it is asked for
     "evaluation": ("training", "evaluation"),
     "loading": ("training", "loading"),
     "deployment": ("deployment", "deployment"),
+    "stored": ("deployment", "stored"),
     "explorer": ("explorer", "answering"),
     "exactness": ("exactness", "exactness"),
 }
