@@ -71,6 +71,31 @@ def payers(way: str) -> dict[str, list[tuple[float, float]]]:
     return {name: [tuple(each[name]) for each in found] for name in found[0]}
 
 
+def lost(group: str) -> dict[str, float]:
+    """What the cut network, and what the healed ones lose more than the dense one on a
+    group of places, nats a piece; mean of the seeds."""
+    dense = fact("groups")[group]
+    found = {"cut": fact("groups", shape=NARROW)[group]}
+    for way in ("labels alone", "taught"):
+        found[way] = mean(run["groups"][group] for run in runs(way))
+    return {name: value - dense for name, value in found.items()}
+
+
+GROUPS = (
+    "all places",
+    "rarest fifth",
+    "rare",
+    "middle",
+    "frequent",
+    "most frequent fifth",
+    "places 1 to 16",
+    "129 to 256",
+    "rare, seen before",
+    "names",
+    "the novel kept out",
+)
+
+
 def ways() -> dict[str, list[float]]:
     """The validation loss of each seed, by what was done in 120 steps."""
     return {

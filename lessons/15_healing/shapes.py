@@ -2,16 +2,19 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils import data, models, scores, surgery
+from utils import data, deploy, models, scores, surgery
 from utils.data import Batches
+from utils.deploy import OnnxWriter
 from utils.models.gpt import GPT
 from utils.preflight import cross_entropy
 from utils.text import Windows
@@ -202,3 +205,21 @@ def merged(model: GPT) -> GPT:
                 plain.weight = nn.Parameter(weight)
                 setattr(part, name, plain)
     return network.requires_grad_(True)
+
+
+# --------------------------------------------------------------------------- its files
+
+
+def exported(
+    networks: Mapping[str, GPT],
+) -> tuple[dict[str, int], dict[str, OnnxWriter]]:
+    """Each network as a file for ONNX Runtime, and the last one in 8 and 4 bits, too
+    (its name with that number): their bytes, and what writes with them."""
+    with TemporaryDirectory() as folder:
+        paths = {name: Path(folder) / f"{name}.onnx" for name in networks}
+        sizes = {n: deploy.step_to_onnx(networks[n], path) for n, path in paths.items()}
+        last = list(networks)[-1]
+        for bits in (8, 4):
+            paths[f"{last}{bits}"] = path = Path(folder) / f"{last}{bits}.onnx"
+            sizes[f"{last}{bits}"] = deploy.step_to_bits(paths[last], path, bits)
+        return sizes, {name: OnnxWriter(path) for name, path in paths.items()}

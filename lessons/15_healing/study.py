@@ -19,6 +19,7 @@ from utils.training import Loss, Recipe
 shapes, payers = (load("15_healing", part) for part in ("shapes", "payers"))
 NARROW, SHALLOW = "3 heads, 384 neurons", "3 of 6 blocks"
 NEVER = ("gpt_early", "gpt_small")  # never pruned: the control of who pays
+KEPT_OUT_NOVEL = "the novel kept out"
 KEPT_OUT = 64  # windows of the novel that is kept out
 GROUP = 64  # weights that share a scale
 
@@ -168,9 +169,9 @@ class Heal(Step):
 
 @dataclass(frozen=True)
 class Judge(Step):
-    """Note the loss on the validation windows and on the kept-out novel; and of each
-    group of places what the network loses more than the never pruned ones, mixed to the
-    same mean loss, with its error."""
+    """Note the loss on the validation windows, on each group of their places and on the
+    novel that is kept out; and of each group what the network loses more than the never
+    pruned ones, mixed to the same mean loss, with its error."""
 
     never: tuple[Shipped, Shipped]
 
@@ -178,13 +179,15 @@ class Judge(Step):
         own, other = _losses(work.model, work.data)
         one, two = (_losses_of_shipped(each, work.data) for each in self.never)
         mixed, share = payers.at_equal_loss(own[0], one[0], two[0])
-        found = payers.paired(own - mixed, payers.groups(work.data.validation))
+        groups = payers.groups(work.data.validation)
+        found = payers.paired(own - mixed, groups)
+        lost = payers.means(own, groups) | {KEPT_OUT_NOVEL: float(other.mean())}
         foreign = other - one[1] - share * (two[1] - one[1])
-        whole = {"the novel kept out": torch.ones_like(foreign, dtype=torch.bool)}
+        whole = {KEPT_OUT_NOVEL: torch.ones_like(foreign, dtype=torch.bool)}
         found |= payers.paired(foreign, whole)
         work.found |= {
             "validation_loss": round(float(own.mean()), 4),
-            "kept_out_loss": round(float(other.mean()), 4),
+            "groups": {k: round(v, 4) for k, v in lost.items()},
             "payers": {k: [round(v, 4) for v in both] for k, both in found.items()},
         }
         work.signs.append(float(own.mean()))
