@@ -59,12 +59,15 @@ def setting(state: TextState) -> str:
 
 def texts_in_words(state: TextState) -> str:
     """Both texts, and where they part."""
-    dense, pruned = ("".join(pieces) for pieces in (state.dense, state.pruned))
+    dense, pruned = (
+        _in_a_line(state.prompt + "".join(pieces))
+        for pieces in (state.dense, state.pruned)
+    )
     if state.same == len(state.dense):
-        return f"Both networks write: {state.prompt}{dense}"
+        return f"Both networks write: {dense}"
     return (
-        f"{parting(state)} The dense network writes: {state.prompt}{dense} The pruned"
-        f" network writes: {state.prompt}{pruned}"
+        f"{parting(state)} The dense network writes: {dense} The pruned network writes:"
+        f" {pruned}"
     )
 
 
@@ -128,17 +131,18 @@ def wrapped(
     """Runs of words and their styles, as lines not wider than `width`; a line breaks
     after a space, or within a word that is longer than a line. The end of a paragraph
     is shown as a sign."""
-    signs = [
-        (sign, style)
-        for words, style in runs
-        for sign in words.replace("\n", "\u00b6 ").replace("\t", " ")
-    ]
+    signs = [(sign, style) for words, style in runs for sign in _in_a_line(words)]
     lines, start = [], 0
     while start < len(signs):
         end = _fitting(signs, start, width)
         lines.append(_joined(signs[start:end]))
         start = end
     return lines
+
+
+def _in_a_line(words: str) -> str:
+    """The ends of paragraphs as a sign."""
+    return words.replace("\n", "\u00b6 ")
 
 
 def _fitting(signs: Sequence[tuple[str, str]], start: int, width: float) -> int:
@@ -206,7 +210,7 @@ def _rows(state: TextState) -> Iterator[tuple[str, str, str, str]]:
     )
     yield from _loss_rows(state)
     counted, cache = "counted", _mb(state.cache)
-    yield "file as saved", counted, _mb(state.saved), _mb(state.saved)
+    yield "file as saved, float32", counted, _mb(state.saved), _mb(state.saved)
     yield "kept weights and a bit a place", counted, _mb(state.saved), _mb(state.packed)
     yield "keys and values", "counted, of a whole context", cache, cache
     rates = state.rates
