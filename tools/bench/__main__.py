@@ -21,6 +21,7 @@ PARTS = {  # where each is; a room is imported when it is asked for
     "loading": ("training", "loading"),
     "deployment": ("deployment", "deployment"),
     "explorer": ("explorer", "answering"),
+    "writing": ("writing", "writing"),
     "exactness": ("exactness", "exactness"),
 }
 ASKED_FOR = {"exactness"}  # minutes, and about values: only by name
