@@ -22,6 +22,7 @@ PARTS = {  # where each is; a room is imported when it is asked for
     "deployment": ("deployment", "deployment"),
     "stored": ("deployment", "stored"),
     "explorer": ("explorer", "answering"),
+    "writing": ("writing", "writing"),
     "exactness": ("exactness", "exactness"),
 }
 ASKED_FOR = {"exactness"}  # minutes, and about values: only by name
