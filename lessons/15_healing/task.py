@@ -94,7 +94,7 @@ TASK = Task(
         "as it is, in 4 bits": _choice("dense", 0, 4, 4),
         "cut, not healed": _choice(NARROW, 0, 4, 8),
         "healed, in 8 bits": _choice(NARROW, 120, 8, 8),
-        "fewer blocks": _choice(SHALLOW, 120, 4, 8),
-        "4 bits everywhere": _choice(NARROW, 120, 4, 4),
+        "fewer blocks, not healed": _choice(SHALLOW, 0, 4, 8),
+        "healed, the table as it was": _choice(NARROW, 120, 4, 32),
     },
 )
