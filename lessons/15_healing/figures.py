@@ -184,9 +184,9 @@ def payers(
         figure,
         alt=(
             "A row a group of places. Left: the cut network loses most on names, far"
-            " more than elsewhere; healed by labels, names still lose most; taught, all"
-            " groups lose about alike. Right: the taught network against never pruned"
-            " ones of the same mean loss, with intervals, around a dashed line."
+            " more than elsewhere; healed by labels, and taught, names still lose most."
+            " Right: the taught network against never pruned ones of the same mean"
+            " loss, with intervals, around a dashed line."
         ),
     )
 

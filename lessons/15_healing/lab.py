@@ -37,7 +37,7 @@ cut = shapes.narrowed(gpt, worth, shapes.NARROW)
 dense, lost = (float(training.losses(network, some).mean()) for network in (gpt, cut))
 left = measure.parameters(cut) / measure.parameters(gpt)
 claim("So many % of the parameters are left", 100 * left, between=(54, 55))
-claim("The cut network loses so many nats more", lost - dense, at_least=0.2)
+claim("The cut network loses so many nats more", lost - dense, at_least=0.5)
 
 # %% [markdown]
 # Now the cut network learns again, from the same text: 120 steps of four windows, an
@@ -89,7 +89,7 @@ lot = mean(recorded.gains("by lot", than="labels alone"))
 claim("Units drawn by lot lose so many nats more than chosen ones", -lot, at_least=0.01)
 own = mean(rows["dense, trained on"])
 gap = mean(rows["labels alone"]) - own
-claim("The dense one, trained on as long, is still ahead by, nats", gap, at_least=0.05)
+claim("The dense one, trained on as long, is ahead by so many nats", gap, at_least=0.1)
 years = mean(rows["taught"]) - small
 claim("Healed and taught, against gpt_small, nats more", years, between=(-0.1, 0.3))
 
@@ -306,16 +306,17 @@ guess_names.compare(names["cut"] / everywhere["cut"])
 
 # %%
 times = {way: names[way] / everywhere[way] for way in names}
-claim("Cut: names lose so many times what all places lose", times["cut"], at_least=2)
-claim("Healed by labels, still so many times", times["labels alone"], at_least=1.3)
-claim("Taught, so many times", times["taught"], between=(0, 1.5))
+claim("Cut: names lose so many times what all places lose", times["cut"], at_least=1.5)
+claim("Healed by labels, so many times", times["labels alone"], at_least=1.5)
+claim("Taught, so many times", times["taught"], at_least=1.2)
+again = lost_on["rare, seen before"]["taught"] / lost_on["rarest fifth"]["taught"]
+claim("Rare pieces seen before over all rare ones, taught", again, at_least=1.1)
 
 # %% [markdown]
-# The cut hits names hardest, several times as hard as the rest. Labels alone leave them
-# behind; the teacher brings them back with the rest. A name stands in few places of a
-# short training text, and there a label says one name, while the teacher says at many
-# places which names could follow. That this is how it helps is a conjecture; we did not
-# test it.
+# The cut hits names hardest, and healing brings the rest back sooner than them. The
+# rarest pieces as such lose little more than others; but rare ones that stand in the
+# window already, and could be read there, lose more. Had your guess been about rare
+# words? A name is not rare in the text, and in a window it comes again and again.
 #
 # The right panel asks what lab 11 asked: is it pruning, or is it what *any* network
 # loses that is only this good? Two networks that were never pruned are the control,

@@ -91,11 +91,3 @@ def paired(
         error = (rest.square().sum() * windows / (windows - 1)).sqrt() / counts.sum()
         result[name] = (mean, float(error))
     return result
-
-
-def at_equal_loss(own: Tensor, one: Tensor, other: Tensor) -> tuple[Tensor, float]:
-    """A never pruned network whose mean loss is that of `own`: at each place the losses
-    of two such networks, mixed, `[n, t]`; and the share of the second."""
-    low, high = float(one.mean()), float(other.mean())
-    share = (float(own.mean()) - low) / (high - low) if high != low else 0.0
-    return one + share * (other - one), share

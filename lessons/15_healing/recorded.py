@@ -65,10 +65,23 @@ def rounding(name: str) -> tuple[float, float]:
 
 
 def payers(way: str) -> dict[str, list[tuple[float, float]]]:
-    """Of each group of places how much more the healed network loses than the never
-    pruned of the same mean loss: mean and standard error, for each seed."""
-    found = [run["payers"] for run in runs(way)]
-    return {name: [tuple(each[name]) for each in found] for name in found[0]}
+    """Of each group of places how much more the healed network loses than networks that
+    were never pruned, `gpt_early` and `gpt_small`, mixed so that their mean loss is the
+    same: mean, and standard error over windows, for each seed.
+
+    The error is that of the difference to `gpt_early`, window by window.
+    """
+    one, two = (fact("groups", name) for name in ("gpt_early", "gpt_small"))
+    everywhere = "all places"
+    found: dict[str, list[tuple[float, float]]] = {group: [] for group in GROUPS}
+    for run in runs(way):
+        own = run["groups"]
+        share = own[everywhere] - one[everywhere]
+        share /= two[everywhere] - one[everywhere]
+        for group in GROUPS:
+            mixed = one[group] + share * (two[group] - one[group])
+            found[group].append((own[group] - mixed, run["paired"][group][1]))
+    return found
 
 
 def lost(group: str) -> dict[str, float]:

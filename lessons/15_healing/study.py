@@ -18,7 +18,7 @@ from utils.training import Loss, Recipe
 
 shapes, payers = (load("15_healing", part) for part in ("shapes", "payers"))
 NARROW, SHALLOW = "3 heads, 384 neurons", "3 of 6 blocks"
-NEVER = ("gpt_early", "gpt_small")  # never pruned: the control of who pays
+NEVER = Shipped("gpt_early")  # never pruned: what is paired with
 KEPT_OUT_NOVEL = "the novel kept out"
 KEPT_OUT = 64  # windows of the novel that is kept out
 GROUP = 64  # weights that share a scale
@@ -170,25 +170,22 @@ class Heal(Step):
 @dataclass(frozen=True)
 class Judge(Step):
     """Note the loss on the validation windows, on each group of their places and on the
-    novel that is kept out; and of each group what the network loses more than the never
-    pruned ones, mixed to the same mean loss, with its error."""
+    novel that is kept out; and of each the difference to a network that was never
+    pruned, window by window, with its error."""
 
-    never: tuple[Shipped, Shipped]
+    never: Shipped
 
     def carry_out(self, work: Work) -> None:
         own, other = _losses(work.model, work.data)
-        one, two = (_losses_of_shipped(each, work.data) for each in self.never)
-        mixed, share = payers.at_equal_loss(own[0], one[0], two[0])
+        one, foreign = _losses_of_shipped(self.never, work.data)
         groups = payers.groups(work.data.validation)
-        found = payers.paired(own - mixed, groups)
-        lost = payers.means(own, groups) | {KEPT_OUT_NOVEL: float(other.mean())}
-        foreign = other - one[1] - share * (two[1] - one[1])
-        whole = {KEPT_OUT_NOVEL: torch.ones_like(foreign, dtype=torch.bool)}
-        found |= payers.paired(foreign, whole)
+        whole = {KEPT_OUT_NOVEL: torch.ones_like(other, dtype=torch.bool)}
+        found = payers.paired(own - one, groups) | payers.paired(other - foreign, whole)
+        lost = payers.means(own, groups) | payers.means(other, whole)
         work.found |= {
             "validation_loss": round(float(own.mean()), 4),
             "groups": {k: round(v, 4) for k, v in lost.items()},
-            "payers": {k: [round(v, 4) for v in both] for k, both in found.items()},
+            "paired": {k: [round(v, 4) for v in both] for k, both in found.items()},
         }
         work.signs.append(float(own.mean()))
 
@@ -269,7 +266,6 @@ def healed(  # noqa: PLR0913 - a run, by keywords
     shape: str = NARROW,
     steps: int = 120,
     rate: float | None = None,
-    never: tuple[str, str] = NEVER,
 ) -> Run:
     """A network that was cut and healed, in one of several ways."""
     dense = Shipped(network)
@@ -288,7 +284,7 @@ def healed(  # noqa: PLR0913 - a run, by keywords
     rate = rate or RATES.get(way, RATE)
     recipe = replace(shapes.HEALING, learning_rate=rate)
     heal = Heal(recipe, seed, told.get(way), rank=8 if way == "LoRA" else 0)
-    found: tuple[Step, ...] = (Judge((Shipped(never[0]), Shipped(never[1]))),)
+    found: tuple[Step, ...] = (Judge(NEVER),)
     if way == "taught" and not seed and rate == RATE:
         found += (AtBits(),)
     return Run(
@@ -300,24 +296,24 @@ def healed(  # noqa: PLR0913 - a run, by keywords
     )
 
 
-def unhealed(network: str, shape: str, never: tuple[str, str] = NEVER) -> Run:
+def unhealed(network: str, shape: str) -> Run:
     """A shipped network, or one that was cut and not healed."""
     start = Shipped(network) if shape == "dense" else Cut(Shipped(network), shape)
     return Run(
         settings_of(network, shape, "not healed", 0, 0.0, 0),
         start,
-        (Judge((Shipped(never[0]), Shipped(never[1]))), AtBits()),
+        (Judge(NEVER), AtBits()),
         text=True,
     )
 
 
-def compared(network: str, **how: object) -> Iterator[Run]:
+def compared(network: str) -> Iterator[Run]:
     """The same comparisons for each network that is cut."""
-    yield unhealed(network, "dense", **how)
-    yield unhealed(network, NARROW, **how)
+    yield unhealed(network, "dense")
+    yield unhealed(network, NARROW)
     for way in ("labels alone", "taught"):
         for seed in SEEDS:
-            yield healed(way, seed, network=network, **how)
+            yield healed(way, seed, network=network)
 
 
 @study

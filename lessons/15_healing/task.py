@@ -88,7 +88,7 @@ TASK = Task(
     at_most={
         "bytes of the weights": 1_000_000,
         "thousand MACs a piece": 1_900,
-        "nats a piece lost": 0.1,
+        "nats a piece lost": 0.25,
     },
     naive={
         "as it is, in 4 bits": _choice("dense", 0, 4, 4),
