@@ -102,7 +102,7 @@ def narrowed(model: GPT, worth: Worth, shape: Shape) -> GPT:
     heads = {name: mask for name, mask in keep.items() if not name.endswith(NEURONS)}
     neurons = {name: mask for name, mask in keep.items() if name.endswith(NEURONS)}
     masks = surgery.head_masks(model, heads) | neurons
-    return surgery.remove_units(model, EXAMPLE, masks)
+    return _gpt(surgery.remove_units(model, EXAMPLE, masks))
 
 
 EXAMPLE = torch.zeros(1, 8, dtype=torch.int64)  # a short window
@@ -117,7 +117,14 @@ def _best(values: Tensor, count: int) -> Tensor:
 
 def without(model: GPT, blocks: Sequence[int]) -> GPT:
     """A copy in which these blocks add nothing."""
-    return surgery.remove_blocks(model, EXAMPLE, [f"blocks.{k}" for k in blocks])
+    names = [f"blocks.{k}" for k in blocks]
+    return _gpt(surgery.remove_blocks(model, EXAMPLE, names))
+
+
+def _gpt(network: nn.Module) -> GPT:
+    """What surgery leaves of a GPT is one."""
+    assert isinstance(network, GPT)
+    return network
 
 
 def worst_blocks(model: GPT, count: int, batches: Batches) -> tuple[int, ...]:
@@ -180,11 +187,10 @@ def with_lora(
     network = copy.deepcopy(model).requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for block in network.blocks:
-            for part in (block.attention, block.mlp):
-                for name, layer in list(part.named_children()):
-                    if isinstance(layer, nn.Linear):
-                        setattr(part, name, LowRank(layer, rank, together))
+        for part in list(network.blocks.modules()):
+            for name, layer in list(part.named_children()):
+                if isinstance(layer, nn.Linear):
+                    setattr(part, name, LowRank(layer, rank, together))
     return network
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils import baselines, quantization, training
+from utils.data import Split
 from utils.exercises import load
 from utils.preflight import cross_entropy
 from utils.studies import SEEDS, Material, Run, Shipped, Start, Step, Work, study
@@ -42,7 +43,7 @@ class Cut:
 @lru_cache(maxsize=8)
 def _cut(cut: Cut, texts: Texts) -> nn.Module:
     network, shape = cut.network.model(texts), shapes.SHAPES[cut.shape]
-    many = len(network.blocks) - shape.blocks
+    many = shapes.DENSE.blocks - shape.blocks
     if many:
         batches = shapes.some(texts.train, 8)
         network = shapes.without(network, shapes.worst_blocks(network, many, batches))
@@ -73,8 +74,8 @@ class Passages:
     count: int
     seed: int
 
-    def of(self, texts: Texts) -> Windows:
-        return shapes.passages(texts.train, self.count, self.seed)
+    def of(self, data: Material) -> Windows:
+        return shapes.passages(data.train, self.count, self.seed)
 
 
 # ------------------------------------------------------------------------- what is told
@@ -100,7 +101,7 @@ class Told:
     change: str = ""
     where: str = ""
 
-    def loss(self, train: Windows) -> Loss:  # noqa: ARG002 (a Lesson)
+    def loss(self, train: Split) -> Loss:  # noqa: ARG002 (a Lesson)
         return _Telling(self)
 
 
@@ -233,9 +234,8 @@ def rounded(network: nn.Module, bits: int, table: int) -> nn.Module:
     }
     result = copy.deepcopy(copies[bits])
     with torch.no_grad():
-        for name in ("embedding", "position"):
-            weight = copies[table].get_submodule(name).weight
-            result.get_submodule(name).weight.copy_(weight)
+        for name in ("embedding.weight", "position.weight"):
+            result.get_parameter(name).copy_(copies[table].get_parameter(name))
     return result
 
 
