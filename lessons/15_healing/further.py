@@ -36,7 +36,7 @@ draw.rates(rates, tried)
 # %%
 for way, values in tried.items():
     lost = values[1] - min(values)
-    claim(f"{way}: 1e-3 is behind the best rate by, nats", lost, at_most=0.01)
+    claim(f"{way}: 1e-3 is behind the best rate by, nats", lost, at_most=0.05)
 
 # %% [markdown]
 # Both ways heal with 1e-3. New weights and thin matrices bear larger steps: they got
@@ -171,11 +171,13 @@ costs_of = {
 claim(
     "The cut costs gpt more than gpt_early, nats",
     costs_of["gpt"] - costs_of["gpt_early"],
-    at_least=0,
+    at_least=0.3,
 )
 
 # %% [markdown]
-# Two networks are few. But what the lab says of the teacher holds for both of them.
+# The teacher helps both. And the network that was trained for longer loses several
+# times as much by the same cut: results on a network that was hardly trained would have
+# flattered the cut. Two networks are few; we say no more of them than this.
 
 # %%
 finish()
