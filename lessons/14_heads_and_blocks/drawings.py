@@ -73,10 +73,10 @@ def stream() -> Drawing:
         720,
         250,
         "What a block does to the stream",
-        "A thick line, the residual stream, runs from the embedding to the output layer. A"
-        " block has two parts. Attention reads a normalised copy of the stream and adds"
-        " what it found; then the MLP does the same. In the second picture the block is"
-        " gone: the stream passes unchanged, and nothing else has to be cut.",
+        "A thick line, the residual stream, runs from the embedding to the output"
+        " layer. A block has two parts. Attention reads a normalised copy of the stream"
+        " and adds what it found; then the MLP does the same. In the second picture the"
+        " block is gone: the stream passes unchanged, and nothing else has to be cut.",
         frames=2,
     )
     said = ("a block adds twice to the stream", "without the block the stream passes")

@@ -17,12 +17,11 @@ Matrices = tuple[Tensor, Tensor, Tensor, Tensor]
 Cost = Callable[[Sequence[Any]], float]
 
 
-def cut_head(
-    query: Tensor, key: Tensor, value: Tensor, out: Tensor, head: int, head_width: int
-) -> Matrices:
-    """The four matrices of an attention without one head: `query`, `key`, `value`
-    `[heads * head_width, width]` lose its rows, `out` `[width, heads * head_width]` its
-    columns."""
+def cut_head(weights: Sequence[Tensor], head: int, head_width: int) -> Matrices:
+    """The weights of an attention without one head. `weights`: query, key and value,
+    `[heads * head_width, width]` each, which lose its rows; and out, `[width, heads *
+    head_width]`, which loses its columns."""
+    query, key, value, out = weights
     keep = torch.arange(len(query)) // head_width != head
     return query[keep], key[keep], value[keep], out[:, keep]
 
@@ -80,58 +79,45 @@ def first_wrong(got: Any, other: Any, *_: Any) -> str:
     return "the same"
 
 
-def _kept(query: Tensor, head: int, head_width: int) -> Tensor:
-    return torch.arange(len(query)) // head_width != head
-
-
 def _with(place: int) -> Callable[..., Matrices]:
     """All cut but one."""
 
-    def mistaken(*given: Any) -> Any:
-        cut = list(cut_head(*given))
-        cut[place] = given[place]
+    def mistaken(weights: Matrices, head: int, head_width: int) -> Any:
+        cut = list(cut_head(weights, head, head_width))
+        cut[place] = weights[place]
         return tuple(cut)
 
     return mistaken
 
 
-def _by(choose: Callable[[Tensor, int, int], Tensor]) -> Callable[..., Matrices]:
-    """Rows and columns kept by another rule: of the positions, the head, its width."""
+def _by(
+    choose: Callable[[Tensor, int, int], Tensor],
+    rows: Callable[[Tensor, Tensor], Tensor] = lambda each, keep: each[keep],
+    columns: Callable[[Tensor, Tensor], Tensor] = lambda each, keep: each[:, keep],
+) -> Callable[..., Matrices]:
+    """By another rule: which positions stay, of the positions, the head and its width;
+    and what is done to query, key and value, and to out."""
 
-    def mistaken(q: Tensor, k: Tensor, v: Tensor, o: Tensor, h: int, w: int) -> Any:
-        keep = choose(torch.arange(len(q)), h, w)
-        return q[keep], k[keep], v[keep], o[:, keep]
+    def mistaken(weights: Matrices, head: int, head_width: int) -> Any:
+        *three, out = weights
+        keep = choose(torch.arange(len(out)), head, head_width)
+        return (*(rows(each, keep) for each in three), columns(out, keep))
 
     return mistaken
 
 
-def rows_of_out(q: Tensor, k: Tensor, v: Tensor, o: Tensor, h: int, w: int) -> Matrices:
-    keep = _kept(q, h, w)
-    return q[keep], k[keep], v[keep], o[keep]
+def _others(at: Tensor, head: int, head_width: int) -> Tensor:
+    return at // head_width != head
 
 
-def columns_of_all(
-    q: Tensor, k: Tensor, v: Tensor, o: Tensor, h: int, w: int
-) -> Matrices:
-    keep = _kept(q, h, w)
-    return q[:, keep], k[:, keep], v[:, keep], o[:, keep]
-
-
-def turned(q: Tensor, k: Tensor, v: Tensor, o: Tensor, h: int, w: int) -> Matrices:
-    keep = _kept(q, h, w)
-    return q[:, keep], k[:, keep], v[:, keep], o[keep]
-
-
-def zeroed(q: Tensor, k: Tensor, v: Tensor, o: Tensor, h: int, w: int) -> Matrices:
-    gone = ~_kept(q, h, w)
-    rows = gone[:, None]
-    return (
-        q.masked_fill(rows, 0),
-        k.masked_fill(rows, 0),
-        v.masked_fill(rows, 0),
-        o.masked_fill(gone, 0),
-    )
-
+rows_of_out = _by(_others, columns=lambda each, keep: each[keep])
+columns_of_all = _by(_others, rows=lambda each, keep: each[:, keep])
+turned = _by(_others, lambda each, keep: each[:, keep], lambda each, keep: each[keep])
+zeroed = _by(
+    _others,
+    lambda each, keep: each.masked_fill(~keep[:, None], 0),
+    lambda each, keep: each.masked_fill(~keep, 0),
+)
 
 CUT_MISTAKES = {
     "of `out` it removes rows, which write to the stream. The head's numbers come *in*"
@@ -147,7 +133,7 @@ CUT_MISTAKES = {
     ),
     "it keeps the head and removes the others": _by(lambda at, h, w: at // w == h),
     "it removes a single row; a head has head_width of them": _by(
-        lambda at, h, w: at != h  # noqa: ARG005
+        lambda at, h, _: at != h
     ),
     "it begins at row `head`; head h begins at h * head_width": _by(
         lambda at, h, w: (at < h) | (at >= h + w)
@@ -304,7 +290,7 @@ EXERCISES = [
         cases=[
             Case(
                 "for head 1 of three, each two numbers wide,",
-                (*_matrices(3, 2), 1, 2),
+                (_matrices(3, 2), 1, 2),
                 hint="Rows 2 and 3 of query, key and value leave, and columns 2 and 3"
                 " of out.",
             ),
@@ -312,7 +298,7 @@ EXERCISES = [
                 Case(
                     f"it is right for head 1 of three, but for head {head} of {heads},"
                     f" each {width} wide,",
-                    (*_matrices(heads, width), head, width),
+                    (_matrices(heads, width), head, width),
                     hint="Is a number written into the function?",
                 )
                 for heads, width, head in ((3, 2, 0), (3, 2, 2), (2, 3, 1))
@@ -323,7 +309,8 @@ EXERCISES = [
         show=first_wrong,
         also_right={
             "slices": """
-                def cut_head(query, key, value, out, head, head_width):
+                def cut_head(weights, head, head_width):
+                    query, key, value, out = weights
                     a, b = head * head_width, (head + 1) * head_width
                     query, key, value = (
                         torch.cat([each[:a], each[b:]]) for each in (query, key, value)
@@ -331,13 +318,15 @@ EXERCISES = [
                     return query, key, value, torch.cat([out[:, :a], out[:, b:]], dim=1)
             """,
             "mask": """
-                def cut_head(query, key, value, out, head, head_width):
+                def cut_head(weights, head, head_width):
+                    query, key, value, out = weights
                     keep = torch.ones(len(query), dtype=torch.bool)
                     keep[head * head_width : (head + 1) * head_width] = False
                     return [query[keep], key[keep], value[keep], out[:, keep]]
             """,
             "heads as an axis": """
-                def cut_head(query, key, value, out, head, head_width):
+                def cut_head(weights, head, head_width):
+                    query, key, value, out = weights
                     def without(each):
                         heads = each.unflatten(0, (-1, head_width))
                         left = [h for h in range(len(heads)) if h != head]
@@ -347,7 +336,8 @@ EXERCISES = [
                     )
             """,
             "numpy": """
-                def cut_head(query, key, value, out, head, head_width):
+                def cut_head(weights, head, head_width):
+                    query, key, value, out = weights
                     gone = range(head * head_width, (head + 1) * head_width)
                     q, k, v = (
                         torch.from_numpy(np.delete(each.numpy(), gone, axis=0))
