@@ -164,6 +164,22 @@ def table(score: Mapping[str, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
+def loss_with_table(model: Network, windows: Split) -> float:
+    """The loss when the first MLP knows nothing but the piece: for each of the pieces
+    it adds what it would add without attention, at the mean position."""
+    first = model.blocks[0]
+    piece = model.embedding.weight + model.position.weight.mean(0)  # [pieces, width]
+    added = first.mlp(first.norm2(piece))
+    total = 0.0
+    for pieces, labels in zip(windows.images, windows.labels, strict=True):
+        x = model.embedding(pieces) + model.position(torch.arange(len(pieces)))
+        x = x + first.attention(first.norm1(x)[None])[0] + added[pieces]
+        logits = model.head(model.norm(model.blocks[1:](x[None])[0]))
+        total += F.cross_entropy(logits, labels).item()
+    return total / len(windows.images)
+
+
+@torch.no_grad()
 def influence(model: Network, pieces: Tensor) -> list[float]:
     """Of each block 1 minus the mean cosine of what enters and what leaves it."""
     x = model.embedding(pieces) + model.position(torch.arange(pieces.shape[1]))
@@ -219,11 +235,15 @@ class Truth:
         model, windows = work.model.eval(), _windows(work, self.windows)
         dense = loss(model, windows)
         work.found["validation_loss"] = round(dense, 4)
+        found: dict[str, Any] = {}
         for part in (self._heads, self._neurons, self._blocks):
-            work.found |= part(model, windows, dense)
-        work.signs += [dense, *work.found["heads_truth"], *work.found["mlp_alone"]]
+            found |= part(model, windows, dense)
+        found["first_mlp_as_table"] = round(loss_with_table(model, windows) - dense, 4)
+        work.found |= found
+        work.signs += [dense, *found["heads_truth"], *found["neurons_weights"]]
+        work.signs += [*found["mlp_alone"], found["first_mlp_as_table"]]
 
-    def _heads(self, model: Network, windows: Split, dense: float) -> dict[str, object]:
+    def _heads(self, model: Network, windows: Split, dense: float) -> dict[str, Any]:
         alone = torch.zeros(len(model.blocks), model.blocks[0].attention.heads)
         for block, head in itertools.product(*map(range, alone.shape)):
             with without_heads(model, [(block, head)]):
@@ -239,9 +259,7 @@ class Truth:
             ],
         }
 
-    def _neurons(
-        self, model: Network, windows: Split, dense: float
-    ) -> dict[str, object]:
+    def _neurons(self, model: Network, windows: Split, dense: float) -> dict[str, Any]:
         weights = neuron_weights(model)
         shape = weights.shape
         return {
@@ -251,9 +269,7 @@ class Truth:
             ],
         }
 
-    def _blocks(
-        self, model: Network, windows: Split, dense: float
-    ) -> dict[str, object]:
+    def _blocks(self, model: Network, windows: Split, dense: float) -> dict[str, Any]:
         every = range(len(model.blocks))
 
         def rise(attention: Iterable[int], mlp: Iterable[int]) -> float:
@@ -271,6 +287,7 @@ class Truth:
             "blocks_alone": [rise([b], [b]) for b in every],
             "attention_alone": [rise([b], []) for b in every],
             "mlp_alone": [rise([], [b]) for b in every],
+            "attention_all": rise(every, []),
             "attention_but_first": rise(every[1:], []),
             "mlp_but_first": rise([], every[1:]),
             "influence": [round(x, 4) for x in influence(model, windows.images)],
@@ -318,12 +335,14 @@ class Scored:
             "mean": seen["mean"],
             "outgoing": seen["outgoing"],
         }
-        for name, score in heads.items():
-            work.found[f"heads_{name}"] = _rises(model, windows, dense, score)
-            work.signs += work.found[f"heads_{name}"]
-        for name, score in neurons.items():
-            work.found[f"neurons_{name}"] = _thinned(model, windows, dense, score)
-            work.signs += work.found[f"neurons_{name}"]
+        found = {
+            f"heads_{n}": _rises(model, windows, dense, s) for n, s in heads.items()
+        } | {
+            f"neurons_{n}": _thinned(model, windows, dense, s)
+            for n, s in neurons.items()
+        }
+        work.found |= found
+        work.signs += [number for numbers in found.values() for number in numbers]
         work.found["gates"] = [[round(x, 6) for x in row] for row in gate.tolist()]
         work.found["fires"] = [round(x, 4) for x in seen["fires"].mean(1).tolist()]
         work.found["validation_loss"] = round(dense, 4)
