@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from utils import baselines, data, measure, scores, surgery, text, training
+from utils.tasks import Task
 
 BLOCKS, HEADS, NEURONS = 6, 6, 768
 FORM = '{"heads": [6] * 6, "neurons": [768] * 6, "without": [3]}'
@@ -99,3 +100,31 @@ def _counts(part: str, counts: Any, most: int) -> list[int]:
             " many stay in each block (0: the part leaves whole)."
         )
     return list(counts)
+
+
+TASK = Task(
+    measure=achieved,
+    reference={
+        "heads": [0, 2, 3, 4, 4, 5],
+        "neurons": [768, 384, 384, 384, 384, 384],
+        "without": [],
+    },
+    at_most={"loss, nats a piece": 3.75, "parameters, M": 1.75, "cache, kB": 1200},
+    naive={
+        "half of everything": {
+            "heads": [3] * 6,
+            "neurons": [432] * 6,
+            "without": [],
+        },
+        "the last three blocks": {
+            "heads": [6] * 6,
+            "neurons": [768] * 6,
+            "without": [3, 4, 5],
+        },
+        "the three blocks that cost least alone": {
+            "heads": [6] * 6,
+            "neurons": [768] * 6,
+            "without": [1, 2, 3],
+        },
+    },
+)
