@@ -60,6 +60,11 @@ def greedy(cost, parts, count):
 
 # %%
 greedy = check(greedy)
+
+# %% [markdown]
+# Yours goes to work on the six blocks.
+
+# %%
 alone = [gone([b]) for b in blocks]
 ranked = sorted(blocks, key=lambda b: alone[b])[:3]
 chosen = greedy(gone, list(blocks), 3)
@@ -123,6 +128,12 @@ print(f"counted pairs {counted:.3f} nats a piece")
 claim(
     "No attention: worse than counted pairs, nats", blind.mean() - counted, at_least=0
 )
+
+# %% [markdown]
+# Is it worse everywhere alike? Inside a word the next piece depends on how the word
+# began.
+
+# %%
 vocabulary = text.vocabulary().pieces
 begins = torch.tensor([piece[0].isalpha() for piece in vocabulary])
 ends = torch.tensor([piece[-1].isalpha() for piece in vocabulary])
@@ -173,6 +184,7 @@ def thinned(names):
     return rise(surgery.remove_units(gpt, example, keep))
 
 
+# %%
 first, others = thinned([*up][:1]), thinned([*up][1:])
 claim(
     "Half of the first block's, over half of all others", first / others, at_least=1.2
@@ -224,6 +236,7 @@ def narrowed(score, count):
     return rise(surgery.remove_units(gpt, example, keep))
 
 
+# %%
 with torch.no_grad():
     normal = [block.norm1(stream) for block, stream in zip(gpt.blocks, passed)]
     large = torch.stack([each.abs().mean((0, 1)) for each in normal]).mean(0)  # [192]
@@ -253,6 +266,8 @@ half |= surgery.head_masks(
 )
 thin = surgery.remove_units(gpt, example, half)
 shallow = surgery.remove_blocks(gpt, example, [f"blocks.{b}" for b in chosen])
+
+# %%
 calls = {
     name: draw.calls(network, example[:, :1])
     for name, network in {"dense": gpt, "thin": thin, "shallow": shallow}.items()
@@ -287,6 +302,8 @@ hooks = [
     )
     for name, each in keep.items()
 ]
+
+# %%
 with torch.no_grad():
     zeroed = gpt(few.images)
     for hook in hooks:
