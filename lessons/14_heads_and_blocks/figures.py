@@ -425,7 +425,10 @@ def table(
         "three blocks gone: cheapest alone",
         "three blocks gone: best",
     ]
-    lines = [f"| loss rise, nats | {' | '.join(columns)} |", "|---" * 5 + "|"]
+    lines = [
+        f"| loss rise, nats | {' | '.join(columns)} |",
+        "|---" * (1 + len(columns)) + "|",
+    ]
     for place, name in enumerate(rows):
         cells = " | ".join(column[place] for column in columns.values())
         lines.append(f"| {name} | {cells} |")
