@@ -296,6 +296,31 @@ def test_a_head_of_its_own_follows_the_stream():
     assert torch.equal(small.embedding.weight, network.embedding.weight[:, stays])
 
 
+class NoStream(nn.Module):
+    """Only the weight ties what the head reads to the columns of the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.a = nn.Embedding(PIECES, 6), nn.Linear(6, 6)
+        self.head = nn.Linear(6, PIECES, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, x):
+        return self.head(self.a(self.embedding(x)).relu())
+
+
+def test_what_a_tied_head_reads_leaves_with_the_columns_of_the_embedding():
+    network, stays = randomise(NoStream(), 0), torch.arange(6) != 2
+    for name in ("embedding.weight", "a.weight"):
+        small = surgery.remove_units(network, windows(1), {name: stays})
+        assert small.head.weight is small.embedding.weight
+        assert torch.equal(small.head.weight, network.head.weight[:, stays])
+        table, a = network.embedding.weight[:, stays], network.a
+        hidden = table[windows()] @ a.weight[stays][:, stays].T + a.bias[stays]
+        wanted = hidden.clamp(min=0) @ table.T
+        torch.testing.assert_close(small(windows()), wanted, rtol=1e-9, atol=1e-9)
+
+
 def test_two_parameters_of_one_memory_are_tied_too():
     network = small_gpt()
     network.head.weight = nn.Parameter(network.embedding.weight.data)

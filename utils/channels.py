@@ -789,6 +789,8 @@ class _Follower(fx.Interpreter):
     ) -> np.ndarray:
         """A head brings in one number for all its rows; its columns of out read it, and
         out brings in new ones."""
+        if (axes := self.axes[node] + 1) != 3:
+            self._stop(node, f"it is an Attention on {axes} axes, not [n, t, width]")
         layers = [getattr(module, part, None) for part in (*READING, "out")]
         if any(type(each) is not nn.Linear for each in layers):
             kinds = ", ".join(type(each).__name__ for each in layers)

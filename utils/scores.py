@@ -144,11 +144,10 @@ def snip(model: nn.Module, batches: Batches) -> Scores:
 
 def activation(model: nn.Module, batches: Batches) -> Scores:
     """`|w|` times the root mean square of the input that the weight multiplies, over
-    all pictures and all places where the layer multiplies it (Sun et al. 2024,
-    "Wanda").
+    all pictures and all places where the layer multiplies it (Sun et al. 2024).
 
-    Wanda compares the weights of one output only; here, as for each score, the
-    threshold decides who competes.
+    This is the score of "Wanda", which compares the weights of one output only: it is
+    `masks_from_scores(score("activation", model, batches), sparsity, scope="unit")`.
     """
     squares = _from_activations(
         model,
@@ -289,7 +288,7 @@ def gates(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 def head_score(name: str, model: nn.Module, batches: Batches = ()) -> HeadScores:
     """The score called `name` of each head, by the name of its attention, `[heads]`.
-    The model is left as it was. Built in lessons/14_heads_neurons_layers.
+    The model is left as it was. Built in lessons/14_heads_and_blocks.
 
     Raises:
         ValueError: unknown name (lists the known ones); a network without

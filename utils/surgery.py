@@ -228,7 +228,7 @@ def _refuse_unzeroable(channels: Channels, keep: np.ndarray) -> None:
 
 def head_masks(model: nn.Module, keep: Mapping[str, Tensor]) -> Masks:
     """Unit masks for `remove_units` from masks of heads: True for each of the
-    `head_width` rows of a head that stays. Built in lessons/14_heads_neurons_layers.
+    `head_width` rows of a head that stays. Built in lessons/14_heads_and_blocks.
 
     Args:
         keep: `[heads]` bool by the name of the attention.
@@ -324,7 +324,9 @@ def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn
     A module that the code around it only *adds* to what it has read leaves by adding
     nothing: zeros are put out in its place (`channels.Nothing`). That is `f` in
     `x + f(x)`, and in `x + dropout(f(norm(x)))`: the attention or the MLP of a
-    transformer's block, of which `x + norm(x)` would be left otherwise.
+    transformer's block, of which `x + norm(x)` would be left otherwise. Only the code
+    of the module around it is looked at; where that cannot be traced, what the module
+    would get goes on.
 
     Raises:
         ValueError: no such module, or one whose output has another shape than its

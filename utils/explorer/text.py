@@ -212,6 +212,7 @@ class TextExplorer:
                 self._say(f"Computing the {self.controls.score} score ...")
             state = self.memory.look(self.controls)
             self._draw(state)
+            self._say(state.remark)
             self.slow_work.start(self._settle(state), REST)
             return state
 
@@ -231,17 +232,18 @@ class TextExplorer:
         self._draw(self.memory.known(state))
         yield from self.memory.speeds(state.controls)
         self._draw(self.memory.known(state))
-        self._say(self.describe(self.shown))  # at rest only: it is read out
+        # at rest only: it is read out
+        self._say(text_drawing.summary(self.shown))
 
     def _draw(self, state: TextState) -> None:
         self._shown = state
         self.picture.value = self.html(state)
-        if state.remark:
-            self._say(state.remark)
 
     def _say(self, words: str) -> None:
         self.status.value = (
-            '<div role="status" style="line-height:1.35;max-width:60em">'
+            # as high without words, so that the picture stays where it is
+            '<div role="status" style="line-height:1.35;min-height:2.7em;'
+            'max-width:60em">'
             f"{drawing.escaped(words)}</div>"
         )
 

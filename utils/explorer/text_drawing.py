@@ -41,13 +41,15 @@ def parts(
 
 def describe(state: TextState) -> str:
     """A state in words, for a screen reader and where there is no picture."""
+    return drawing.readable(f"{summary(state)} {texts_in_words(state)}")
+
+
+def summary(state: TextState) -> str:
+    """All of it but the texts."""
     kept = f"{state.kept:,} of {state.weights:,} weights kept"
     loss = "loss not evaluated yet" if state.loss is None else _loss_in_words(state)
     speed = "speed not measured yet" if state.rates is None else _speed(*state.rates)
-    return drawing.readable(
-        f"Pruned {setting(state)}: {kept}, {loss}, {speed}. {texts_in_words(state)}"
-        f" {state.remark}".rstrip()
-    )
+    return f"Pruned {setting(state)}: {kept}, {loss}, {speed}. {state.remark}".rstrip()
 
 
 def setting(state: TextState) -> str:
