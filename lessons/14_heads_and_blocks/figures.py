@@ -162,14 +162,14 @@ def heads(
         look = dict(color="black", linestyle=":", linewidth=2)
         right.axvline(guess.value, **look, label=f"my guess: {guess.value:g} heads")
     right.legend(fontsize=8)
-    said = (f"{name} {losses[1]:.2f}" for name, losses in curves.items())
-    low, high = (f(draw[1] for draw in random) for f in (min, max))
+    said = (f"{name} {losses[2]:.2f}" for name, losses in curves.items())
+    low, high = (f(draw[2] for draw in random) for f in (min, max))
     plots.show(
         figure,
         alt=(
             "A map of what each of 36 heads costs alone: at most"
             f" {alone.max():.3f} nats. Beside it the loss rise over the heads removed;"
-            f" without {counts[1]}: {', '.join(said)} nats, random draws {low:.2f} to"
+            f" without {counts[2]}: {', '.join(said)} nats, random draws {low:.2f} to"
             f" {high:.2f}."
         ),
     )

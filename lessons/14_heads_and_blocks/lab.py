@@ -107,11 +107,11 @@ by_chance = [scores.head_random(gpt, seed=seed) for seed in range(5)]
 
 
 def rises(score):
-    """The loss rise without 9, 18, 22 and 27 heads, those of lowest score."""
+    """The loss rise without 9, 13, 18 and 27 heads, those of lowest score."""
     table = torch.stack(list(score.values()))  # [blocks, heads]
     table = table.scatter(1, table.argmax(1, keepdim=True), torch.inf)
     rank, found = table.flatten().argsort().argsort().view_as(table), []
-    for count in (9, 18, 22, 27):
+    for count in (9, 13, 18, 27):
         keep = surgery.head_masks(gpt, dict(zip(score, rank >= count)))
         found.append(rise(surgery.remove_units(gpt, example, keep)))
     return found
@@ -119,27 +119,27 @@ def rises(score):
 
 curves, chance = {n: rises(s) for n, s in by_score.items()}, [*map(rises, by_chance)]
 truth = torch.stack(list(alone.values()))
-can_leave = max(n for n, r in zip((9, 18, 22, 27), curves["gate"]) if r <= 0.2)
-half = [curves["gate"][1], min(draw_[1] for draw_ in chance)]
+can_leave = max(n for n, r in zip((9, 13, 18, 27), curves["gate"]) if r <= 0.2)
+half = [curves["gate"][2], min(draw_[2] for draw_ in chance)]
 
 # %% tags=["figure:heads"]
-draw.heads(truth, (9, 18, 22, 27), curves, chance, guess_heads)
+draw.heads(truth, (9, 13, 18, 27), curves, chance, guess_heads)
 guess_heads.compare(can_leave)
-claim("The dearest of the 36 heads costs alone, nats", truth.max(), at_most=0.1)
-claim("Half gone: gate over the best of five draws", half[0] / half[1], at_most=0.95)
+claim("The dearest of the 36 heads costs alone, nats", truth.max(), at_most=0.15)
+claim("Half gone: gate over the best of five draws", half[0] / half[1], at_most=0.85)
 
 # %% [markdown]
-# (Of the four counts tried, with the gate's choice.) The map holds 36 small numbers: any
-# one head may leave, at a cost of a few hundredths of a nat. Many heads together are another matter, and there the choice counts. *Why is
-# no single head needed?* Perhaps the others can stand in for it; we did not test that.
-# The gate needs no labels beyond the calibration text and one look at the gradient, and
-# its choice is nearly as good as the truth's. Output and magnitude lie between it and
-# chance.
+# (Of the four counts tried, with the gate's choice.) The map holds 36 small numbers:
+# any one head may leave, for less than a tenth of a nat. Many heads together are
+# another matter, and there the choice counts. *Why is no single head needed?* Perhaps
+# the others can stand in for it; we did not test that. The gate needs one backward pass
+# for each calibration batch, and comes near the truth. All scores are better than
+# chance; compare the curves.
 #
 # ## Attention or MLP?
 #
-# Half of the heads may leave. What if all of them do, in every block? Then no piece
-# knows what stands before it.
+# Some heads may leave. What if all of them do, in every block? Then no piece knows what
+# stands before it.
 
 # %%
 question = "No attention in any block: by how many nats does the loss rise?"
@@ -200,15 +200,15 @@ length = [each.norm(dim=-1).mean() for each in passed[:2]]
 claim(
     "Behind the first block the stream is longer, times",
     length[1] / length[0],
-    at_least=4,
+    at_least=2,
 )
 
 # %% [markdown]
 # *Why is it different?* Because it works as a second embedding: a table that sees no
-# context does nine tenths of what it does. <!-- why: measured: A table of 1,024 vectors repairs -->
-# Behind it the stream is many times as long as the embedding that went in. Why training
-# put this into the MLP, we did not test here: the embedding starts small, and it is tied
-# to the output layer, which may want something else from it.
+# context does most of what it does. <!-- why: measured: A table of 1,024 vectors
+# repairs --> Behind it the stream is a few times as long as the embedding that went in.
+# Why training put this into the MLP, we did not test here: the embedding starts small,
+# and it is tied to the output layer, which may want something else from it.
 #
 # ## Neurons
 #
@@ -241,22 +241,23 @@ def thinned(score, fraction, names=up):
 
 neurons = {n: [thinned(s, f) for f in (0.25, 0.5, 0.75)] for n, s in by_neuron.items()}
 draws = [neurons.pop(f"random {seed}") for seed in range(5)]
-low, mean = min(each[1] for each in draws), sum(each[1] for each in draws) / 5
+low = min(each[1] for each in draws)
 norms, means = (neurons[n][1] for n in ("weights, up times down", "mean activation"))
 
 # %% tags=["figure:neurons"]
 draw.neurons((0.25, 0.5, 0.75), neurons, draws)
 guess_fires.compare(768 * fires.mean())
 claim("Half gone: weights over the best of five draws", norms / low, at_most=0.8)
-claim("Half gone: mean activation over the draws' mean", means / mean, at_least=0.7)
+claim("Half gone: mean activation over the same draw", means / low, at_least=0.85)
 
 # %% [markdown]
 # Few neurons fire for a piece: ReLU prunes by itself, another part for each piece (the
-# further notebook tries to gain time from that). *Why is the mean activation a poor
-# score?* A neuron that seldom fires may decide much where it does; that is a guess, we
-# did not test it. The norm of the weights is a good score here. Lab 04 saw it fail on
-# another network, so ask for the control each time. And the further notebook shows
-# where it hurts: half of the first block's neurons cost more than half of all others.
+# further notebook tries to gain time from that). At half of the neurons the norm of the
+# weights beats every draw, and mean activation does not beat the luckiest. *Why is the
+# mean a poor score?* A neuron that seldom fires may decide much where it does; that is
+# a guess, we did not test it. Lab 04 saw the norm fail on another network, so ask for
+# the control each time. And the further notebook shows where it hurts: half of the
+# first block's neurons cost more than half of all others.
 #
 # ## Blocks
 #
@@ -347,6 +348,8 @@ size = {name: measure.parameters(network) for name, network in variants.items()}
 costs = {name: rise(network) for name, network in variants.items()}
 speed = {name: rate.speedup for name, rate in writing.items()}
 shallow = speed["3 of 6 blocks"] / speed["half of both"]
+over = costs["half of both"] / costs["half of the neurons"]
+claim("Half of both costs, over half of the neurons alone", over, at_most=0.95)
 zeros = (speed["90% zeros"] - 1) / (speed["3 of 6 blocks"] - 1)
 
 # %% tags=["figure:race", "nbval-ignore-output"]
@@ -363,9 +366,12 @@ claim("Of equal size, 3 blocks write faster than halves", shallow, at_least=1.05
 # notebook counts the calls. Reading does much arithmetic in each call, and there the two
 # are closer.
 #
-# The memory for what was read, the *cache*, holds keys and values: half of the heads
-# halves it, half of the blocks too, half of the neurons leaves it as it is.
-# <!-- why: counted -->
+# Look at the losses beside the names, too. Half of both costs less than half of the
+# neurons alone: single costs do not add up here, either.
+#
+# The memory for what was
+# read, the *cache*, holds keys and values: half of the heads halves it, half of the
+# blocks too, half of the neurons leaves it as it is. <!-- why: counted -->
 #
 # ## Decide: which parts leave?
 #
@@ -385,7 +391,7 @@ decide("14_heads_and_blocks", my_choice)
 # %%
 exam = texts.test[:16]
 cost = training.losses(variants["half of the heads"], exam) - training.losses(gpt, exam)
-claim("Half of the heads gone: loss rise on test text", cost.mean(), at_most=0.35)
+claim("Half of the heads gone: loss rise on test text", cost.mean(), between=(0.1, 0.6))
 
 # %% [markdown]
 # On text that nobody has chosen anything on, half of the heads cost about as much.
