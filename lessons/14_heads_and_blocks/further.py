@@ -256,12 +256,13 @@ for name, costs in width.items():
     print(f"{name}: {', '.join(f'{cost:.2f}' for cost in costs)} nats")
 chance = np.mean([width[f"random {draw_}"][2] for draw_ in range(3)])
 share = width["activation"][2] / chance
-claim("32 channels gone: activation over the draws' mean", share, between=(0.5, 1.1))
+claim("32 channels gone: activation over the draws' mean", share, at_most=0.95)
 
 # %% [markdown]
-# Activation and chance are close. And this cut is the only one here that is not exact:
-# LayerNorm takes its mean and its variance over the channels that are left, so removing
-# some is not the same as setting them to zero. The course's `zero_units` refuses it.
+# With 8 channels gone the score and chance are alike, with 32 the score is better. And
+# this cut is the only one here that is not exact: LayerNorm takes its mean and its
+# variance over the channels that are left, so removing some is not the same as setting
+# them to zero. The course's `zero_units` refuses it.
 #
 # ## The calls of a step
 #

@@ -370,8 +370,8 @@ claim("Of equal size, 3 blocks write faster than halves", shallow, at_least=1.05
 # neurons alone: single costs do not add up here, either.
 #
 # The memory for what was read, the *cache*, holds keys and values: half of the heads
-# halves it, half of the blocks too, half of the neurons leaves it as it is. <!-- why:
-# counted -->
+# halves it, half of the blocks too, half of the neurons leaves it as it is.
+# <!-- why: counted -->
 #
 # ## Decide: which parts leave?
 #
