@@ -84,9 +84,10 @@ claim("Greedy's three blocks over the ranking's", share, at_most=0.95)
 draw.greedy((9, 18, 22, 27), run, studies.runs("text_parts", network="gpt"))
 
 # %% [markdown]
-# Greedy sees what is gone already. The paper's own way with gates is in the figure, too:
-# Michel and others divide the gates of a block by their norm, so that no block gives
-# nearly all of its heads. Compare the two gates.
+# Greedy sees what is gone already. For blocks that paid; look whether it does for
+# heads. The paper's own way with gates is in the figure, too: Michel and others divide
+# the gates of a block by their norm, so that no block gives nearly all of its heads.
+# Compare the two gates.
 #
 # ## Neighbours
 #
