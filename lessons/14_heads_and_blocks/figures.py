@@ -187,7 +187,7 @@ def parts(
     for index, (name, values) in enumerate(without.items()):
         places = [block + 0.4 * index - 0.2 for block in range(len(values))]
         look: Look = dict(color=PALETTE[index], hatch=("", "//")[index])
-        right.bar(places, values, 0.36, **look, edgecolor="white", label=name)
+        right.bar(places, values, 0.36, **look, edgecolor="white", label=_title(name))
     right.set(
         title="one part gone",
         xlabel="block",
@@ -197,7 +197,7 @@ def parts(
     )
     right.legend(title="left out")
     said = (
-        f"{name}: " + ", ".join(f"{value:.2f}" for value in values)
+        f"{_title(name)}: " + ", ".join(f"{value:.2f}" for value in values)
         for name, values in without.items()
     )
     mean = ", ".join(f"{value:.0f}" for value in distance.mean(1).tolist())
@@ -209,6 +209,10 @@ def parts(
             f" {'; '.join(said)}."
         ),
     )
+
+
+def _title(part: str) -> str:
+    return "MLP" if part == "mlp" else part
 
 
 def neurons(
@@ -261,12 +265,18 @@ def triples(
     sums = {three: sum(alone[block] for block in three) for three in shown}
     best = min(shown, key=lambda three: shown[three])
     marks = {(3, 4, 5): "the last three", cheapest: "cheapest alone", best: "best"}
-    for three in [three for three in shown if three not in marks]:
+    others = sorted(
+        (three for three in shown if three not in marks), key=lambda three: sums[three]
+    )
+    for number, three in enumerate(others):
         look: Look = dict(color="#777777", linestyle="", marker="o", markersize=5)
         ax.plot(sums[three], shown[three], **look)
         place: Look = dict(textcoords="offset points", fontsize=8, color="#555555")
         name = " ".join(map(str, three))
-        ax.annotate(name, (sums[three], shown[three]), (6, -3), **place)
+        # neighbours have their names on different sides
+        ax.annotate(
+            name, (sums[three], shown[three]), (-8, (7, -14)[number % 2]), **place
+        )
     for index, (three, words) in enumerate(marks.items()):
         look = dict(color=PALETTE[index], linestyle="", marker=MARKERS[index])
         named = f"{words}: {', '.join(map(str, three))}"

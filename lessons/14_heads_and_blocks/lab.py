@@ -306,10 +306,11 @@ claim("Cheapest alone: together over the sum", threes[cheapest] / total, at_leas
 claim("Best three over cheapest alone", threes[best] / threes[cheapest], at_most=0.95)
 
 # %% [markdown]
-# Influence needs no labels, and ranks the six blocks nearly as the truth does. Yet the
-# three cheapest are not the best three: single costs do not add up. *Why not?* The further notebook measures it for pairs: two neighbours cost
-# more than their sum, two blocks apart from each other hardly do. "Prune the last
-# layers" is a bad rule here.
+# Influence needs no labels, and ranks the six blocks as the truth does, or nearly so.
+# Yet the three cheapest are not the best three: single costs do not add up. *Why not?*
+# The further notebook measures it for pairs: two neighbours cost more than their sum,
+# two blocks apart from each other hardly do. "Prune the last layers" is a bad rule
+# here.
 #
 # ## What does each buy?
 #
@@ -391,10 +392,13 @@ decide("14_heads_and_blocks", my_choice)
 # %%
 exam = texts.test[:16]
 cost = training.losses(variants["half of the heads"], exam) - training.losses(gpt, exam)
+margin = 1.96 * cost.mean(1).std() / len(cost) ** 0.5  # of the mean over windows
+print(f"{cost.mean():.3f} nats, give or take {margin:.3f}")
 claim("Half of the heads gone: loss rise on test text", cost.mean(), between=(0.1, 0.6))
 
 # %% [markdown]
-# On text that nobody has chosen anything on, half of the heads cost about as much.
+# On text that nobody has chosen anything on, half of the heads cost about as much. The
+# margin is that of a paired difference (lab 01), from window to window.
 #
 # ## Take away
 #
