@@ -126,7 +126,7 @@ def _map(ax: Axes, values: Tensor, title: str) -> None:
     for row, numbers in enumerate(values.tolist()):
         for column, number in enumerate(numbers):
             look: Look = dict(ha="center", va="center", fontsize=8.5)
-            ax.text(column, row, f"{number:.0f}", **look)
+            ax.text(column, row, f"{round(number)}", **look)
     ax.set(title=title, xlabel="head", ylabel="block")
     ax.set_xticks(range(values.shape[1]))
     ax.set_yticks(range(values.shape[0]))
@@ -301,7 +301,6 @@ def race(
     reading: Mapping[str, Rate],
     parameters: Mapping[str, int],
     rises: Mapping[str, float],
-    guess: plots.Guess | None = None,
 ) -> None:
     """How many times as fast each network writes and reads; beside its name, its
     parameters and what it lost."""
@@ -327,7 +326,6 @@ def race(
     ax.set_yticks(range(len(labels)), labels, fontsize=8.5)
     ax.invert_yaxis()
     ax.axvline(1, **REFERENCE)
-    plots.draw_guess(ax, guess, vertical=True)
     ax.legend(loc="upper right")
     said = (
         f"{name}: writes {writing[name].speedup:.2f} times, reads"
