@@ -335,17 +335,17 @@ with torch.no_grad():
 # %% [markdown]
 # ## Other networks
 #
-# Four networks, recorded: the shipped one, and three that trained for a fifth of the
-# time from different first weights.
+# Recorded: the shipped network beside what trained for a fifth of the time, from its
+# first weights or from others.
 
 # %%
 draw.table(studies.runs("text_truth"), studies.runs("text_parts"))
 
 # %% [markdown]
 # Read it by rows. What holds in all columns may be a rule for networks of this kind;
-# what differs between the seeds is chance. The first column trained five times as long
-# as the others: nearly every cut costs it more. A result on a network that trained
-# little may mislead.
+# what differs between networks of one training time is chance. The first column trained
+# five times as long as the others: nearly every cut costs it more. A result on a
+# network that trained little may mislead.
 
 # %%
 finish()
