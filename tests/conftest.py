@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from utils import data, lab, record
+from utils import data, lab, record, text
 from utils.data import Data, Split
 
 PROJECT = Path(__file__).parents[1]
@@ -47,6 +47,12 @@ def nothing_recorded(record_file):
 def course_data() -> Data:
     """All of Fashion-MNIST, read once for the whole run."""
     return data.load()
+
+
+@pytest.fixture(scope="session")
+def course_text() -> text.Texts:
+    """The novels, read once for the whole run."""
+    return text.load()
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,22 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 
 from tools import checkpoints
-from utils import data
-from utils.baselines import BASELINES, baseline, baseline_facts, build
+from utils import data, text
+from utils.baselines import BASELINES, Baseline, baseline, baseline_facts, build
 from utils.data import Data
-from utils.files import read_sealed, sealed
-from utils.training import Recipe, evaluate
+from utils.files import data_folder, read_sealed, sealed
+from utils.models import gpt
+from utils.text import Texts, Windows
+from utils.training import Recipe, evaluate, losses
+
+NOVELS = data_folder() / "austen"
 
 
 def stages(monkeypatch, recipes: tuple[Recipe, ...]) -> None:
@@ -101,6 +106,61 @@ def test_going_on_with_the_second_stage_gives_what_both_at_once_give(
         len(json.loads((folder / "baselines.json").read_text())["lenet300"]["stages"])
         == 2
     )
+
+
+@pytest.fixture
+def few_windows(folder, monkeypatch, course_text):
+    """A small text network, and short windows of the novels."""
+    shutil.copytree(NOVELS, folder.parent / "austen")
+    texts = Texts(*(Windows.of(part.pieces[:1025], context=16) for part in course_text))
+    monkeypatch.setattr(text, "load", lambda: texts)
+    reading = Recipe(epochs=2, batch_size=16, flip=False, shift=15)
+    small = Baseline(
+        lambda: gpt(width=16, blocks=1, heads=2, head_width=8, neurons=16),
+        (reading,),
+        text=True,
+    )
+    monkeypatch.setitem(BASELINES, "gpt", small)
+    return texts
+
+
+def test_a_text_network_is_kept_in_16_bits_with_its_losses_and_what_it_writes(
+    folder, few_windows
+):
+    checkpoints.train("gpt", threads=1)
+    assert {path.name for path in folder.iterdir()} == {
+        *("gpt.safetensors", "baselines.json")
+    }
+    facts, model = baseline_facts("gpt"), baseline("gpt")
+    assert facts["bytes"] < 2.5 * facts["parameters"]
+    assert model.head.weight is model.embedding.weight
+    for part in ("validation", "test", "kept_out"):
+        found = losses(model, getattr(few_windows, part)).mean().item()
+        assert facts[f"{part}_loss"] == pytest.approx(found, abs=1e-4)
+    samples = facts["stages"][0]["samples"]
+    assert list(samples) == ["1", "2"]
+    assert all(each.startswith(checkpoints.PROMPT) for each in samples.values())
+
+
+def test_a_stopped_training_goes_on_to_the_same_file(folder, few_windows, monkeypatch):
+    checkpoints.train("gpt", threads=1)
+    whole = (folder / "gpt.safetensors").read_bytes()
+    sample, calls = checkpoints._sample, []
+
+    def stop_in_the_second_epoch(model):
+        calls.append(model)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return sample(model)
+
+    (folder / "gpt.safetensors").unlink()
+    monkeypatch.setattr(checkpoints, "_sample", stop_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.train("gpt", threads=1)
+    assert (folder / "gpt-0.unfinished").is_file()
+    monkeypatch.setattr(checkpoints, "_sample", sample)
+    checkpoints.train("gpt", threads=1)
+    assert (folder / "gpt.safetensors").read_bytes() == whole
 
 
 def test_a_name_that_is_no_network_writes_nothing(folder):

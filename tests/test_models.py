@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.strategies import NO_FILES
-from utils import baselines, models
+from utils import baselines, models, text
 from utils.baselines import (
     BASELINES,
     baseline,
@@ -20,7 +20,7 @@ from utils.baselines import (
 )
 from utils.files import DamagedFileError, data_folder, sealed
 from utils.measure import macs, parameters
-from utils.training import evaluate
+from utils.training import evaluate, losses
 
 PARAMETERS = {
     "lenet300": 266_610,
@@ -40,6 +40,8 @@ REQUIRED_TEST_ACCURACY = {
     "vgg_half": 0.925,
 }
 REQUIRED_TEST_ACCURACY |= dict.fromkeys(THIN, 0.934 - 0.005)
+# of the shipped one; the others are its controls
+REQUIRED_PERPLEXITY = dict.fromkeys(TEXTS, 36) | {"gpt": 28}
 
 
 def same_weights(a: nn.Module, b: nn.Module) -> bool:
@@ -245,6 +247,56 @@ def test_a_missing_manifest_is_named_with_its_repair(shipped):
         DamagedFileError, match=r"baselines\.json is missing.*git checkout"
     ):
         baseline("lenet300")
+
+
+# ----------------------------------------------------------------------- text networks
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_network_answers_at_each_place_and_looks_only_back(name):
+    model = build(name)
+    pieces = torch.randint(1024, (2, 12))
+    with torch.no_grad():
+        logits = model.eval()(pieces)
+        assert logits.shape == (2, 12, 1024)
+        changed = pieces.clone()
+        changed[:, 7:] = 3
+        torch.testing.assert_close(model(changed)[:, :7], logits[:, :7])
+        assert not torch.allclose(model(changed)[:, 7:], logits[:, 7:])
+    assert model.head.weight is model.embedding.weight
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_shipped_text_network_reaches_what_is_recorded(name):
+    facts = baseline_facts(name)
+    model, texts = baseline(name), text.load()
+    assert facts["parameters"] == parameters(model)
+    assert model.head.weight is model.embedding.weight
+    # every 20th window: the loss of all is recorded
+    measured = losses(model, texts.validation[slice(0, None, 20)]).mean().item()
+    assert measured == pytest.approx(facts["validation_loss"], abs=0.1)
+    assert math.exp(facts["test_loss"]) < REQUIRED_PERPLEXITY[name]
+    assert {"1", "2", "4"} <= facts["stages"][0]["samples"].keys()
+
+
+def test_a_text_network_of_ones_own_is_kept_with_its_tie(shipped):
+    mine = build("gpt", seed=9)
+    keep_baseline(mine, "gpt")
+    kept = baseline("gpt")
+    assert same_weights(kept, mine) and kept.head.weight is kept.embedding.weight
+    mine.head.weight = nn.Parameter(mine.head.weight.detach().clone())
+    with pytest.raises(ValueError, match=r"'gpt'.*embedding\.weight, head\.weight"):
+        keep_baseline(mine, "gpt")
+
+
+def test_a_gated_network_multiplies_its_neurons():
+    torch.manual_seed(0)
+    mlp = models.GatedMLP(4, 6)
+    x = torch.randn(2, 3, 4)
+    gate, up = x @ mlp.gate.weight.T, x @ mlp.up.weight.T
+    expected = (gate * gate.sigmoid() * up) @ mlp.down.weight.T
+    torch.testing.assert_close(mlp(x), expected)
+    assert sum(isinstance(m, models.GatedMLP) for m in models.gpt(gated=True).modules())
 
 
 # -------------------------------------------------------------------- one's own network

@@ -15,7 +15,7 @@ import torch
 
 from tests.strategies import NO_FILES
 from tools import studies as tool
-from utils import data, distillation, masks, studies, training
+from utils import data, distillation, masks, measure, studies, text, training
 from utils.data import Data
 from utils.files import DamagedFileError, read_sealed, sealed
 from utils.schedules import Cubic, RigL, SparseFromStart, rewire
@@ -572,6 +572,36 @@ def test_probes_agree_within_a_small_tolerance():
 # -------------------------------------------------------------------- what is committed
 
 STUDIES = studies.find()
+
+
+def reading(shift: int = 9, *, novels: bool = True) -> Run:
+    """A run on the novels."""
+    recipe = Recipe(epochs=1, batch_size=4, flip=False, shift=shift)
+    steps = (Train(recipe, 0), studies.Prune(studies.Magnitude(0.5)))
+    return Run(
+        {"seed": 0},
+        Untrained("gpt_small", 0),
+        (*steps, studies.ValidateLoss("loss")),
+        text=novels,
+    )
+
+
+def test_a_run_can_have_the_novels_before_it(course_text):
+    short = text.Texts(
+        *(text.Windows.of(part.pieces[:257], context=16) for part in course_text)
+    )
+    work = studies.carry_out(reading(), short)
+    expected = training.losses(work.model, short.validation).mean().item()
+    assert work.found["loss"] == pytest.approx(expected, abs=1e-4)
+    assert 5 < work.found["validation_loss"] < 8 and work.losses
+    assert measure.sparsity(work.model) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_the_probe_of_a_text_reads_it_and_its_identity_names_it():
+    first = studies.probe(reading())
+    assert first == studies.probe(reading())
+    assert not studies.agree(first, studies.probe(reading(shift=0)))
+    assert studies.identity(reading()) != studies.identity(reading(novels=False))
 
 
 @pytest.mark.parametrize("name", STUDIES)

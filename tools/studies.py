@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from utils import data, files, studies
+from utils import files, studies
 from utils.studies import Run, Study
 
 Record = dict[str, Any]
@@ -41,10 +41,17 @@ def bring_up_to_date(study: Study, workers: int = 1) -> None:
         }
         write(study, known)
         print(
-            f"{study.name}: {dict(run.settings)}: {found['validation_accuracy']:.2%},"
+            f"{study.name}: {dict(run.settings)}: {result(found)},"
             f" {found['seconds']} s",
             flush=True,
         )
+
+
+def result(found: Record) -> str:
+    """What came of a run, in a word."""
+    if "validation_accuracy" in found:
+        return f"{found['validation_accuracy']:.2%}"
+    return f"{found['validation_loss']:.4f} nats"
 
 
 def recorded(study: Study, due: list[Run]) -> list[Record | None]:
@@ -112,7 +119,7 @@ def carried_out(
 def record(run: Run) -> Record:
     """Do it, and time it."""
     started = time.perf_counter()
-    work = studies.carry_out(run, data.load())
+    work = studies.carry_out(run, studies.material(run))
     return {
         **run.settings,
         **work.found,

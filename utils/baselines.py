@@ -20,7 +20,7 @@ from utils.files import (
     read_verified,
     write_atomically,
 )
-from utils.layers import first_names, no_values, shared
+from utils.layers import copied, first_names, no_values, shared
 from utils.models import gpt, lenet300, resnet, vgg
 from utils.training import Recipe
 
@@ -35,7 +35,8 @@ class Baseline:
     start_from: a wider shipped network; training begins with its filters of largest L1
         norm, not with random weights.
     teacher: a shipped network that teaches it, at the temperature of each stage.
-    text: it reads the novels (`utils.text`), not pictures.
+    text: it reads the novels (`utils.text`), not pictures; its weights are stored in 16
+        bits, rounded before anything is measured.
     seed: of the first weights, and of the first stage (the next one has `seed + 1`).
     """
 
@@ -157,7 +158,12 @@ def baseline(name: str) -> nn.Module:
         "`git checkout -- data/baselines`, or `make checkpoints` to train it again."
     )
     content = read_verified(path, str(baseline_facts(name)["sha256"]), repair)
-    return _fill(model, path, content, repair)
+    return _fill(model, path, content, repair, half=BASELINES[name].text)
+
+
+def stored(name: str, model: nn.Module) -> bytes:
+    """The file of a trained network `name`, as the course ships it."""
+    return to_bytes(copied(model).half() if BASELINES[name].text else model)
 
 
 def baseline_facts(name: str) -> dict:
@@ -193,9 +199,11 @@ def keep_baseline(model: nn.Module, name: str) -> Path:
         )
     if problem := _problem(kept, wanted):
         raise ValueError(f"model cannot be kept as {name!r}: {problem}.")
-    if shared(model):
+    if shared(model) != shared(build(name)):
+        first = [*shared(model), *shared(build(name))][0]
         raise ValueError(
-            f"model shares {', '.join(shared(model)[0])}; {name!r} has each of its own."
+            f"model shares other tensors than {name!r} does: look at"
+            f" {', '.join(first)}."
         )
     path = Path(OWN_FOLDER) / f"{name}.safetensors"
     write_atomically(path, to_bytes(model))
@@ -273,10 +281,18 @@ def _problem(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def _fill(model: nn.Module, path: Path, content: bytes, repair: str) -> nn.Module:
-    """The model with the weights from `path`, in eval mode."""
+def _fill(
+    model: nn.Module, path: Path, content: bytes, repair: str, *, half: bool = False
+) -> nn.Module:
+    """The model with the weights from `path`, in eval mode. `half`: they are stored in
+    16 bits."""
     try:
         state = safetensors.torch.load(content)
+        if half:
+            state = {name: tensor.float() for name, tensor in state.items()}
+        # a tied tensor is stored under its first name only
+        first = first_names(model.state_dict())
+        state |= {name: state[own] for name, own in first.items() if own in state}
         model.load_state_dict(state)
         # what torch would convert without a word
         if problem := _problem(state, model.state_dict()):

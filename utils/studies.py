@@ -29,16 +29,17 @@ from functools import cache, lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from statistics import mean
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 
-from utils import baselines, data, masks, measure, training
+from utils import baselines, data, masks, measure, text, training
 from utils.data import Data, Split
 from utils.distillation import Teacher
 from utils.files import DamagedFileError, read_sealed
 from utils.schedules import Schedule
+from utils.text import Texts, Windows
 from utils.training import Loss, Recipe
 
 LESSONS = Path(__file__).resolve().parents[1] / "lessons"
@@ -123,6 +124,9 @@ def bands(spreads: Mapping[object, Spread]) -> tuple[list[float], list[float]]:
 
 # ---------------------------------------------------------------------------- the parts
 
+# What a run has before it: `Data`, or of a text `Texts`. Each part says which it takes.
+Material = Any
+
 
 @dataclass
 class Work:
@@ -134,7 +138,7 @@ class Work:
 
     model: nn.Module
     train: Split
-    data: Data
+    data: Material
     hold: Callable[[nn.Module], Callable[[], None]] | None = None
     losses: list[float] = field(default_factory=list)
     history: list[float] = field(default_factory=list)
@@ -145,7 +149,7 @@ class Work:
 class Start(Protocol):
     """Where a run begins. Like all parts a frozen dataclass: its `repr` says all."""
 
-    def model(self, data: Data) -> nn.Module:
+    def model(self, data: Material) -> nn.Module:
         """A network of the run's own."""
         ...
 
@@ -161,15 +165,15 @@ class Step(Protocol):
 class Pictures(Protocol):
     """What a run learns from."""
 
-    def of(self, data: Data) -> Split:
-        """Pictures and labels."""
+    def of(self, data: Material) -> Split:
+        """Pictures and labels, or windows of text."""
         ...
 
 
 class Rule(Protocol):
     """Which weights are pruned."""
 
-    def masks(self, model: nn.Module, data: Data) -> masks.Masks:
+    def masks(self, model: nn.Module, data: Material) -> masks.Masks:
         """Masks for the model."""
         ...
 
@@ -184,9 +188,9 @@ class Lesson(Protocol):
 
 @dataclass(frozen=True)
 class All:
-    """All training pictures."""
+    """All training pictures, or all windows of the training text."""
 
-    def of(self, data: Data) -> Split:
+    def of(self, data: Material) -> Split:
         return data.train
 
 
@@ -197,7 +201,7 @@ class Untrained:
     name: str
     seed: int
 
-    def model(self, data: Data) -> nn.Module:  # noqa: ARG002 (a Start)
+    def model(self, data: Material) -> nn.Module:  # noqa: ARG002 (a Start)
         return baselines.build(self.name, self.seed)
 
 
@@ -207,7 +211,7 @@ class Shipped:
 
     name: str
 
-    def model(self, data: Data) -> nn.Module:  # noqa: ARG002 (a Start)
+    def model(self, data: Material) -> nn.Module:  # noqa: ARG002 (a Start)
         return baselines.baseline(self.name)
 
     def __repr__(self) -> str:
@@ -223,10 +227,10 @@ class Trained:
     steps: tuple[Step, ...]
     pictures: Pictures = All()
 
-    def model(self, data: Data) -> nn.Module:
+    def model(self, data: Material) -> nn.Module:
         return copy.deepcopy(self.work(data).model)
 
-    def work(self, data: Data) -> Work:
+    def work(self, data: Material) -> Work:
         """The finished work, which nobody may change."""
         return _worked(self, data)
 
@@ -253,8 +257,11 @@ class Train:
             progress=False,
         )
         work.losses += history.train_loss
-        work.history += [round(value, 4) for value in history.validation_accuracy]
-        work.found["validation_accuracy"] = work.history[-1]
+        reads = isinstance(work.data, Texts)
+        kept = history.validation_loss if reads else history.validation_accuracy
+        work.history += [round(value, 4) for value in kept]
+        entry = "validation_loss" if reads else "validation_accuracy"
+        work.found[entry] = work.history[-1]
 
 
 @dataclass(frozen=True)
@@ -266,6 +273,18 @@ class Validate:
     def carry_out(self, work: Work) -> None:
         accuracy = training.evaluate(work.model, work.data.validation)
         work.found[self.entry] = round(accuracy, 4)
+
+
+@dataclass(frozen=True)
+class ValidateLoss:
+    """Note the mean validation loss under this name, in nats."""
+
+    entry: str = "validation_loss"
+
+    def carry_out(self, work: Work) -> None:
+        losses = training.losses(work.model, work.data.validation)
+        work.found[self.entry] = round(losses.mean().item(), 4)
+        work.signs.append(losses.mean().item())
 
 
 @dataclass(frozen=True)
@@ -286,7 +305,11 @@ class Magnitude:
 
     sparsity: float
 
-    def masks(self, model: nn.Module, data: Data) -> masks.Masks:  # noqa: ARG002 (a Rule)
+    def masks(
+        self,
+        model: nn.Module,
+        data: Material,  # noqa: ARG002 (a Rule)
+    ) -> masks.Masks:
         return masks.magnitude_masks(model, self.sparsity)
 
 
@@ -312,13 +335,14 @@ class Run:
 
     settings: what the labs find it by; numbers and words, the seed among them.
     start: the network it begins with.  steps: what is done to it, in order.
-    pictures: what it learns from.
+    pictures: what it learns from.  text: it has the novels before it, not pictures.
     """
 
     settings: Mapping[str, object]
     start: Start
     steps: tuple[Step, ...]
     pictures: Pictures = All()
+    text: bool = False
 
     @property
     def setting(self) -> dict[str, object]:
@@ -326,7 +350,12 @@ class Run:
         return {key: value for key, value in self.settings.items() if key != "seed"}
 
 
-def carry_out(run: Run | Trained, data: Data) -> Work:
+def material(run: Run) -> Material:
+    """All that a run has before it."""
+    return text.load() if run.text else data.load()
+
+
+def carry_out(run: Run | Trained, data: Material) -> Work:
     """Do all steps of a run."""
     work = Work(run.start.model(data), run.pictures.of(data), data)
     for step in run.steps:
@@ -335,14 +364,15 @@ def carry_out(run: Run | Trained, data: Data) -> Work:
 
 
 @lru_cache(maxsize=4)
-def _worked(trained: Trained, data: Data) -> Work:
+def _worked(trained: Trained, data: Material) -> Work:
     return carry_out(trained, data)
 
 
 def identity(run: Run) -> str:
     """All that the run depends on, in words: start, steps and pictures with every
     number in them, the networks and the data with their sha256."""
-    published = sha256(json.dumps(data.PUBLISHED, sort_keys=True).encode()).hexdigest()
+    files = text.NOVELS | {"pieces": text.PIECES_SHA256} if run.text else data.PUBLISHED
+    published = sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     parts = (run.start, run.steps, run.pictures)
     return f"{', '.join(map(repr, parts))}, data={published[:16]!r}"
 
@@ -362,7 +392,7 @@ def probe(run: Run) -> list[float]:
     processor.
     """
     with measure.pinned(1):
-        work = carry_out(small(run), _few())
+        work = carry_out(small(run), _few_windows() if run.text else _few())
     weights = [w.detach() for w in work.model.parameters() if w.dim() > 1]
     norm = torch.stack([weight.norm() for weight in weights]).norm().item()
     kept = [weight.count_nonzero().item() / weight.numel() for weight in weights]
@@ -383,6 +413,12 @@ def _few() -> Data:
     return Data(everything.train[:SMALL], *(part[:200] for part in everything[1:]))
 
 
+@cache
+def _few_windows() -> Texts:
+    """Short windows, so that a step is quick."""
+    return Texts(*(Windows.of(part.pieces[:2049], context=32) for part in text.load()))
+
+
 Part = TypeVar("Part")
 
 
@@ -392,7 +428,9 @@ def small(part: Part) -> Part:
     if isinstance(part, Recipe):
         decay = min(100 * part.weight_decay, 3.0)
         size = SMALL // 10
-        return replace(part, epochs=2, batch_size=size, weight_decay=decay, bf16=False)
+        # no window of text begins later than a short one is long
+        changed = {"weight_decay": decay, "bf16": False, "shift": min(part.shift, 27)}
+        return replace(part, epochs=2, batch_size=size, **changed)
     if isinstance(part, tuple):
         return type(part)(map(small, part))
     if is_dataclass(part) and not isinstance(part, (type, Schedule)):
