@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
+from utils import models
 from utils.layers import (
     answer,
     copied,
@@ -49,11 +50,43 @@ def test_a_shared_layer_has_two_names_and_runs_as_one():
     assert shared(model) == [["0.weight", "2.weight"], ["0.bias", "2.bias"]]
 
 
-def test_a_weight_tied_to_an_embedding_can_be_pruned_under_its_first_name():
-    model = nn.ModuleDict({"in": nn.Embedding(9, 4), "out": nn.Linear(4, 9)})
-    model["out"].weight = model["in"].weight
-    assert list(prunable(model)) == ["in.weight"]
-    assert "in.weight" in dict(model.named_parameters())
+@pytest.mark.parametrize("order", [["in", "out", "body"], ["body", "out", "in"]])
+def test_a_weight_tied_to_an_embedding_is_left_out_in_any_order(order):
+    layers = {
+        "in": nn.Embedding(9, 4),
+        "out": nn.Linear(4, 9),
+        "body": nn.Linear(4, 4),
+    }
+    layers["out"].weight = layers["in"].weight
+    model = nn.ModuleDict({name: layers[name] for name in order})
+    assert list(prunable(model)) == ["body.weight"]
+    tie = next(weight for weight in weights(model).values() if len(weight.names) == 2)
+    assert tie.why_not == "is tied to Embedding 'in', whose weights are not pruned"
+    assert list(prunable_layers(model)) == [n for n in order if n != "in"]
+    with pytest.raises(ValueError, match="nothing to prune.*tied to Embedding 'in'"):
+        del model["body"]
+        prunable(model)
+
+
+def test_what_is_tied_and_left_out_can_still_be_named():
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    assert parameter(model, "1.weight") is parameter(model, "0.weight")
+    assert list(prunable(model)) == ["2.weight"]
+
+
+def test_a_layer_tied_to_one_inside_an_attention_is_left_out():
+    model = nn.ModuleDict({"a": nn.MultiheadAttention(4, 2), "b": nn.Linear(4, 4)})
+    model["b"].weight = model["a"].out_proj.weight
+    found = weights(model)["a.out_proj.weight"]
+    assert found.names == ["a.out_proj.weight", "b.weight"]
+    assert "'a.out_proj', whose weights are not pruned" in found.why_not
+
+
+def test_a_text_network_is_pruned_but_for_its_pieces_and_places():
+    model = models.gpt(width=8, blocks=2, heads=2, head_width=4, neurons=12)
+    linear = [f"{n}.weight" for n, m in model.named_modules() if type(m) is nn.Linear]
+    assert list(prunable(model)) == [name for name in linear if name != "head.weight"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from torch.nn.utils import prune
 
 from tests.strategies import networks, patterns, scores_by_layer, sparsities
 from utils import masks as masks_module
-from utils import selection
+from utils import models, selection
 from utils.layers import prunable
 from utils.masks import (
     NM,
@@ -118,6 +118,11 @@ def test_every_scope_prunes_exactly_as_many_as_asked(network, sparsity, scope):
     total = sum(sizes.values())
     if scope == "layerwise":
         assert kept == {n: size - round(sparsity * size) for n, size in sizes.items()}
+    elif scope == "unit":
+        for name, mask in chosen.items():
+            inputs = mask[0].numel()
+            stay = mask.flatten(1).sum(1)
+            assert (stay == inputs - round(sparsity * inputs)).all(), name
     elif scope == "global":
         assert sum(kept.values()) == total - round(sparsity * total)
     else:
@@ -158,6 +163,70 @@ def test_each_layer_can_have_a_sparsity_of_its_own(scores, data):
     wanted = {name: data.draw(sparsities) for name in scores if name not in exclude}
     got = masks_from_scores(scores, wanted, exclude=exclude, allow_empty=True)
     assert same(got, slow_masks(scores, wanted, "layerwise", exclude))
+
+
+@quickly
+@given(
+    st.lists(st.sampled_from([1, 2, 3, 7, 12]), min_size=3, max_size=3),
+    sparsities,
+    st.sampled_from([1, 3, 100]),
+    st.sampled_from([torch.float64, torch.float16, torch.int64, torch.bool]),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_in_each_unit_the_largest_stay_and_of_equal_ones_the_first(
+    shape, sparsity, levels, kind, magnitude, seed
+):
+    """Against the slow reference, row by row; a convolution has a kernel, too."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(-levels, levels + 1, (4, *shape), generator=generator)
+    scores = scores.to(kind)
+    if magnitude and kind is not torch.bool:
+        layer = nn.Conv2d(1, 1, 1)
+        layer.weight = nn.Parameter(scores, requires_grad=False)
+        masks = magnitude_masks(layer, sparsity, scope="unit", allow_empty=True)
+        scores = scores.abs()
+    else:
+        masks = masks_from_scores(
+            {"weight": scores}, sparsity, scope="unit", allow_empty=True
+        )
+    for row, mask in zip(scores, masks["weight"], strict=True):
+        assert torch.equal(mask, slow_group([row], sparsity)[0])
+
+
+def test_in_each_unit_goes_with_shares_and_what_is_left_out(monkeypatch):
+    monkeypatch.setattr(selection, "CHUNK", 16)  # a few rows at once
+    generator = torch.Generator().manual_seed(0)
+    scores = {n: torch.rand(9, 8, generator=generator) for n in "abc"}
+    shares = {"a": 0.25, "c": 0.75}
+    masks = masks_from_scores(scores, shares, scope="unit", exclude="b")
+    assert [set(mask.sum(1).tolist()) for mask in masks.values()] == [{6}, {8}, {2}]
+    scores["b"][4, 3] = torch.nan
+    with pytest.raises(ValueError, match="scores of b contain NaN"):
+        masks_from_scores(scores, 0.5, scope="unit")
+    with pytest.raises(ValueError, match=r"would empty a, c"):
+        masks_from_scores(scores, 0.95, scope="unit", exclude="b")
+
+
+def test_in_each_unit_is_no_question_to_units():
+    with pytest.raises(ValueError, match=r"of a have shape \[4\]; .*scope='unit'"):
+        masks_from_scores(SCORES, 0.25, scope="unit")
+
+
+@pytest.mark.parametrize("name", SCORE_NAMES)
+@pytest.mark.parametrize("pattern", [None, NM(2, 4)])
+def test_a_text_network_takes_any_score_in_each_unit(name, pattern):
+    text = models.gpt(
+        pieces=16, width=8, blocks=1, heads=2, head_width=4, neurons=12, deviation=0.5
+    )
+    pieces = torch.randint(16, (3, 6), generator=torch.Generator().manual_seed(0))
+    scores = score(name, text, [(pieces, pieces)])
+    masks = masks_from_scores(scores, 0.5, scope="unit", pattern=pattern)
+    assert list(masks) == list(prunable(text))
+    for weight, mask in masks.items():
+        assert (2 * mask.sum(1) == mask.shape[1]).all(), weight
+        if pattern:
+            assert (mask.unflatten(1, (-1, 4)).sum(2) == 2).all(), weight
 
 
 @quickly

@@ -28,6 +28,7 @@ ORDER = (
     "selection",
     "scores",
     "masks",
+    "refit",
     "channels",
     "surgery",
     "schedules",

@@ -58,11 +58,17 @@ class Weight:
 
     @property
     def why_not(self) -> str:
-        """Why it cannot be pruned; empty where it can, as a tied weight can where one
-        of its layers can."""
-        if "" in self.reasons:
-            return ""
-        return next((r for r in self.reasons if r in (COMPUTED, LAZY)), self.reasons[0])
+        """Why it cannot be pruned; empty where it can. A tied weight can where each of
+        its layers can: what is not pruned would lose it, too."""
+        if "" not in self.reasons:
+            pending = (r for r in self.reasons if r in (COMPUTED, LAZY))
+            return next(pending, self.reasons[0])
+        for name, reason in zip(self.names, self.reasons, strict=True):
+            if reason not in ("", COMPUTED, LAZY):
+                path = name.rpartition(".")[0]
+                kind = type(self.layers[path]).__name__
+                return f"is tied to {kind} {path!r}, whose weights are not pruned"
+        return ""
 
 
 def weights(model: nn.Module) -> dict[str, Weight]:
@@ -71,7 +77,8 @@ def weights(model: nn.Module) -> dict[str, Weight]:
 
     A weight that no linear or convolutional layer has cannot be pruned, and says why:
     embeddings, transposed convolutions, recurrent layers, all of an
-    `nn.MultiheadAttention`. A computed weight (weight_norm, or torch.nn.utils.prune not
+    `nn.MultiheadAttention`. Nor can one that is tied to such a weight, as the head of a
+    text network often is to its embedding. A computed weight (weight_norm, or torch.nn.utils.prune not
     made permanent) and one that is not made yet (lazy layers) can be pruned later, so
     `prunable` refuses the network instead of leaving it out.
 

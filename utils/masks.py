@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from utils.arguments import fraction, one_of
 from utils.layers import copied, parameter, prunable, shared
-from utils.selection import mark_largest
+from utils.selection import mark_largest, mark_largest_in_rows
 
 # by bytes of one weight
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -49,14 +49,15 @@ def masks_from_scores(  # noqa: PLR0913 - one call, by keywords
         sparsity: fraction to prune, of the layers not excluded; or a fraction for each
             of them by name.
         scope: "global", one threshold for all; "layerwise", the same sparsity in each;
+            "unit", the same in each unit, that is in each row of each weight;
             "erdos-renyi", small layers denser (`erdos_renyi`).
         pattern: None, each weight by itself; or `NM(2, 4)`, two of each four.
         exclude: names of layers that keep everything.
         allow_empty: let a layer lose all its weights; otherwise that is an error.
     Raises:
         ValueError: a sparsity outside [0, 1) or not that of the pattern, an unknown
-            scope or name, scores that are NaN, complex or without values, an emptied
-            layer.
+            scope or name, scores that are NaN, complex or without values, scores of
+            whole units where the weights of a unit compete, an emptied layer.
 
     >>> scores = {"a": torch.tensor([[1.0, 6.0, 3.0, 4.0]]), "b": torch.tensor([5.0])}
     >>> masks_from_scores(scores, 0.4)
@@ -110,10 +111,12 @@ def nm_masks(
 
 
 class Group(NamedTuple):
-    """Layers whose weights compete with each other, and the fraction pruned of them."""
+    """Layers whose weights compete with each other, and the fraction pruned of them;
+    or, with `each_unit`, only the weights of one unit do."""
 
     names: list[str]
     sparsity: float
+    each_unit: bool = False
 
 
 # from the weights (only their shapes count) and a sparsity to who competes for what
@@ -130,6 +133,12 @@ def each_alike(weights: Mapping[str, Tensor], sparsity: float) -> list[Group]:
     return [Group([name], sparsity) for name in weights]
 
 
+def each_unit_alike(weights: Mapping[str, Tensor], sparsity: float) -> list[Group]:
+    """The same sparsity in each unit of each layer: `round(sparsity * n)` of its `n`
+    incoming weights go (Sun et al. 2024 compare them so)."""
+    return [Group([name], sparsity, each_unit=True) for name in weights]
+
+
 def small_ones_denser(weights: Mapping[str, Tensor], sparsity: float) -> list[Group]:
     """The sparsities of `erdos_renyi`."""
     shares = erdos_renyi(weights, sparsity)
@@ -139,6 +148,7 @@ def small_ones_denser(weights: Mapping[str, Tensor], sparsity: float) -> list[Gr
 SCOPES: dict[str, Scope] = {
     "global": one_threshold,
     "layerwise": each_alike,
+    "unit": each_unit_alike,
     "erdos-renyi": small_ones_denser,
 }
 
@@ -204,6 +214,27 @@ def single(
         name: torch.from_numpy(marks[name]).view(score.shape).to(score.device)
         for name, score in scores.items()
     }
+
+
+def in_each_unit(
+    scores: Mapping[str, Tensor], sparsity: float, *, magnitude: bool = False
+) -> Masks:
+    """Each weight by itself: the largest of each unit stay, as many in each."""
+    result = Masks()
+    for name, score in scores.items():
+        if score.dim() < 2:
+            raise ValueError(
+                f"the scores of {name} have shape {list(score.shape)}; where the"
+                " weights of a unit compete (scope='unit') there must be one for each"
+                " weight, [units, inputs, ...]."
+            )
+        score = score.abs() if magnitude and score.is_complex() else score
+        inputs = math.prod(score.shape[1:])
+        rows = _array(score).reshape(len(score), inputs)
+        kept = inputs - round(sparsity * inputs)
+        marks = mark_largest_in_rows(name, rows, kept, magnitude=magnitude)
+        result[name] = torch.from_numpy(marks).view(score.shape).to(score.device)
+    return result
 
 
 @dataclass(frozen=True)
@@ -442,10 +473,9 @@ def _groups(
             f"sparsity by layer must name exactly {', '.join(names)}; it names"
             f" {', '.join(sparsity)}."
         )
-    return [
-        Group([name], check_sparsity(sparsity[name], f"sparsity[{name!r}]"))
-        for name in names
-    ]
+    shares = {n: check_sparsity(sparsity[n], f"sparsity[{n!r}]") for n in names}
+    each_unit = share_out is each_unit_alike
+    return [Group([name], share, each_unit) for name, share in shares.items()]
 
 
 def as_names(argument: str, names: Iterable[str]) -> list[str]:
@@ -523,9 +553,10 @@ def _masks(
 ) -> Masks:
     if pattern is not None and not callable(pattern):
         raise ValueError(f"pattern={pattern!r} is none; give NM(2, 4), or None.")
-    choose, chosen = pattern or single, Masks()
-    for names, sparsity in groups:
+    chosen = Masks()
+    for names, sparsity, each_unit in groups:
         competing = {name: scores[name] for name in names}
+        choose = pattern or (in_each_unit if each_unit else single)
         found = choose(competing, sparsity, magnitude=magnitude)
         _check_mapping("what the pattern gives", found)
         for name in names:

@@ -143,11 +143,10 @@ def snip(model: nn.Module, batches: Batches) -> Scores:
 
 def activation(model: nn.Module, batches: Batches) -> Scores:
     """`|w|` times the root mean square of the input that the weight multiplies, over
-    all pictures and all places where the layer multiplies it (Sun et al. 2024,
-    "Wanda").
+    all pictures and all places where the layer multiplies it (Sun et al. 2024).
 
-    Wanda compares the weights of one output only; here, as for each score, the
-    threshold decides who competes.
+    This is the score of "Wanda", which compares the weights of one output only: it is
+    `masks_from_scores(score("activation", model, batches), sparsity, scope="unit")`.
     """
     squares = _from_activations(
         model,

@@ -83,6 +83,51 @@ def mark_largest(
     return marks
 
 
+def mark_largest_in_rows(
+    name: str, rows: np.ndarray, count: int, *, magnitude: bool = False
+) -> np.ndarray:
+    """Mark the `count` largest numbers of each row; of equal ones the first.
+
+    Rows are short: each is partitioned, and no sample is needed. Arguments and errors
+    as `mark_largest`.
+
+    Args:
+        rows: `[rows, n]`; `name` is what an error calls them.
+    Returns:
+        Boolean, `[rows, n]`.
+
+    >>> mark_largest_in_rows("a", np.array([[1.0, 4.0, 2.0], [3.0, 3.0, 3.0]]), 1)
+    array([[False,  True, False],
+           [ True, False, False]])
+    """
+    whole("count", count, high=rows.shape[1])
+    rows = comparable({name: rows}, magnitude)[name]
+    marks = np.zeros(rows.shape, dtype=bool)
+    if not rows.size:
+        return marks
+    step = max(1, CHUNK // rows.shape[1])
+    for start in range(0, len(rows), step):
+        few = rows[start : start + step]
+        few = np.abs(few) if magnitude else few
+        _refuse_nan(name, few)
+        if count:
+            marks[start : start + step] = _largest_in_rows(few, count)
+    return marks
+
+
+def _largest_in_rows(rows: np.ndarray, count: int) -> np.ndarray:
+    place = rows.shape[1] - count
+    threshold = np.partition(rows, place, axis=1)[:, place : place + 1]  # [rows, 1]
+    chosen = rows >= threshold
+    tied = np.count_nonzero(chosen, axis=1) > count  # [rows]
+    if tied.any():  # several equal the threshold, and the last of them go
+        rows, threshold = rows[tied], threshold[tied]
+        above, equal = rows > threshold, rows == threshold
+        open_places = count - np.count_nonzero(above, axis=1, keepdims=True)
+        chosen[tied] = above | equal & (equal.cumsum(axis=1) <= open_places)
+    return chosen
+
+
 def comparable(
     arrays: Mapping[str, np.ndarray], magnitude: bool
 ) -> dict[str, np.ndarray]:
@@ -162,15 +207,17 @@ def _compare_chunk(
     numbers, (low, high) = chunk.numbers, limits
     if buffer is not None:
         numbers = np.abs(numbers, out=buffer[: len(numbers)])
-    if np.isnan(numbers.min()):  # NaN spreads: one minimum asks all
-        raise ValueError(
-            f"the scores of {chunk.name} contain NaN; they must be numbers."
-        )
+    _refuse_nan(chunk.name, numbers)
     above = np.greater(numbers, high, out=chunk.chosen)
     # "at least low, and not above high": two passes of one byte a number. Places fit
     # 16 bits, a quarter of the memory of NumPy's own
     places = np.flatnonzero(np.greater_equal(numbers, low) ^ above).astype(np.uint16)
     return Candidates(above, int(np.count_nonzero(above)), places, numbers[places])
+
+
+def _refuse_nan(name: str, numbers: np.ndarray) -> None:
+    if np.isnan(numbers.min()):  # NaN spreads: one minimum asks all
+        raise ValueError(f"the scores of {name} contain NaN; they must be numbers.")
 
 
 def largest(numbers: np.ndarray, count: int) -> np.ndarray:
