@@ -23,13 +23,23 @@ from utils.measure.energy import (
 from utils.measure.pairs import Difference, paired_difference
 from utils.measure.sparse import SparseLayer, csr_state, with_sparse_layers
 from utils.measure.timing import Race, Timing, latency, pinned
+from utils.measure.writing import (
+    Rate,
+    cache_bytes,
+    rates,
+    reading_speed,
+    writing_race,
+    writing_speed,
+)
 
 __all__ = [
     "Difference",
     "EnergyEstimate",
     "Race",
+    "Rate",
     "SparseLayer",
     "Timing",
+    "cache_bytes",
     "csr_state",
     "energy_counters",
     "energy_estimate",
@@ -41,7 +51,11 @@ __all__ = [
     "paired_difference",
     "parameters",
     "pinned",
+    "rates",
+    "reading_speed",
     "sparsity",
     "with_sparse_layers",
+    "writing_race",
+    "writing_speed",
     "zipped_bytes",
 ]
