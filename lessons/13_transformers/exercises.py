@@ -4,7 +4,6 @@ from collections import Counter
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,8 +67,9 @@ def first_of(pairs: Counter) -> tuple[str, str]:
 
 def across_words(words: list[list[str]], counts: list[int]) -> tuple[str, str]:
     """As if the words stood in one row."""
-    parts = [part for w, n in zip(words, counts, strict=True) for _ in range(n)
-             for part in w]
+    parts = [
+        part for w, n in zip(words, counts, strict=True) for _ in range(n) for part in w
+    ]
     return first_of(Counter(pairwise(parts)))
 
 
@@ -198,11 +198,13 @@ EXERCISES = [
                 ([["c", "d"], ["a", "b"]], [2, 2]),
                 hint="Of equally frequent pairs take the largest.",
             ),
-            Case("for a, met 6 times, and t-o, met twice,", ([["a"], ["t", "o"]], [6, 2])),
+            Case(
+                "for a, met 6 times, and t-o, met twice,", ([["a"], ["t", "o"]], [6, 2])
+            ),
         ],
         mistakes={
             "a word that occurs four times counts four times; add its count, not 1": (
-                lambda words, counts: first_of(pairs_of(words, [1] * len(words)))  # noqa: ARG005
+                lambda words, counts: first_of(pairs_of(words, [1] * len(words)))
             ),
             "a pair does not reach from the end of one word into the next": (
                 across_words
@@ -215,9 +217,9 @@ EXERCISES = [
                     sorted(pairs_of(words, counts)), key=pairs_of(words, counts).get
                 )
             ),
-            "it returns the pair and its count": lambda words, counts: (
-                pairs_of(words, counts).most_common(1)[0]
-            ),
+            "it returns the pair and its count": lambda words, counts: pairs_of(
+                words, counts
+            ).most_common(1)[0],
             "that is the joined piece; return its two parts, as a pair": (
                 lambda words, counts: "".join(first_of(pairs_of(words, counts)))
             ),
@@ -279,7 +281,7 @@ EXERCISES = [
             ),
             "that orders each row by magnitude alone: the size of an input belongs to a"
             " column": (
-                lambda w, x, s: of_sizes(w.abs(), s),  # noqa: ARG005
+                lambda w, x, s: of_sizes(w.abs(), s),
                 lambda w, x, s: of_sizes(w.abs() * rms(x)[:, None], s),
             ),
             "it divides by the size of the input; the product counts": (
@@ -289,7 +291,7 @@ EXERCISES = [
                 lambda w, x, s: of_sizes(w.abs() * rms(x), 1 - s)
             ),
             "it returns numbers, and a mask is asked for": (
-                lambda w, x, s: w.abs() * rms(x)  # noqa: ARG005
+                lambda w, x, s: w.abs() * rms(x)
             ),
         },
         read=as_mask,
@@ -355,7 +357,7 @@ EXERCISES = [
                     [w / f[: len(w), None] for w in readers],
                 )
             ),
-            "only the first reader is divided; all layers that read this norm must be": (
+            "only the first reader is divided; all that read this norm must be": (
                 lambda g, readers, f: (g * f, [readers[0] / f, *readers[1:]])
             ),
             "it divides by one number, and each column has a factor of its own": (
@@ -417,7 +419,7 @@ EXERCISES = [
         ],
         mistakes={
             "the kept weights are as they were, so they make up for nothing": (
-                lambda x, w, kept: unchanged(w, kept),  # noqa: ARG005
+                lambda x, w, kept: unchanged(w, kept),
                 only_kept_part,
             ),
             "the pruned weight is not zero": (
