@@ -167,6 +167,12 @@ INPUTS = torch.tensor(
         [1.0, 0.0, -2.0, 0.5],
     ]
 )
+WIDE = torch.tensor(
+    [[0.5, -1.0, 2.0, 0.1, -3.0, 1.5], [1.0, 0.9, -0.2, 4.0, 0.3, -2.0]]
+)
+WIDE_INPUTS = torch.tensor(
+    [[1.0, 0.5, 0.0, 2.0, -0.1, 1.0], [3.0, -0.5, 0.4, 2.0, 0.1, -1.0]]
+)
 SQUARE = torch.tensor([[1.0, 2.0, 4.0], [3.0, -6.0, 8.0], [5.0, 10.0, -12.0]])
 ALIKE = torch.tensor(
     [
@@ -198,6 +204,7 @@ EXERCISES = [
                 ([["c", "d"], ["a", "b"]], [2, 2]),
                 hint="Of equally frequent pairs take the largest.",
             ),
+            Case("for t-h-e, met once,", ([["t", "h", "e"]], [1])),
             Case(
                 "for a, met 6 times, and t-o, met twice,", ([["a"], ["t", "o"]], [6, 2])
             ),
@@ -256,7 +263,8 @@ EXERCISES = [
                 "for a layer of four outputs and four inputs, at half,",
                 (WEIGHT, INPUTS, 0.5),
             ),
-            Case("at a quarter", (WEIGHT, INPUTS, 0.25)),
+            Case("at 45%, which is 1.8 of four", (WEIGHT, INPUTS, 0.45)),
+            Case("for two outputs, six inputs and 40%", (WIDE, WIDE_INPUTS, 0.4)),
         ],
         mistakes={
             "that takes the mean of the inputs, in which positive and negative ones"

