@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from tools.bench import machine, removing, training
+from tools.bench import machine, removing, training, writing
 from tools.bench.__main__ import main
 from tools.bench.table import COLUMNS, Row, table
 from utils import baselines, data, measure, models
 from utils.data import Data
+from utils.generation import noise, write_plainly
 from utils.scores import score
 
 PROJECT = Path(__file__).parents[1]
@@ -296,3 +297,31 @@ def test_unknown_part_is_named(capsys):
     with pytest.raises(SystemExit):
         main(["prunning"])
     assert "prunning" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------ writing
+
+
+def test_torch_with_a_cache_writes_the_same():
+    """Else the race would be between unlike things."""
+    torch.manual_seed(0)
+    network = models.gpt(
+        pieces=11, width=16, blocks=2, heads=2, head_width=8, neurons=8, deviation=0.5
+    ).eval()
+    prompt, added = torch.tensor([1, 2, 3, 4]), noise(20, 11, 0.7, seed=0)
+    written = writing.CachedTorch(network).write(prompt, added)
+    assert written.equal(write_plainly(network, prompt, added))
+
+
+def test_the_part_writing_has_a_row_for_each_setting(monkeypatch, capsys):
+    torch.manual_seed(0)
+    network = models.gpt(width=16, blocks=1, heads=1, head_width=16, neurons=8).eval()
+    monkeypatch.setattr(writing, "baseline", lambda name: network)
+    monkeypatch.setattr(writing, "PRESSES", 6)
+    monkeypatch.setattr(writing, "ROUNDS", 2)
+    main(["writing"])
+    printed = capsys.readouterr()
+    assert printed.err.count("measured: prune and write") == len(writing.SETTINGS)
+    assert printed.err.count("measured: of that") == 5
+    assert printed.out.count("pieces a second: ") == 3
+    assert printed.out.count("p95 100 ms") == len(writing.SETTINGS)

@@ -790,7 +790,9 @@ def test_a_file_that_is_too_large_is_not_even_read(tmp_path, monkeypatch):
     path = tmp_path / "large.onnx"
     with open(path, "wb") as file:
         file.truncate(deploy.LARGEST + 1)  # takes no room on the disk
-    monkeypatch.setattr(deploy, "read_regular", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(
+        deploy.files, "read_regular", lambda *_: pytest.fail("it was read")
+    )
     refused(path, r"has 50,000,001 bytes; at most 50,000,000 are opened")
 
 

@@ -521,6 +521,15 @@ def test_any_score_goes_with_a_pattern(cnn, batches, name, scope):
         assert same(chosen, nm_masks(cnn, 2, 4, exclude=exclude))
 
 
+def test_a_pattern_of_long_groups_is_found_by_sorting():
+    """Of many neighbours; equal ones among them."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(5, (6, 40), generator=generator).float()
+    mask = masks_from_scores({"a": scores}, 0.85, pattern=NM(3, 20))["a"]
+    for row, kept in zip(scores.view(12, 20), mask.view(12, 20), strict=True):
+        assert torch.equal(kept, slow_group([row], 0.85)[0])
+
+
 def test_a_pattern_takes_signed_scores_as_they_are():
     scores = {"a": torch.tensor([[-9.0, 1.0, 2.0, -1.0]])}
     got = masks_from_scores(scores, 0.5, pattern=NM(2, 4))["a"]

@@ -798,8 +798,8 @@ def masked_by_torch() -> nn.Module:
             "Scaled cannot be followed: it uses a bare parameter, buffer or constant",
         ),
         (
-            nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2)),
-            "1 cannot be followed: LayerNorm",
+            nn.Sequential(nn.Linear(4, 4), nn.GroupNorm(2, 4), nn.Linear(4, 2)),
+            "1 cannot be followed: GroupNorm",
         ),
         (
             nn.Sequential(nn.Linear(4, 4), nn.Softshrink()),

@@ -5,6 +5,11 @@ lessons/05_structured_pruning.
 channels can only leave together (the two sides of an addition, the inputs and outputs
 of a depth-wise convolution) their numbers are tied. `surgery` then only looks up, layer
 by layer, which outputs and which inputs carry a number that goes.
+
+In pictures `[n, channels, ...]` the channels are on axis 1; in text, `[n, t, width]`,
+on the last. There a head of `models.Attention` is one unit: its rows of query, key and
+value and its columns of out have one number. The channels of the residual stream are
+the columns of the embedding.
 """
 
 import inspect
@@ -21,7 +26,8 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
 from utils.arguments import whole
-from utils.layers import eval_mode, prunable, uncompiled
+from utils.layers import eval_mode, place, prunable, uncompiled
+from utils.models import Attention
 
 # the number of what cannot leave: the picture's channels and the network's outputs
 FIXED = 0
@@ -29,8 +35,21 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 CONVOLVE = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}  # by the axes of the weight
 WEIGHTED = (nn.Linear, *CONVOLUTIONS)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+# what takes the channels to be on the last axis
+ON_LAST_AXIS = (nn.Linear, nn.LayerNorm, Attention)
+# the linear layers of an attention that read what goes in; `out` reads what they mixed
+READING = ("query", "key", "value")
 # what layers hold with an entry a unit
 BY_UNIT = ("weight", "bias", "running_mean", "running_var")
+
+
+class Nothing(nn.Module):
+    """Puts out zeros, of the shape of what it gets. It stands where surgery took out a
+    module whose output was added to a residual stream."""
+
+    def forward(self, first: Tensor, /, *_more: Any, **_named: Any) -> Tensor:
+        return torch.zeros_like(first)
+
 
 # What treats each channel by itself, so that its outputs carry the numbers of its
 # inputs.
@@ -58,6 +77,7 @@ CHANNELWISE_MODULES = (
     *POOLS,
     *ACTIVATIONS,
     nn.Identity,
+    Nothing,
     nn.Dropout,
     nn.Dropout1d,
     nn.Dropout2d,
@@ -101,11 +121,19 @@ SIZES = {
 @dataclass(frozen=True)
 class Layer:
     """The channel numbers that a layer reads and writes; `inputs` is None for
-    BatchNorm, which has no second axis."""
+    BatchNorm and LayerNorm, which have no second axis. An embedding reads pieces and
+    writes its columns."""
 
-    module: Any  # of WEIGHTED or NORMS
+    module: Any  # of WEIGHTED or NORMS, a LayerNorm, or an Embedding
     outputs: np.ndarray
     inputs: np.ndarray | None = None
+
+    def axes(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The numbers along the first and the second axis of the weight."""
+        if isinstance(self.module, nn.Embedding):  # [pieces, width]
+            assert self.inputs is not None
+            return self.inputs, self.outputs
+        return self.outputs, self.inputs
 
 
 @dataclass(frozen=True)
@@ -120,15 +148,26 @@ class Channels:
     units: dict[str, np.ndarray]
     count: int  # all numbers are below it
     graph: fx.Graph = field(repr=False)
-    # of each value in the graph: the numbers of its channels, and its value on the meta
-    # device
+    # of each value in the graph: the numbers of its channels, the axis they are on, and
+    # its value on the meta device
     numbers: dict[fx.Node, np.ndarray] = field(repr=False)
+    axes: dict[fx.Node, int] = field(repr=False)
     values: dict[fx.Node, Any] = field(repr=False)
 
     def sets(self) -> dict[str, np.ndarray]:
         """The units that can leave, as numbers, by the layer that brought them in.
         Those of a set are alike."""
         return dict(self.units)
+
+    def normalised(self) -> np.ndarray:
+        """The numbers of the channels of which a LayerNorm takes mean and variance:
+        without one of them it divides the others by something else."""
+        seen = [
+            layer.outputs
+            for layer in self.layers.values()
+            if isinstance(layer.module, nn.LayerNorm)
+        ]
+        return np.unique(np.concatenate([np.array([], dtype=int), *seen]))
 
     def takes(self, layer: str, unit: int) -> dict[str, list[int]]:
         """What leaves with one unit: positions by `"layer outputs"` and `"layer
@@ -215,8 +254,8 @@ def follow(model: nn.Module, example: Tensor) -> Channels:
     computed: only shapes flow.
 
     Args:
-        example: one input of the shape the network takes, `[1, ...]`; its values do not
-            matter.
+        example: one input of the shape the network takes, `[1, ...]`, of a text `[1,
+            t]` int64; its values do not matter.
     Raises:
         ValueError: the network has no Linear or Conv layer, cannot be traced, has
             weights that are computed, shared or not there, hooks that could change what
@@ -275,7 +314,8 @@ def _refuse_hooks(model: nn.Module) -> None:
 
 
 def _refuse_shared(channels: Channels) -> None:
-    """Memory that a layer shares with another would have to be cut the same in both."""
+    """Memory that a layer shares with another would have to be cut the same in both. A
+    head that is tied to the embedding is: see `_tie_heads`."""
     spans = sorted(
         (str(tensor.device), tensor.data_ptr(), _span(tensor), path, own)
         for path, module in channels.model.named_modules()
@@ -285,8 +325,9 @@ def _refuse_shared(channels: Channels) -> None:
     furthest = ("", 0, 0, "", "")
     for span in spans:
         if span[0] == furthest[0] and 0 < span[1] < furthest[1] + furthest[2]:
-            if span[3] in channels.layers or furthest[3] in channels.layers:
-                one, other = (".".join(each[3:]) for each in (furthest, span))
+            one, other = (".".join(each[3:]) for each in (furthest, span))
+            layers = {span[3], furthest[3]} & channels.layers.keys()
+            if layers and not _same_columns(channels, one, other):
                 raise ValueError(
                     f"{span[3]} cannot be followed: {other} shares its memory with"
                     f" {one}, and the two may have to lose different units."
@@ -294,6 +335,19 @@ def _refuse_shared(channels: Channels) -> None:
             furthest = max(furthest, span, key=lambda each: each[1] + each[2])
         else:
             furthest = span
+
+
+def _same_columns(channels: Channels, one: str, other: str) -> bool:
+    """Whether these are the embedding and the head of one network, in one tensor."""
+    layers = [
+        channels.layers.get(each.removesuffix(".weight")) for each in (one, other)
+    ]
+    kinds = {type(each.module) for each in layers if each}
+    return kinds == {nn.Embedding, nn.Linear} and _one_tensor(*layers)
+
+
+def _one_tensor(one: Any, other: Any) -> bool:
+    return place(one.module.weight) == place(other.module.weight)
 
 
 def _span(tensor: Tensor) -> int:
@@ -339,9 +393,15 @@ class _Ties:
 
 
 class _Tracer(fx.Tracer):
-    """Remembers in which module tracing stopped."""
+    """Remembers in which module tracing stopped. Not into those with a rule of their
+    own."""
 
     stopped_in = ""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in (Attention, Nothing) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
     def call_module(self, m: Any, forward: Any, args: Any, kwargs: Any) -> Any:
         path = self.path_of_module(m)
@@ -352,13 +412,32 @@ class _Tracer(fx.Tracer):
             raise
 
 
+class _Shallow(_Tracer):
+    """Traces the code of one module, and that of none of its parts."""
+
+    def is_leaf_module(
+        self,
+        m: nn.Module,  # noqa: ARG002 - as the method it replaces
+        module_qualified_name: str,  # noqa: ARG002
+    ) -> bool:
+        return True
+
+
+def own_code(model: nn.Module) -> fx.Graph:
+    """`trace`, but not into the parts of the module."""
+    return _trace(model, _Shallow())
+
+
 def trace(model: nn.Module) -> fx.Graph:
     """The operations of a network and what goes into each.
 
     Raises:
         ValueError: it cannot be traced; names the module where that failed.
     """
-    tracer = _Tracer()
+    return _trace(model, _Tracer())
+
+
+def _trace(model: nn.Module, tracer: _Tracer) -> fx.Graph:
     try:
         with _as_it_was(model), uncompiled():
             return tracer.trace(model)
@@ -408,7 +487,7 @@ def _parts(values: dict | list) -> list:
 
 class _Follower(fx.Interpreter):
     """Runs the traced network on shapes, and beside each value keeps the numbers of its
-    channels (axis 1)."""
+    channels and the axis they are on."""
 
     def __init__(self, model: nn.Module, graph: fx.Graph, example: list[int]) -> None:
         super().__init__(model, graph=graph, garbage_collect_values=False)
@@ -420,11 +499,13 @@ class _Follower(fx.Interpreter):
         # layer, and the first of the numbers it brought in
         self.homes: list[tuple[str, int]] = []
         self.numbers: dict[fx.Node, np.ndarray] = {}
+        self.axes: dict[fx.Node, int] = {}
         # of each value that is no tensor, the channels whose count it depends on
         self.widths: dict[fx.Node, np.ndarray] = {}
 
     def channels(self, model: nn.Module) -> Channels:
         """What was found, each number replaced by its root."""
+        self._tie_heads()
         root = self.ties.root
         layers = {
             name: Layer(
@@ -442,11 +523,24 @@ class _Follower(fx.Interpreter):
         units = {self.homes[h][0]: roots[home == h] for h in np.unique(home)}
         numbers = {node: root(each) for node, each in self.numbers.items()}
         return Channels(
-            model, layers, units, count, self.traced, numbers, dict(self.env)
+            model, layers, units, count, self.traced, numbers, self.axes, dict(self.env)
         )
+
+    def _tie_heads(self) -> None:
+        """A head that is one tensor with the embedding loses the same columns."""
+        every = self.layers.values()
+        embeddings = [each for each in every if type(each.module) is nn.Embedding]
+        for layer in [each for each in every if type(each.module) is nn.Linear]:
+            for embedding in embeddings:
+                if _one_tensor(layer, embedding):
+                    for one, other in zip(layer.axes(), embedding.axes(), strict=True):
+                        assert one is not None and other is not None
+                        self.ties.tie(one, other)
 
     def call_module(self, target: Any, args: tuple, kwargs: dict) -> Any:
         module: Any = self.modules[target]
+        if type(module) is nn.Embedding:
+            return self._look_up(target, module, *args, *kwargs.values())
         if type(module) in WEIGHTED:
             (given,) = (*args, *kwargs.values())
             weight = module.weight.detach().to("meta")
@@ -465,6 +559,13 @@ class _Follower(fx.Interpreter):
             return next(iter((*args, *kwargs.values())))
         return super().call_module(target, args, kwargs)
 
+    def _look_up(self, name: str, module: nn.Embedding, pieces: Tensor) -> Tensor:
+        if pieces.dtype not in (torch.int64, torch.int32):
+            raise ValueError(f"{name} takes torch.int64, and gets {pieces.dtype}")
+        return pieces.new_empty(
+            (*pieces.shape, module.embedding_dim), dtype=module.weight.dtype
+        )
+
     def run_node(self, n: fx.Node) -> Any:
         node = n
         if node.op == "get_attr":
@@ -479,18 +580,27 @@ class _Follower(fx.Interpreter):
                 self._pin(self._depends(source))
         elif isinstance(value, Tensor):
             self.numbers[node] = self._rule(node, value)
+            axis = self.axes.setdefault(node, self._inherited(node))
             if node.op != "placeholder" and (
-                value.dim() < 2 or len(self.numbers[node]) != value.shape[1]
+                value.dim() <= axis or len(self.numbers[node]) != value.shape[axis]
             ):
                 self._stop(
                     node,
-                    f"it gives {list(value.shape)}, whose axis 1 is not its channels",
+                    f"it gives {list(value.shape)}, whose axis {axis} is not its"
+                    " channels",
                 )
         elif any(isinstance(v, Tensor) for v in tree_leaves(value)):
             self._stop(node, "it splits its channels, which surgery does not follow")
         else:
             self.widths[node] = self._width(node)
         return value
+
+    def _inherited(self, node: fx.Node) -> int:
+        """The axis of a value's channels where no rule has said it: that of the first
+        tensor it is made from."""
+        return next(
+            (self.axes[each] for each in node.all_input_nodes if each in self.axes), 1
+        )
 
     def _value(self, node: fx.Node) -> Any:
         try:
@@ -508,16 +618,16 @@ class _Follower(fx.Interpreter):
         """The channels whose count a value that is no tensor depends on."""
         sources = [self._depends(source) for source in node.all_input_nodes]
         nothing = np.array([], dtype=int)
-        if not sources or _name(node) in WIDTHLESS:
+        if not sources or operation(node) in WIDTHLESS:
             return nothing
-        if _other_axis(node, self.env):
+        if _other_axis(node, self.env, self.axes):
             return nothing
         return np.concatenate(sources)
 
     def _rule(self, node: fx.Node, value: Tensor) -> np.ndarray:
         if node.op == "placeholder":
             return np.full(value.shape[1] if value.dim() > 1 else 1, FIXED)
-        name = _name(node)
+        name = operation(node)
         for source in node.all_input_nodes:
             # a view to the sizes of a tensor is checked when it is known what leaves
             if source in self.widths and name not in FLATTENING:
@@ -525,8 +635,11 @@ class _Follower(fx.Interpreter):
         sources = [each for each in node.all_input_nodes if each in self.numbers]
         if node.kwargs.get("out") is not None:
             self._stop(node, f"it calls {name} with out=, which overwrites a tensor")
+        if name == "arange":  # the places of a text: as many as it has
+            self.axes[node] = 0
+            return np.full(len(value), FIXED)
         if name in JOINING:
-            return self._join(node, sources)
+            return self._join(node, sources, value.dim())
         if name in ("cat", "concat"):
             return self._concatenate(node, value)
         first = _argument(node, 0, "input")
@@ -546,8 +659,13 @@ class _Follower(fx.Interpreter):
             return self._pin(self.numbers[first])
         if name in FLATTENING:
             return self._flatten(node, value, first)
-        if name == "mean" and _spatial(
-            _argument(node, 1, "dim", node.kwargs.get("axis")), self.env[first].dim()
+        if (
+            name == "mean"
+            and self.axes[first] == 1
+            and _spatial(
+                _argument(node, 1, "dim", node.kwargs.get("axis")),
+                self.env[first].dim(),
+            )
         ):
             return self.numbers[first]
         return self._stop(
@@ -561,10 +679,12 @@ class _Follower(fx.Interpreter):
         if (
             not isinstance(tensors, (tuple, list))
             or not all(each in self.numbers for each in tensors)
-            or axis not in (1, 1 - value.dim())
+            or {self.axes[each] for each in tensors} != {axis % value.dim()}
         ):
             self._stop(
-                node, f"it concatenates along axis {axis}, and only axis 1 is followed"
+                node,
+                f"it concatenates along axis {axis}, and only that of the channels is"
+                " followed",
             )
         return np.concatenate([self.numbers[each] for each in tensors])
 
@@ -574,22 +694,12 @@ class _Follower(fx.Interpreter):
         # exactly these: a subclass may do something else
         module: Any = self.modules[name]
         kind, source = type(module), self.numbers[first]
-        if kind is nn.Linear and value.dim() != 2:
-            self._stop(
-                node,
-                f"it is a Linear on {value.dim()} axes; only [batch, features] is"
-                " followed",
-            )
-        if kind in CONVOLUTIONS and value.dim() != module.weight.dim():
-            self._stop(
-                node,
-                f"it gets {list(self.env[first].shape)}, without a batch; only [batch,"
-                " channels, ...] is followed",
-            )
-        if kind in WEIGHTED:
-            return self._weighted(node, name, module, source)
-        if kind in NORMS:
-            return self._layer(node, name, source, None)
+        if kind in ON_LAST_AXIS:
+            return self._on_last_axis(node, name, module, self._last(node, first))
+        if kind in (*CONVOLUTIONS, *NORMS):
+            return self._on_axis_1(node, name, value, first)
+        if kind is nn.Embedding:
+            return self._embedding(node, name, module, first)
         if kind is nn.Flatten:
             return self._flatten(node, value, first)
         if kind in CHANNELWISE_MODULES or (
@@ -600,12 +710,112 @@ class _Follower(fx.Interpreter):
             return self._pin(source)
         return self._stop(node, f"{kind.__name__} is no layer that surgery knows")
 
+    def _on_axis_1(
+        self, node: fx.Node, name: str, value: Tensor, first: fx.Node
+    ) -> np.ndarray:
+        """A convolution or a BatchNorm."""
+        module: Any = self.modules[name]
+        convolution = type(module) in CONVOLUTIONS
+        if convolution and value.dim() != module.weight.dim():
+            self._stop(
+                node,
+                f"it gets {list(self.env[first].shape)}, without a batch; only [batch,"
+                " channels, ...] is followed",
+            )
+        if self.axes[first] != 1:
+            self._stop(
+                node,
+                f"it is a {type(module).__name__}, which takes axis 1 for the channels,"
+                f" and they are on axis {self.axes[first]}",
+            )
+        source = self.numbers[first]
+        if convolution:
+            return self._weighted(node, name, module, source)
+        return self._layer(node, name, source, None)
+
+    def _on_last_axis(
+        self, node: fx.Node, name: str, module: Any, source: np.ndarray
+    ) -> np.ndarray:
+        if type(module) is nn.LayerNorm:
+            return self._normalised(node, name, module, source)
+        if type(module) is Attention:
+            return self._attention(node, name, module, source)
+        return self._weighted(node, name, module, source)
+
+    def _last(self, node: fx.Node, first: fx.Node) -> np.ndarray:
+        """The numbers along the last axis, where linear layers and LayerNorm take the
+        channels to be. Of what is put in no axis has any that leave."""
+        shape = self.env[first].shape
+        self.axes[node] = len(shape) - 1
+        if first.op == "placeholder":
+            return np.full(shape[-1], FIXED)
+        if self.axes[first] != len(shape) - 1:
+            kind = type(self.modules[str(node.target)]).__name__
+            self._stop(
+                node,
+                f"it is a {kind} on {len(shape)} axes, and the channels are on axis"
+                f" {self.axes[first]}, not on the last",
+            )
+        return self.numbers[first]
+
+    def _normalised(
+        self, node: fx.Node, name: str, module: nn.LayerNorm, source: np.ndarray
+    ) -> np.ndarray:
+        """A LayerNorm has a weight for each channel; its mean and variance are of all
+        of them (`Channels.normalised`)."""
+        if len(module.normalized_shape) != 1:
+            self._stop(
+                node,
+                f"it is a LayerNorm over {list(module.normalized_shape)}, more than the"
+                " axis of the channels",
+            )
+        return self._layer(node, name, source, None)
+
+    def _embedding(
+        self, node: fx.Node, name: str, module: nn.Embedding, first: fx.Node
+    ) -> np.ndarray:
+        """An embedding brings in its columns; how many pieces there are stays."""
+        if module.max_norm is not None:
+            self._stop(node, "it is an Embedding with max_norm, which scales by rows")
+        self._pin(self.numbers[first])
+        self.axes[node] = self.env[first].dim()
+        pieces, width = module.weight.shape
+        known = self.layers.get(name)
+        outputs = known.outputs if known else self._new(width, name)
+        return self._layer(node, name, outputs, np.full(pieces, FIXED))
+
+    def _attention(
+        self, node: fx.Node, name: str, module: Attention, source: np.ndarray
+    ) -> np.ndarray:
+        """A head brings in one number for all its rows; its columns of out read it, and
+        out brings in new ones."""
+        if (axes := self.axes[node] + 1) != 3:
+            self._stop(node, f"it is an Attention on {axes} axes, not [n, t, width]")
+        layers = [getattr(module, part, None) for part in (*READING, "out")]
+        if any(type(each) is not nn.Linear for each in layers):
+            kinds = ", ".join(type(each).__name__ for each in layers)
+            self._stop(node, f"its layers are {kinds}; they must be Linear")
+        rows = [len(getattr(module, part).weight) for part in READING]
+        known = self.layers.get(f"{name}.query")
+        units = known.outputs if known else self._new(rows[0], f"{name}.query")
+        if {*rows, module.out.weight.shape[1]} != {len(units)} or (
+            len(units) % module.head_width
+        ):
+            self._stop(node, f"query, key and value have {rows} rows, not the same")
+        heads = units.reshape(-1, module.head_width)
+        self.ties.tie(heads, heads[:, :1])
+        for part in READING:
+            self._layer(node, f"{name}.{part}", units, source)
+        return self._weighted(node, f"{name}.out", module.out, units)
+
     def _channelwise(self, node: fx.Node, name: str, first: fx.Node) -> np.ndarray:
-        """Each channel by itself; but a pooling needs as many axes behind the channels
-        as its name says."""
+        """Each channel by itself; but a pooling needs the channels on axis 1 and as
+        many axes behind them as its name says."""
         axes = self.env[first].dim()
         # MaxPool2d, max_pool2d
-        if "pool" in name.lower() and axes != 2 + int(name[-2]):
+        if "pool" in name.lower() and (
+            axes != 2 + int(name[-2]) or self.axes[first] != 1
+        ):
             self._stop(node, f"{name} on {axes} axes would mix the channels")
         return self.numbers[first]
 
@@ -654,7 +864,10 @@ class _Follower(fx.Interpreter):
         for own, tensor in (*module._parameters.items(), *module._buffers.items()):
             if tensor is None:
                 continue
-            if own in BY_UNIT and (not tensor.dim() or len(tensor) != units):
+            along = 1 if type(module) is nn.Embedding else 0
+            if own in BY_UNIT and (
+                tensor.dim() <= along or tensor.shape[along] != units
+            ):
                 self._stop(
                     node,
                     f"its {own} is {list(tensor.shape)}, which does not fit its {units}"
@@ -666,12 +879,19 @@ class _Follower(fx.Interpreter):
                     f"it holds {own} {list(tensor.shape)}, and what of that belongs to"
                     " which unit is not known",
                 )
-        if "bias" not in module._parameters:
+        if not isinstance(module, nn.Embedding) and "bias" not in module._parameters:
             self._stop(node, "its bias is computed from other tensors")
 
-    def _join(self, node: fx.Node, nodes: list[fx.Node]) -> np.ndarray:
-        if len({self.env[each].dim() for each in nodes}) > 1:
-            self._stop(node, "it joins tensors with different numbers of axes")
+    def _join(self, node: fx.Node, nodes: list[fx.Node], axes: int) -> np.ndarray:
+        """Element by element, aligned at the last axis, where the smaller tensor is
+        repeated along the axes that it lacks."""
+        if len({self.axes[each] - self.env[each].dim() for each in nodes}) > 1:
+            self._stop(
+                node,
+                "it joins tensors with different numbers of axes, or with channels on"
+                " different ones",
+            )
+        self.axes[node] = self.axes[nodes[0]] - self.env[nodes[0]].dim() + axes
         sources = [self.numbers[each] for each in nodes]
         widest = max(sources, key=len)
         for source in sources:
@@ -688,7 +908,8 @@ class _Follower(fx.Interpreter):
         channel becomes a block."""
         before, source = self.env[first], self.numbers[first]
         flat = (
-            value.dim() >= 2
+            self.axes[first] == 1
+            and value.dim() >= 2
             and value.shape[0] == before.shape[0]
             and len(source)
             and value.shape[1] % len(source) == 0
@@ -727,9 +948,10 @@ class _Fitting(fx.Interpreter):
             return old
         if not isinstance(old, Tensor):
             return self._run(n)
-        kept = int(self.keep[self.channels.numbers[n]].sum())
-        wanted = old.new_empty((len(old), kept, *old.shape[2:]))
-        if _name(n) in FLATTENING and (got := self._run(n)).shape != wanted.shape:
+        shape = list(old.shape)
+        shape[self.channels.axes[n]] = int(self.keep[self.channels.numbers[n]].sum())
+        wanted = old.new_empty(shape)
+        if operation(n) in FLATTENING and (got := self._run(n)).shape != wanted.shape:
             self._stop(n, f"gives {list(got.shape)} and not {list(wanted.shape)}")
         return wanted
 
@@ -742,7 +964,7 @@ class _Fitting(fx.Interpreter):
     def _stop(self, node: fx.Node, why: str) -> NoReturn:
         raise ValueError(
             f"{_where(node, self.module)} cannot lose these units: with them gone,"
-            f" {_name(node)} {why}."
+            f" {operation(node)} {why}."
         )
 
 
@@ -759,12 +981,12 @@ def _reads_sizes(model: nn.Module, graph: fx.Graph) -> bool:
     ) or any(
         isinstance(value, (int, float))
         for node in graph.nodes
-        if node.op.startswith("call_") and _name(node) in CALCULATING
+        if node.op.startswith("call_") and operation(node) in CALCULATING
         for value in (*node.args, *node.kwargs.values())
     )
 
 
-def _name(node: fx.Node) -> str:
+def operation(node: fx.Node) -> str:
     """What a node calls, as in CHANNELWISE, JOINING, ...: PyTorch's operations by name,
     in place or not; others with their module, which is in none of those."""
     if isinstance(node.target, str):
@@ -786,18 +1008,20 @@ def _where(node: fx.Node, model: nn.Module) -> str:
     return str(name) or type(model).__name__
 
 
-def _other_axis(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
+def _other_axis(
+    node: fx.Node, values: dict[fx.Node, Any], axes: dict[fx.Node, int]
+) -> bool:
     """Whether a node is the size of one axis that is not the channels': `x.size(2)`,
     `x.shape[2]`, `x.shape[2:]`."""
-    if _name(node) == "size":
+    if operation(node) == "size":
         axis = _argument(node, 1, "dim")
-        of = values[node.all_input_nodes[0]]
-        return isinstance(axis, int) and axis % of.dim() != 1
+        of = node.all_input_nodes[0]
+        return isinstance(axis, int) and axis % values[of].dim() != axes[of]
     shape = node.args[0] if node.args else None
-    if _name(node) != "getitem" or not isinstance(shape, fx.Node):
+    if operation(node) != "getitem" or not isinstance(shape, fx.Node):
         return False
     axis = node.args[1]
-    if _name(shape) not in ("size", "shape") or not isinstance(
+    if operation(shape) not in ("size", "shape") or not isinstance(
         values[shape], torch.Size
     ):
         return False
@@ -805,10 +1029,10 @@ def _other_axis(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
         isinstance(each, fx.Node) for each in (axis.start, axis.stop, axis.step)
     ):
         return False
-    places = range(len(values[shape]))
+    places, channels = range(len(values[shape])), axes[shape.all_input_nodes[0]]
     if isinstance(axis, int):
-        return places[axis] != 1
-    return isinstance(axis, slice) and 1 not in places[axis]
+        return places[axis] != channels
+    return isinstance(axis, slice) and channels not in places[axis]
 
 
 def _argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
@@ -820,7 +1044,7 @@ def _argument(node: fx.Node, position: int, name: str, default: Any = None) -> A
 
 def _sizes(node: fx.Node) -> list:
     """The sizes that a `view` or `reshape` asks for, behind the first."""
-    if _name(node) not in ("view", "reshape"):
+    if operation(node) not in ("view", "reshape"):
         return []
     by_name = [node.kwargs[each] for each in ("size", "shape") if each in node.kwargs]
     sizes = by_name or node.args[1:]

@@ -78,9 +78,9 @@ def weights(model: nn.Module) -> dict[str, Weight]:
     A weight that no linear or convolutional layer has cannot be pruned, and says why:
     embeddings, transposed convolutions, recurrent layers, all of an
     `nn.MultiheadAttention`. Nor can one that is tied to such a weight, as the head of a
-    text network often is to its embedding. A computed weight (weight_norm, or torch.nn.utils.prune not
-    made permanent) and one that is not made yet (lazy layers) can be pruned later, so
-    `prunable` refuses the network instead of leaving it out.
+    text network often is to its embedding. A computed weight (weight_norm, or
+    torch.nn.utils.prune not made permanent) and one that is not made yet (lazy layers)
+    can be pruned later, so `prunable` refuses the network instead of leaving it out.
 
     >>> model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Embedding(9, 4))
     >>> model[1].weight = model[0].weight

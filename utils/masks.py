@@ -12,6 +12,7 @@ function in `SCOPES`), and which shapes of zeros are allowed (the *pattern*: sin
 weights, or `NM`). `utils.selection` finds the largest scores.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -299,9 +300,7 @@ class NM:
         if last.isnan().any():
             raise ValueError(f"the scores of {name} contain NaN; they must be numbers.")
         rows = last.reshape(-1, self.m)  # each row: m neighbours, which compete
-        places = rows.argsort(dim=1, descending=True, stable=True)[:, : self.n]
-        mask = torch.zeros(rows.shape, dtype=torch.bool, device=score.device)
-        mask.scatter_(1, places, True)
+        mask = (_beaten_by(rows) < self.n).contiguous()
         # back to [units, inputs, ...]
         return mask.view(last.shape).movedim(-1, 1).contiguous()
 
@@ -572,6 +571,23 @@ def _masks(
     if not allow_empty:
         _refuse_empty(masks)
     return masks
+
+
+def _beaten_by(rows: Tensor) -> Tensor:
+    """How many of its row beat a number: larger ones, and equal ones before it.
+
+    A few columns are compared pair by pair, in half the time of sorting them.
+    """
+    if rows.shape[1] > 16:
+        order = rows.argsort(dim=1, descending=True, stable=True)
+        return order.argsort(dim=1)
+    columns = rows.T.contiguous()
+    beaten = torch.zeros(columns.shape, dtype=torch.uint8, device=rows.device)
+    for first, later in itertools.combinations(range(len(columns)), 2):
+        wins = columns[first] >= columns[later]
+        beaten[later] += wins
+        beaten[first] += ~wins
+    return beaten.T
 
 
 def _array(score: Tensor) -> np.ndarray:

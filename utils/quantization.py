@@ -35,13 +35,17 @@ from utils.layers import (
     answer,
     copied,
     eval_mode,
+    no_values,
     prunable,
     prunable_layers,
     shared,
     watching,
+    weights,
 )
 
 Plain = nn.Linear | nn.Conv2d  # the layers that are quantized
+GROUPS = (16, 32, 64, 128, 256)  # inputs that may share a scale
+SCALE_BITS = 16  # of the scale of a group
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,49 @@ def weight_grid(weight: Tensor, bits: int = 8, *, per_channel: bool = True) -> G
     )
 
 
+def group_size(inputs: int, bits: int, most: int) -> int:
+    """How many inputs of a unit share a scale: at most `most`, and fewer where that
+    takes fewer bytes, for the last group is filled up with zeros.
+
+    >>> group_size(192, bits=4, most=64), group_size(96, bits=4, most=64)
+    (64, 32)
+    """
+    if most not in GROUPS:
+        raise ValueError(
+            f"group={most!r} must be one of {', '.join(map(str, GROUPS))}."
+        )
+    return min(
+        (size for size in reversed(GROUPS) if size <= most),
+        key=lambda size: -(-inputs // size) * (size * bits + SCALE_BITS),
+    )
+
+
+def grouped(weight: Tensor, bits: int, most: int) -> tuple[Tensor, Grid]:
+    """The weight in groups of inputs that lie side by side, `[units, groups, size]`,
+    zeros at its end; and its grid, a scale a group, `[units, groups, 1]`, as
+    `weight_grid` has it a unit. The scales are rounded to float16, as files store them.
+
+    Args:
+        most: of `GROUPS`, as many inputs share a scale, or fewer (`group_size`).
+    Raises:
+        ValueError: as `weight_grid`; another `most`.
+
+    >>> values, grid = grouped(torch.ones(2, 100), bits=4, most=64)
+    >>> values.shape, grid.scale.shape
+    (torch.Size([2, 2, 64]), torch.Size([2, 2, 1]))
+    """
+    rows = weight.detach().flatten(1)
+    size = group_size(rows.shape[1], _check_bits(bits), most)
+    padded = F.pad(rows, (0, -rows.shape[1] % size)).unflatten(1, (-1, size))
+    grid = weight_grid(padded.flatten(0, 1), bits)
+    scale = grid.scale.half().float()
+    if not scale.isfinite().all():
+        raise ValueError("the weight is too large: a scale does not fit in float16.")
+    # one that is zero in float16: so are its weights
+    scale = torch.where(scale > 0, scale, 1.0).view(*padded.shape[:2], 1)
+    return padded, Grid(scale, grid.zero_point, grid.lowest, grid.highest)
+
+
 def activation_grid(low: float, high: float, bits: int = 8) -> Grid:
     """The grid for activations seen between `low` and `high`: 0 .. 2**bits - 1, 0.0
     exactly on it. Built in lessons/08_quantization (`choose_grid`).
@@ -201,36 +248,80 @@ def activation_grid(low: float, high: float, bits: int = 8) -> Grid:
     )
 
 
-def quantize_weights(
-    model: nn.Module, bits: int = 8, *, per_channel: bool = True
-) -> nn.Module:
-    """A copy whose linear and convolutional weights (those of `layers.prunable`; tied
-    ones once) lie on their grids; activations stay as they are.
+def quantizable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that are rounded: those of `layers.prunable`, and the tables of
+    embeddings, by parameter name, each tensor once. A row of a table is a unit: what
+    stands for one piece of text.
 
     Raises:
+        ValueError: as `layers.prunable`, also for the tables.
+
+    >>> network = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 3))
+    >>> list(quantizable(network))
+    ['0.weight', '1.weight']
+    """
+    chosen, own = prunable(model), dict(model.named_parameters())
+    result = {}
+    for weight in weights(model).values():
+        layers = weight.layers.values()
+        if any(isinstance(layer, nn.Embedding) for layer in layers):
+            if weight.name not in own or no_values(weight.tensor):
+                reason = no_values(weight.tensor) or COMPUTED
+                raise ValueError(f"{weight.name} {reason}.")
+            result[weight.name] = own[weight.name]
+        elif weight.name in chosen:
+            result[weight.name] = chosen[weight.name]
+    return result
+
+
+def quantize_weights(
+    model: nn.Module,
+    bits: int = 8,
+    *,
+    per_channel: bool = True,
+    group: int | None = None,
+) -> nn.Module:
+    """A copy whose weights (those of `quantizable`; tied ones once) lie on their grids;
+    activations stay as they are.
+
+    Args:
+        group: so many inputs of a unit share a scale, as in `grouped`; by default all
+            of them.
+    Raises:
         ValueError: bits outside 2..8, a network with nothing to quantize, or a weight
-            that is computed, without values, complex, not finite or empty.
+            that is computed, without values, complex, not finite or empty; a group that
+            is none of 16, 32, 64, 128, 256, or with `per_channel=False`.
 
     >>> layer = quantize_weights(nn.Linear(100, 1), bits=2)
     >>> len(layer.weight.unique())  # minus one step, zero, one step
     3
     """
+    if group is not None and not per_channel:
+        raise ValueError(
+            f"group={group!r} is a part of a unit: leave per_channel=True."
+        )
     snapped = {
-        name: _snapped(name, weight, bits, per_channel)
-        for name, weight in prunable(model).items()
+        name: _snapped(name, weight, bits, per_channel, group)
+        for name, weight in quantizable(model).items()
     }
     result = copied(model)
     with torch.no_grad():
-        for name, weight in prunable(result).items():
+        for name, weight in quantizable(result).items():
             weight.copy_(snapped[name])
     return result
 
 
 @torch.no_grad()
-def _snapped(name: str, weight: Tensor, bits: int, per_channel: bool) -> Tensor:
+def _snapped(
+    name: str, weight: Tensor, bits: int, per_channel: bool, group: int | None
+) -> Tensor:
     """A weight of a network on its grid."""
     with _named(name):
-        return weight_grid(weight, bits, per_channel=per_channel).snap(weight)
+        if group is None:
+            return weight_grid(weight, bits, per_channel=per_channel).snap(weight)
+        values, grid = grouped(weight, bits, group)
+        flat = grid.snap(values).flatten(1)  # [units, inputs, and zeros]
+        return flat[:, : weight[0].numel()].reshape(weight.shape)
 
 
 @contextmanager
@@ -258,17 +349,17 @@ def quantized(
 
     BatchNorm is folded into the layers before it, as it is when the network is
     deployed. Each linear and convolutional layer then snaps its weight and what comes
-    in to their grids; the activations' grids are those of the ranges seen on `batches`
-    (calibration). Parameters keep their names, so masks fit. Train it with `fit`, and
-    it learns to live with the rounding (quantization-aware training, Jacob et al. 2018,
-    sec. 3): the gradient passes through.
+    in to their grids, and each embedding its table; the activations' grids are those of
+    the ranges seen on `batches` (calibration). Parameters keep their names, so masks
+    fit. Train it with `fit`, and it learns to live with the rounding
+    (quantization-aware training, Jacob et al. 2018, sec. 3): the gradient passes
+    through.
 
     Raises:
         ValueError: no batches, or an empty one; bits outside 2..8; a layer that is not
-            a plain Linear or Conv2d without hooks, or never runs; numbers that are not
-            finite;
-            weights that are computed or complex; a network that cannot be traced, or
-            cannot take the batches.
+            a plain Linear, Conv2d or Embedding without hooks, or never runs; numbers
+            that are not finite; weights that are computed or complex; a network that
+            cannot be traced where it has BatchNorm, or cannot take the batches.
 
     >>> network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> batches = [(torch.rand(16, 4), torch.zeros(16))]
@@ -281,7 +372,7 @@ def quantized(
     _check_bits(bits)
     _check_bits(activation_bits, "activation_bits")
     _check_layers(model)
-    for name, weight in prunable(model).items():
+    for name, weight in quantizable(model).items():
         with _named(name):
             weight_grid(weight, bits, per_channel=per_channel)
     folded = fold_batchnorm(model)
@@ -297,6 +388,9 @@ def quantized(
         grid = activation_grid(*ranges[name], activation_bits)
         make = QUANTIZED[type(layer)]
         parts[id(layer)] = make(layer, grid, bits, per_channel, parts)
+    for table in folded.modules():
+        if type(table) is nn.Embedding:
+            parts[id(table)] = QuantizedEmbedding(table, bits, per_channel, parts)
     return copied(folded, parts).eval()
 
 
@@ -323,7 +417,14 @@ def _check_layers(model: nn.Module) -> None:
                 f"{name or 'model'} is a {type(layer).__name__}; only plain Linear and"
                 " Conv2d layers are quantized."
             )
-        if type(layer) in QUANTIZED and (
+        if isinstance(layer, nn.Embedding) and (
+            type(layer) is not nn.Embedding or layer.max_norm is not None
+        ):
+            raise ValueError(
+                f"{name or 'model'} is a {type(layer).__name__} that changes its table"
+                " when it is read; only plain Embeddings are quantized."
+            )
+        if type(layer) in (*QUANTIZED, nn.Embedding) and (
             layer._forward_hooks or layer._forward_pre_hooks
         ):
             raise ValueError(
@@ -366,8 +467,8 @@ def input_ranges(
 
 
 def calibration_pictures(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
-    """The pictures of each batch, without gradient, when they are fit to calibrate
-    with.
+    """The pictures of each batch, or the windows of text, without gradient, when they
+    are fit to calibrate with.
 
     Raises:
         ValueError: an empty batch, or one with numbers that are not finite.
@@ -457,6 +558,28 @@ class QuantizedConv2d(_Quantized, nn.Conv2d):
         return F.conv2d(self.input_grid().snap(input), weight, self.bias, *how)
 
 
+class QuantizedEmbedding(nn.Embedding):
+    """An embedding with its table on its grid; a row is a unit."""
+
+    def __init__(
+        self, layer: nn.Embedding, bits: int, per_channel: bool, parts: dict[int, Any]
+    ) -> None:
+        sizes = (layer.num_embeddings, layer.embedding_dim)
+        super().__init__(*sizes, layer.padding_idx, device="meta")
+        # the head that it is tied to has a copy among the parts
+        self.weight = copy.deepcopy(layer.weight, parts)
+        self.bits, self.per_channel = bits, per_channel
+
+    def weight_grid(self) -> Grid:
+        """Where the table lies now."""
+        return weight_grid(self.weight, self.bits, per_channel=self.per_channel)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Numbers `[...]` -> their rows, `[..., width]`"""
+        table = self.weight_grid().snap(self.weight)
+        return F.embedding(input, table, self.padding_idx)
+
+
 def _geometry(layer: nn.Conv2d) -> tuple[Any, ...]:
     """Kernel size, stride, padding, dilation and groups, as convolutions take them."""
     return (
@@ -488,18 +611,23 @@ def plain(model: nn.Module) -> nn.Module:
     layers = {
         id(module): _plain_layer(module, twins)
         for module in model.modules()
-        if isinstance(module, QuantizedLinear | QuantizedConv2d)
+        if isinstance(module, QuantizedLinear | QuantizedConv2d | QuantizedEmbedding)
     }
     return copied(model, layers)
 
 
 def _plain_layer(
-    layer: QuantizedLinear | QuantizedConv2d, twins: dict[int, nn.Parameter]
+    layer: QuantizedLinear | QuantizedConv2d | QuantizedEmbedding,
+    twins: dict[int, nn.Parameter],
 ) -> nn.Module:
-    with_bias = layer.bias is not None
-    if isinstance(layer, QuantizedLinear):
+    with_bias = getattr(layer, "bias", None) is not None
+    twin: Plain | nn.Embedding
+    if isinstance(layer, QuantizedEmbedding):
+        sizes = (layer.num_embeddings, layer.embedding_dim)
+        twin = nn.Embedding(*sizes, layer.padding_idx, device="meta")
+    elif isinstance(layer, QuantizedLinear):
         sizes = (layer.in_features, layer.out_features)
-        twin: Plain = nn.Linear(*sizes, with_bias, device="meta")
+        twin = nn.Linear(*sizes, with_bias, device="meta")
     else:
         sizes = (layer.in_channels, layer.out_channels)
         twin = nn.Conv2d(*sizes, *_geometry(layer), bias=with_bias, device="meta")
@@ -530,8 +658,10 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     output or weight is used elsewhere too (a short cut, say, or tied weights), and
     where the layer or the BatchNorm is used twice or has forward hooks.
 
+    A network without BatchNorm is copied as it is.
+
     Raises:
-        ValueError: the network cannot be traced or copied.
+        ValueError: the network has BatchNorm and cannot be traced, or cannot be copied.
 
     >>> fold_batchnorm(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU()))
     Sequential(
@@ -541,6 +671,8 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     )
     """
     modules = dict(model.named_modules())
+    if not any(isinstance(module, _BatchNorm) for module in modules.values()):
+        return copied(model).eval()
     with eval_mode(model):
         nodes = trace(model).nodes
     # how often each module runs, or has a tensor of its own used without it

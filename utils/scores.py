@@ -37,6 +37,7 @@ from utils.layers import (
     watching,
     weights,
 )
+from utils.models import Attention
 from utils.preflight import in_rows
 
 
@@ -235,6 +236,176 @@ UNIT_SCORES: dict[str, Score] = {
     "gradient": unit_gradient,
     "activation": unit_activation,
     "random": unit_random,
+}
+
+# ---------------------------------------------------------------------- scores of heads
+
+HeadScores = dict[str, Tensor]  # by the name of the attention, `[heads]` each
+
+
+def attentions(model: nn.Module) -> dict[str, Attention]:
+    """The attention layers of a text network, by module name.
+
+    Raises:
+        ValueError: it has no `models.Attention`.
+    """
+    found = {n: m for n, m in model.named_modules() if isinstance(m, Attention)}
+    if not found:
+        raise ValueError(
+            f"model ({type(model).__name__}) has no models.Attention, so no heads."
+        )
+    return found
+
+
+@contextmanager
+def gates(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """For a while, what each head puts out is multiplied by a number of its own: its
+    gate, 1 at first. A head with the gate 0 is as good as gone. Yields them by the name
+    of the attention, `[heads]`, to be set or asked for their gradient.
+
+    Raises:
+        ValueError: a network without `models.Attention`.
+    """
+    layers = attentions(model)
+    each = {
+        name: layer.out.weight.new_ones(layer.heads, requires_grad=False)
+        for name, layer in layers.items()
+    }
+
+    def hook(gate: Tensor, width: int) -> Callable:
+        return lambda _, inputs: (inputs[0] * gate.repeat_interleave(width),)
+
+    handles = [
+        layer.out.register_forward_pre_hook(hook(each[name], layer.head_width))
+        for name, layer in layers.items()
+    ]
+    try:
+        yield each
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def head_score(name: str, model: nn.Module, batches: Batches = ()) -> HeadScores:
+    """The score called `name` of each head, by the name of its attention, `[heads]`.
+    The model is left as it was. Built in lessons/14_heads_and_blocks.
+
+    Raises:
+        ValueError: unknown name (lists the known ones); a network without
+            `models.Attention`; a score that needs windows and got none, or batches that
+            the model cannot take.
+
+    >>> from utils import models
+    >>> network = models.gpt(blocks=1, heads=3)
+    >>> {n: list(s.shape) for n, s in head_score("magnitude", network).items()}
+    {'blocks.0.attention': [3]}
+    """
+    found = HEAD_SCORES[one_of("name", name, HEAD_SCORES)](model, batches)
+    for key, layer in attentions(model).items():
+        if key not in found or found[key].shape != (layer.heads,):
+            raise ValueError(
+                f"the score {name!r} must give [{layer.heads}] numbers for {key}, one a"
+                " head."
+            )
+    return found
+
+
+def head_random(model: nn.Module, _batches: Batches = (), seed: int = 0) -> HeadScores:
+    """The control: a number drawn at random for each head."""
+    generator = torch.Generator().manual_seed(whole("seed", seed, 0, 2**63 - 1))
+    return {
+        name: torch.rand(layer.heads, generator=generator)
+        for name, layer in attentions(model).items()
+    }
+
+
+def head_magnitude(model: nn.Module, _batches: Batches = ()) -> HeadScores:
+    """The Frobenius norm of the head's columns of out times its rows of value: of the
+    matrix that takes the stream to what the head adds to it. Needs no data."""
+    return {
+        name: torch.stack(
+            [
+                torch.linalg.matrix_norm(_wide(columns) @ _wide(rows))
+                for rows, columns in _by_head(layer)
+            ]
+        )
+        for name, layer in attentions(model).items()
+    }
+
+
+def head_gate(model: nn.Module, batches: Batches) -> HeadScores:
+    """`|gradient of the loss for the head's gate|` of each batch, averaged: how fast
+    the loss would rise if the head were turned down (Michel, Levy & Neubig 2019, who
+    average over single texts).
+
+    What a head puts out is linear in its rows of value, so this is `|sum of w*g|` over
+    those: `unit_taylor`, with the head as the unit.
+    """
+    pairs = _pairs(batches)
+    count = sum(labels.numel() for _, labels in pairs.values())
+    with (
+        _apart(model),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        gates(model) as each,
+    ):
+        total = {name: torch.zeros_like(_wide(gate)) for name, gate in each.items()}
+        for gate in each.values():
+            gate.requires_grad_()
+        for which, (images, labels) in pairs.items():
+            images = images.clone() if images.is_inference() else images
+            loss = _loss(answer(model, images, which), labels, which)
+            found = torch.autograd.grad(
+                loss, list(each.values()), materialize_grads=True
+            )
+            for name, g in zip(each, found, strict=True):
+                _finite(g, f"the gradient of the gates of {name}", which)
+                total[name] += _wide(g).abs() * (labels.numel() / count)
+    return total
+
+
+def head_output(model: nn.Module, batches: Batches) -> HeadScores:
+    """The Euclidean length of what the head adds to the stream (its mixed values times
+    its columns of out), averaged over all places."""
+    layers = attentions(model)
+    total = {name: torch.zeros(layer.heads) for name, layer in layers.items()}
+    places = dict.fromkeys(layers, 0)
+    outs = {name: layer.out for name, layer in layers.items()}
+
+    def add(name: str, _: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> None:
+        mixed = inputs[0].flatten(0, -2).split(layers[name].head_width, 1)
+        places[name] += len(mixed[0])
+        total[name] += torch.stack(
+            [
+                torch.linalg.vector_norm(_wide(part) @ _wide(columns).T, dim=1).sum()
+                for part, (_, columns) in zip(
+                    mixed, _by_head(layers[name]), strict=True
+                )
+            ]
+        ).cpu()
+
+    with _apart(model), torch.no_grad(), watching(outs, add):
+        for which, (images, _) in _pairs(batches).items():
+            answer(model, images, which)
+    return {
+        name: _finite(sums / max(1, places[name]), f"what {name} adds", "these batches")
+        for name, sums in total.items()
+    }
+
+
+def _by_head(layer: Attention) -> list[tuple[Tensor, Tensor]]:
+    """The rows of value `[head_width, width]` and the columns of out `[width,
+    head_width]` of each head."""
+    rows = layer.value.weight.detach().split(layer.head_width)
+    columns = layer.out.weight.detach().split(layer.head_width, 1)
+    return list(zip(rows, columns, strict=True))
+
+
+HEAD_SCORES: dict[str, Callable[[nn.Module, Batches], HeadScores]] = {
+    "gate": head_gate,
+    "output": head_output,
+    "magnitude": head_magnitude,
+    "random": head_random,
 }
 
 # ---------------------------------------------------------------------- what is checked

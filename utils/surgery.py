@@ -3,16 +3,21 @@ lessons/04_neurons_and_filters.
 
 Every function takes a model and an example of its input and leaves the model as it is.
 `utils.channels` says what is tied to what.
+
+Of a text network, whose example is a window `[1, t]`, a unit of
+`blocks.0.mlp.up.weight` is a neuron; a head is the `head_width` units of
+`blocks.0.attention.query.weight` that leave together (`head_masks`); a unit of
+`embedding.weight` is a column of it, one channel of the residual stream.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
@@ -22,14 +27,25 @@ from utils.channels import (
     CONVOLUTIONS,
     FIXED,
     NORMS,
+    READING,
     Channels,
+    Nothing,
     check_plain,
     follow,
     is_grouped,
+    operation,
+    own_code,
 )
 from utils.layers import answer, copied, eval_mode, prunable_layers, watching
 from utils.masks import Masks, check_sparsity
 from utils.preflight import in_rows
+from utils.scores import attentions, gates
+
+# around a module that adds to a residual stream: what its input may have gone through,
+# and its output
+NORMALISING = (*NORMS, nn.LayerNorm, nn.RMSNorm)
+KEEPING_ZERO = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity)
+ADDING, SCALING = ("add", "iadd"), ("mul", "imul")
 
 
 @dataclass(frozen=True)
@@ -38,7 +54,7 @@ class Choice:
 
     scope: "layerwise", the same fraction of each set of tied layers; or "global", one
         ranking of all units, each score divided by its set's mean (sums over more
-        weights would otherwise always win).
+        weights would otherwise always win). The heads of an attention are a set.
     exclude: layers (parameter names) that keep all their units.
     multiple: round the number of units kept in each set up to a multiple of this.
     least: units that each set keeps at least, however low they score.
@@ -76,7 +92,9 @@ def unit_masks(
         scores: `[units]` by parameter name, as from `scores.score(..., units=True)`. A
             unit with the score inf leaves after all others, one with -inf before.
         ratio: fraction of the units to remove, or one by parameter name (layers not
-            named keep all).
+            named keep all). Channels that a LayerNorm sees keep all, too, unless a
+            ratio names a layer of theirs or the scores name the embedding that brings
+            them in: what is left of them is normalised by another mean and variance.
         choice: `scope`, `exclude`, `multiple` and `least`, as in `Choice`.
     Raises:
         ValueError: a ratio outside [0, 1), an unknown scope or name, NaN among the
@@ -99,6 +117,12 @@ def remove_units(
 
     Layers that eval mode does not reach (the auxiliary heads of GoogLeNet) stay as they
     are, and no longer fit.
+
+    Where a LayerNorm sees channels that leave (those of a residual stream), the mean
+    and the variance by which it normalises are of those that stay: the smaller network
+    computes what the old one would on the kept channels, and that is something else
+    than the old one with zeros in their place (`zero_units` refuses). A head tied to
+    the embedding stays tied.
 
     Args:
         example: one input of the shape the network takes, `[1, ...]`.
@@ -149,25 +173,23 @@ def zero_units(
     BatchNorm's terms are zero.
 
     It answers as `remove_units` does where zero stays zero on its way to the next
-    layer: through ReLU, SiLU and pooling, but not through a sigmoid, and not where a
-        number is added.
+    layer: through ReLU, SiLU, pooling and attention, but not through a sigmoid, and not
+    where a number is added.
 
     Raises:
         ValueError: as `remove_units`; or a BatchNorm without weight and bias, which
-            turns zero into something else.
+            turns zero into something else, or a LayerNorm, whose mean and variance
+            would still be of all channels.
     """
     channels = follow(model, example)
     keep = _decide(channels, masks)
-    for name, layer in channels.layers.items():
-        if layer.inputs is None and layer.module.weight is None:
-            raise ValueError(
-                f"{name} has no weight and bias (affine=False), so its channels cannot"
-                " be set to zero."
-            )
+    _refuse_unzeroable(channels, keep)
     # id of a tensor of the old network -> what takes its place in the copy
     zeroed = {}
     for layer in channels.layers.values():
         gone = torch.from_numpy(~keep[layer.outputs])  # [units]
+        if isinstance(layer.module, nn.Embedding):
+            continue  # its columns stay, or were refused
         for tensor in _tensors(layer.module):
             if isinstance(tensor, nn.Parameter):
                 where = gone.to(tensor.device).view(-1, *[1] * (tensor.dim() - 1))
@@ -176,9 +198,135 @@ def zero_units(
     return copied(model, zeroed)
 
 
+def _refuse_unzeroable(channels: Channels, keep: np.ndarray) -> None:
+    """Refuse what would not stay zero."""
+    every = channels.layers.items()
+    changed = {name: each for name, each in every if not keep[each.outputs].all()}
+    for name, layer in changed.items():
+        if isinstance(layer.module, nn.LayerNorm):
+            raise ValueError(
+                f"masks would set channels to zero that {name}, a LayerNorm, sees: its"
+                " mean and variance would still be of all of them, so that zeroing is"
+                " not the same as removing; use remove_units."
+            )
+    for name, layer in changed.items():
+        if isinstance(layer.module, nn.Embedding):
+            raise ValueError(
+                f"masks would set columns of {name} to zero, an Embedding; use"
+                " remove_units."
+            )
+    for name, layer in every:
+        if isinstance(layer.module, NORMS) and layer.module.weight is None:
+            raise ValueError(
+                f"{name} has no weight and bias (affine=False), so its channels cannot"
+                " be set to zero."
+            )
+
+
+# -------------------------------------------------------------------------------- heads
+
+
+def head_masks(model: nn.Module, keep: Mapping[str, Tensor]) -> Masks:
+    """Unit masks for `remove_units` from masks of heads: True for each of the
+    `head_width` rows of a head that stays. Built in lessons/14_heads_and_blocks.
+
+    Args:
+        keep: `[heads]` bool by the name of the attention.
+    Raises:
+        ValueError: a name that is no attention, a mask of another shape or type, or one
+            that keeps no head.
+
+    >>> from utils import models
+    >>> keep = {"blocks.0.attention": torch.tensor([True, False])}
+    >>> network = models.gpt(blocks=1, heads=2, head_width=3)
+    >>> head_masks(network, keep)
+    {'blocks.0.attention.query.weight': tensor([ True,  True,  True, False, False, \
+False])}
+    """
+    known = attentions(model)
+    _mapping("keep", keep)
+    masks = {}
+    for name, mask in keep.items():
+        if name not in known:
+            raise ValueError(
+                f"keep names {name!r}, which is no attention of the network. It has:"
+                f" {', '.join(known)}."
+            )
+        _check_heads(name, mask, known[name].heads)
+        each = mask.repeat_interleave(known[name].head_width)
+        masks[f"{name}.{READING[0]}.weight"] = each
+    return masks
+
+
+def _check_heads(name: str, mask: object, heads: int) -> None:
+    if not isinstance(mask, Tensor) or mask.is_meta:
+        raise ValueError(
+            f"keep[{name!r}] is {mask!r}; it must be a tensor, torch.bool [{heads}]."
+        )
+    if mask.dtype != torch.bool or mask.shape != (heads,):
+        raise ValueError(
+            f"keep[{name!r}] is {mask.dtype} {list(mask.shape)}; it must be torch.bool"
+            f" [{heads}], a value for each head."
+        )
+    if not mask.any():
+        raise ValueError(
+            f"keep[{name!r}] keeps no head; take the whole attention out with"
+            " remove_blocks."
+        )
+
+
+def head_losses(
+    model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]
+) -> dict[str, Tensor]:
+    """How much the mean loss over these batches rises when each head leaves alone, by
+    the name of its attention, `[heads]` float64: the truth, one by one. No network is
+    built: what the head puts out is multiplied by zero.
+
+    Raises:
+        ValueError: a network without `models.Attention`; no batches, or labels that are
+            no classes.
+
+    >>> from utils import models
+    >>> network = models.gpt(blocks=2, heads=3)
+    >>> windows = torch.zeros(2, 8, dtype=torch.int64)
+    >>> losses = head_losses(network, [(windows, windows)])
+    >>> {name: list(rise.shape) for name, rise in losses.items()}
+    {'blocks.0.attention': [3], 'blocks.1.attention': [3]}
+    """
+    batches = _batches(batches)
+    with gates(model) as each:
+        dense = _mean_loss(model, batches)
+        losses = {name: torch.zeros(len(gate)).double() for name, gate in each.items()}
+        for name, gate in each.items():
+            for head in range(len(gate)):
+                gate[head] = 0
+                losses[name][head] = _mean_loss(model, batches) - dense
+                gate[head] = 1
+    return losses
+
+
+# ------------------------------------------------------------------------------- blocks
+
+
+class First(nn.Module):
+    """Passes its first argument through, whatever else it gets: `nn.Identity` for a
+    module that is called with more."""
+
+    def forward(self, first: Tensor, /, *_more: Any, **_named: Any) -> Tensor:
+        return first
+
+
 def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn.Module:
-    """A copy in which the named modules do nothing (`nn.Identity`): a layer or a
-    residual block leaves whole.
+    """A copy in which the named modules do nothing: a layer or a residual block leaves
+    whole, and what it would get (its first argument) goes on to what follows
+    (`nn.Identity`).
+
+    A module that the code around it only *adds* to what it has read leaves by adding
+    nothing: zeros are put out in its place (`channels.Nothing`). That is `f` in
+    `x + f(x)`, and in `x + dropout(f(norm(x)))`: the attention or the MLP of a
+    transformer's block, of which `x + norm(x)` would be left otherwise. Only the code
+    of the module around it is looked at; where that cannot be traced, what the module
+    would get goes on.
 
     Raises:
         ValueError: no such module, or one whose output has another shape than its
@@ -203,7 +351,8 @@ def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn
             raise ValueError(
                 f"{name} cannot leave: {why}, and what follows needs that."
             )
-    smaller = copied(model, {id(known[name]): nn.Identity() for name in names})
+    instead = {id(known[name]): _in_place(model, name, shapes[name]) for name in names}
+    smaller = copied(model, instead)
     _check_outputs(smaller, example, names, before)
     return smaller
 
@@ -211,7 +360,8 @@ def remove_blocks(model: nn.Module, example: Tensor, names: Sequence[str]) -> nn
 def removable_blocks(model: nn.Module, example: Tensor) -> list[str]:
     """Names of the modules that `remove_blocks` can take out one by one: blocks of
     several layers (no `Sequential`); in a network without such blocks, single layers.
-    All have weights and put out the shape that they get.
+    All have weights and put out the shape that they get. Of blocks inside blocks the
+    outer ones.
     """
     parts = {name: part for name, part in _modules(model).items() if _has_layers(part)}
     outputs, shapes = _shapes(model, example, parts)
@@ -231,7 +381,7 @@ def removable_blocks(model: nn.Module, example: Tensor) -> list[str]:
         for name in parts
         if name in chosen
         and name not in inside
-        and _runs_without(model, example, name, outputs)
+        and _runs_without(model, example, name, shapes[name], outputs)
     ]
 
 
@@ -245,28 +395,35 @@ def block_losses(
         ValueError: as `remove_blocks`; or no pictures, or labels that are no classes.
     """
     names = _names("names", names)
-    try:
-        batches = [(images, labels) for images, labels in batches]
-        pictures = sum(len(labels) for _, labels in batches)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"batches must be pairs (images, labels): {error}") from error
-    if not pictures:
-        raise ValueError("batches has no pictures; give at least one (images, labels).")
-
-    def loss(network: nn.Module) -> float:
-        with eval_mode(network), torch.no_grad():
-            return sum(len(b[1]) / pictures * _batch_loss(network, *b) for b in batches)
-
-    dense = loss(model)
+    batches = _batches(batches)
+    dense = _mean_loss(model, batches)
+    example = batches[0][0][:1]
     return {
-        name: loss(remove_blocks(model, batches[0][0][:1], [name])) - dense
+        name: _mean_loss(remove_blocks(model, example, [name]), batches) - dense
         for name in names
     }
 
 
+def _batches(batches: Any) -> list[tuple[Tensor, Tensor]]:
+    """Those that hold something, as a list."""
+    try:
+        pairs = [(images, labels) for images, labels in batches]
+        pairs = [pair for pair in pairs if pair[1].numel()]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"batches must be pairs (images, labels): {error}") from error
+    if not pairs:
+        raise ValueError("batches has no pictures; give at least one (images, labels).")
+    return pairs
+
+
+def _mean_loss(network: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> float:
+    """Over all pictures, or over all places of the windows."""
+    total = sum(labels.numel() for _, labels in batches)
+    with eval_mode(network), torch.no_grad():
+        return sum(b[1].numel() / total * _batch_loss(network, *b) for b in batches)
+
+
 def _batch_loss(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    if not len(labels):
-        return 0.0
     logits = answer(network, images, "images")
     try:
         return F.cross_entropy(*in_rows(logits, labels)).item()
@@ -281,9 +438,13 @@ def _has_layers(module: nn.Module) -> bool:
     return bool(prunable_layers(module))
 
 
-# what a module gets and gives at one call, as shapes without the batch; None where it
-# is not exactly one tensor
-Call = tuple[list[int] | None, list[int] | None]
+class Call(NamedTuple):
+    """What a module gets first and what it gives at one call, as shapes without the
+    batch; None where that is no tensor. `alone`: it got nothing else."""
+
+    before: list[int] | None
+    after: list[int] | None
+    alone: bool
 
 
 def _shapes(
@@ -296,7 +457,8 @@ def _shapes(
     calls: dict[str, list[Call]] = {}
 
     def note(name: str, _: nn.Module, inputs: tuple, output: Tensor) -> None:
-        calls.setdefault(name, []).append((_shape(inputs), _shape(output)))
+        call = Call(_shape(inputs[:1]), _shape(output), len(inputs) == 1)
+        calls.setdefault(name, []).append(call)
 
     check_plain(model)
     with eval_mode(model), torch.no_grad(), watching(parts, note):
@@ -336,11 +498,13 @@ def _check_outputs(
         )
 
 
-def _runs_without(model: nn.Module, example: Tensor, name: str, outputs: Any) -> bool:
+def _runs_without(
+    model: nn.Module, example: Tensor, name: str, calls: list[Call], outputs: Any
+) -> bool:
     """Whether the network still puts out these shapes; its numbers are not copied."""
     tensors = (*model.parameters(), *model.buffers())
     instead: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
-    instead[id(model.get_submodule(name))] = nn.Identity()
+    instead[id(model.get_submodule(name))] = _in_place(model, name, calls)
     try:
         _check_outputs(copied(model, instead), example, [name], outputs)
     except ValueError:
@@ -355,12 +519,85 @@ def _shape(values: Tensor | tuple) -> list[int] | None:
 
 def _why_it_stays(calls: list[Call]) -> str:
     """Why a module cannot leave; empty where it can."""
-    for before, after in calls:
+    for before, after, _ in calls:
         if before is None or after is None:
             return "it does not turn one tensor into one"
         if before != after:
             return f"it turns {before} into {after}"
     return ""
+
+
+def _in_place(model: nn.Module, name: str, calls: list[Call]) -> nn.Module:
+    """What stands where a module was."""
+    if _is_added(model, name):
+        return Nothing()
+    return nn.Identity() if all(call.alone for call in calls) else First()
+
+
+def _is_added(model: nn.Module, name: str) -> bool:
+    """Whether the code that calls a module only adds what it puts out to what it has
+    read; False where that code cannot be traced."""
+    gone = model.get_submodule(name)
+    paths = [n for n, m in model.named_modules(remove_duplicate=False) if m is gone]
+    return all(_is_added_in(*_caller(model, path)) for path in paths)
+
+
+def _caller(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module whose code calls a part, and the part's name there: the one around it,
+    unless that is a list."""
+    around, _, own = name.rpartition(".")
+    while around and isinstance(
+        model.get_submodule(around), nn.ModuleList | nn.ModuleDict
+    ):
+        around, _, last = around.rpartition(".")
+        own = f"{last}.{own}"
+    return model.get_submodule(around), own
+
+
+def _is_added_in(caller: nn.Module, part: str) -> bool:
+    try:
+        graph = own_code(caller)
+    except ValueError:
+        return False
+    calls = list(graph.find_nodes(op="call_module", target=part))
+    return bool(calls) and all(_only_added(caller, call) for call in calls)
+
+
+def _only_added(caller: nn.Module, call: fx.Node) -> bool:
+    """Whether every use of what a call puts out is, after dropout or a factor at most,
+    an addition to what the call read, itself or through norms."""
+    read: set[fx.Node] = set()
+    given = call.all_input_nodes[:1]
+    while given:
+        read |= set(given)
+        norm = _is(caller, given[0], NORMALISING)
+        given = given[0].all_input_nodes[:1] if norm else []
+    return _ends_in_additions(caller, call, read)
+
+
+def _ends_in_additions(caller: nn.Module, value: fx.Node, read: set[fx.Node]) -> bool:
+    for user in value.users:
+        does = operation(user)
+        others = set(user.all_input_nodes) - {value}
+        if does in ADDING and read & {s for each in others for s in _summands(each)}:
+            continue
+        on = does in ("dropout", *ADDING, *SCALING) or _is(caller, user, KEEPING_ZERO)
+        if not (on and _ends_in_additions(caller, user, read)):
+            return False
+    return bool(value.users)
+
+
+def _summands(value: fx.Node) -> set[fx.Node]:
+    """A value and, where it is a sum, all that it is the sum of."""
+    parts = value.all_input_nodes if operation(value) in ADDING else []
+    return {value}.union(*map(_summands, parts))
+
+
+def _is(caller: nn.Module, node: fx.Node, kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether a node calls a module of one of these kinds."""
+    if node.op != "call_module":
+        return False
+    return type(caller.get_submodule(str(node.target))) in kinds
 
 
 # ----------------------------------------------------------------------- choosing units
@@ -375,13 +612,14 @@ def _choose(
     _mapping("scores", scores)
     everything = channels.sets()
     excluded = _homes(channels, everything, choice.exclude, "exclude")
+    excluded |= _unnamed(channels, everything, scores, ratio)
     sets = {name: units for name, units in everything.items() if name not in excluded}
     if not sets:
         raise ValueError(
-            "there is no unit to remove: every layer is excluded, or none is free to"
-            " lose one."
+            "there is no unit to remove: every layer is excluded, none is free to lose"
+            " one, or a LayerNorm sees them all (name those in ratio, by layer)."
         )
-    value = _values(channels, scores, everything)
+    value = _values(channels, scores, sets)
     if isinstance(ratio, Mapping):
         ratios = _ratios_by_name(channels, ratio, sets)
     elif choice.scope == "layerwise":
@@ -399,6 +637,27 @@ def _choose(
         f"{name}.weight": torch.from_numpy(keep[layer.outputs])
         for name, layer in channels.layers.items()
         if layer.inputs is not None
+    }
+
+
+def _unnamed(
+    channels: Channels,
+    sets: Mapping[str, np.ndarray],
+    scores: Mapping[str, Tensor],
+    ratio: float | Mapping[str, float],
+) -> set[str]:
+    """The sets that a LayerNorm sees and that nobody asked for by name."""
+    if isinstance(ratio, Mapping):
+        return set()
+    seen = channels.normalised()
+    return {
+        name
+        for name, units in sets.items()
+        if np.isin(units, seen).any()
+        and not (
+            isinstance(channels.layers[name].module, nn.Embedding)
+            and f"{name}.weight" in scores
+        )
     }
 
 
@@ -529,17 +788,19 @@ def _remove(channels: Channels, masks: Mapping[str, Tensor]) -> nn.Module:
     # id of a part of the old network -> what takes its place in the copy
     smaller = _no_hooks(channels.model)
     for layer in channels.layers.values():
-        outputs = _places(keep[layer.outputs])
-        inputs = None if layer.inputs is None else _places(keep[layer.inputs])
+        rows, columns = (
+            None if numbers is None else _places(keep[numbers])
+            for numbers in layer.axes()
+        )
         if is_grouped(layer.module):
-            inputs = None  # whole groups leave: each filter still sees as many inputs
+            columns = None  # whole groups leave: each filter still sees as many inputs
         for tensor in _tensors(layer.module):
             smaller[id(tensor)] = _cut(
-                tensor, outputs, inputs if tensor.dim() > 1 else None
+                tensor, rows, columns if tensor.dim() > 1 else None
             )
     result = copied(channels.model, smaller)
-    for name in channels.layers:
-        _resize(result.get_submodule(name))
+    for name, layer in channels.layers.items():
+        _resize(result.get_submodule(name), int(keep[layer.outputs].sum()))
     channels.check_code(result)
     return result
 
@@ -580,7 +841,7 @@ def _refuse_empty(channels: Channels, keep: np.ndarray, argument: str) -> None:
         if layer.outputs.size and not keep[layer.outputs].any():
             raise ValueError(
                 f"{argument} would remove every unit of {name}: no signal could pass."
-                " Keep at least one."
+                " Keep at least one, or take a whole block out with remove_blocks."
             )
 
 
@@ -592,8 +853,8 @@ def _disagreement(channels: Channels, name: str, unit: int) -> str:
     ]
     return (
         f"the masks disagree about unit {unit} of {name}: it is tied to"
-        f" {', '.join(tied)} (by an addition, or by groups), and all of these must keep"
-        " it or lose it together."
+        f" {', '.join(tied)} (by an addition, by groups, or by a head), and all of"
+        " these must keep it or lose it together."
     )
 
 
@@ -620,13 +881,13 @@ def _places(keep: np.ndarray) -> Tensor | None:
     return None if keep.all() else torch.from_numpy(np.flatnonzero(keep))
 
 
-def _cut(tensor: Tensor, outputs: Tensor | None, inputs: Tensor | None) -> Tensor:
+def _cut(tensor: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
     """The rows (and columns) that stay, as a new tensor of the same kind."""
     result = tensor.detach()
-    for axis, places in enumerate((outputs, inputs)):
+    for axis, places in enumerate((rows, columns)):
         if places is not None:
             result = result.index_select(axis, places.to(tensor.device))
-    result = result.clone() if outputs is None and inputs is None else result
+    result = result.clone() if rows is None and columns is None else result
     return _like(tensor, result)
 
 
@@ -637,9 +898,13 @@ def _like(old: Tensor, new: Tensor) -> Tensor:
     return new
 
 
-def _resize(module: nn.Module) -> None:
+def _resize(module: nn.Module, units: int) -> None:
     """Set the sizes that a layer keeps beside its tensors."""
-    if isinstance(module, NORMS):
+    if isinstance(module, nn.LayerNorm):
+        module.normalized_shape = (units,)
+    elif isinstance(module, nn.Embedding):
+        module.embedding_dim = units
+    elif isinstance(module, NORMS):
         module.num_features = next(
             (len(tensor) for tensor in _tensors(module)), module.num_features
         )

@@ -20,7 +20,9 @@ PARTS = {  # where each is; a room is imported when it is asked for
     "evaluation": ("training", "evaluation"),
     "loading": ("training", "loading"),
     "deployment": ("deployment", "deployment"),
+    "stored": ("deployment", "stored"),
     "explorer": ("explorer", "answering"),
+    "writing": ("writing", "writing"),
     "exactness": ("exactness", "exactness"),
 }
 ASKED_FOR = {"exactness"}  # minutes, and about values: only by name

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from utils.arguments import whole
-from utils.layers import parameter, prunable
+from utils.layers import parameter
+from utils.quantization import quantizable
 
 
 @dataclass
@@ -38,8 +39,8 @@ Shared = dict[str, SharedWeight]  # by parameter name
 def share_weights(
     model: nn.Module, bits: int | Mapping[str, int], *, iterations: int = 300
 ) -> Shared:
-    """Cluster the non-zero weights of each linear and convolutional layer around
-    2**bits values (Han et al., sec. 3).
+    """Cluster the non-zero weights of each linear and convolutional layer, and of each
+    embedding, around 2**bits values (Han et al., sec. 3).
 
     k-means (Lloyd 1982) on the number line: the values start evenly spread from the
     smallest weight to the largest, which the paper found best (sec. 3.2), and each
@@ -253,7 +254,7 @@ def paired(
 
 
 def _real_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    weights = prunable(model)
+    weights = quantizable(model)
     for name, weight in weights.items():
         if weight.is_complex():
             raise ValueError(

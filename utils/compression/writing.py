@@ -25,7 +25,8 @@ from utils.compression.format import (
 from utils.compression.huffman import Stream, stream_bytes, write_stream
 from utils.compression.sharing import SharedWeight, flat, paired, share_weights
 from utils.files import write_atomically
-from utils.layers import first_names, prunable
+from utils.layers import first_names
+from utils.quantization import quantizable
 
 
 def save_compressed(
@@ -39,9 +40,10 @@ def save_compressed(
     """Write the model's tensors, weights shared and coded, to `path`; return the file's
     size in bytes.
 
-    Each linear or convolutional weight is stored in the way that takes fewest bytes:
-    Huffman-coded as in the paper, or, where that would be longer, as its values. What
-    is read back is the same to the bit either way: what `apply_shared` gives. Integers,
+    Each weight of a linear or convolutional layer, and each table of an embedding, is
+    stored in the way that takes fewest bytes: Huffman-coded as in the paper, or, where
+    that would be longer, as its values. What is read back is the same to the bit either
+    way: what `apply_shared` gives. Integers,
     and with `other="float32"` biases and BatchNorm too, are stored as they are; tied
     tensors once, under their first name.
 
@@ -130,7 +132,7 @@ def content(
 ) -> bytes:
     """The whole file. Without `shared` the weights are stored as they are."""
     one_of("other", other, ("float32", "float16"))
-    own, state = prunable(model), model.state_dict()
+    own, state = quantizable(model), model.state_dict()
     pieces = []
     for name, first in first_names(state).items():
         tensor = state[name]

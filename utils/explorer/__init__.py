@@ -11,11 +11,26 @@
     slider    the slider, a native one with an accessible name
     panel     the widgets around all this, and the work done while nobody presses a key
 
+Of a text network, which is not among those above:
+
+    text_memory   what is left of it at each stop, what it writes, its loss, its speed
+    text_drawing  the picture of that
+    text          the widgets
+
 Everything is computed from the real network. Counted numbers and measured ones are
 marked as such.
 """
 
 from utils.explorer.panel import Explorer
 from utils.explorer.state import Controls, State
+from utils.explorer.text import TextExplorer
+from utils.explorer.text_memory import TextControls, TextState
 
-__all__ = ["Controls", "Explorer", "State"]
+__all__ = [
+    "Controls",
+    "Explorer",
+    "State",
+    "TextControls",
+    "TextExplorer",
+    "TextState",
+]

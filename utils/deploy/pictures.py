@@ -1,4 +1,4 @@
-"""From PyTorch to a file that runs without it: ONNX, ONNX Runtime, int8. Built in
+"""A network that classifies pictures, as an ONNX file, and as one in int8. Built in
 lessons/10_deployment.
 
 ONNX is a file format for networks: a graph of standard operations and their weights.
@@ -7,32 +7,26 @@ quantization writes QuantizeLinear and DequantizeLinear pairs into the graph (QD
 which the runtime then turns into integer arithmetic.
 """
 
-import itertools
 import logging
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
-from google.protobuf.message import Message
 from onnxruntime import quantization
 from torch import Tensor, nn
 
-from utils.arguments import whole
 from utils.data import Batches
-from utils.files import DamagedFileError, read_regular, write_atomically
+from utils.deploy.files import exported, first_line, loaded, read_onnx, write
 from utils.layers import check_not_lazy, eval_mode
 from utils.quantization import calibration_pictures
 from utils.training import predict_logits
 
 INPUT, OUTPUT = "pictures", "outputs"  # names in the file
-LARGEST = 50_000_000  # bytes of a file that is opened
 
 
 def to_onnx(model: nn.Module, example: Tensor, path: Path | str) -> int:
@@ -55,26 +49,8 @@ def to_onnx(model: nn.Module, example: Tensor, path: Path | str) -> int:
     model = getattr(model, "_orig_mod", model)  # of a compiled one, what was written
     batch = torch.cat([example, example])  # two: an exporter may take 1 for a constant
     _check_runs(model, batch)
-    with eval_mode(model), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns about its own insides
-        try:
-            program = torch.onnx.export(
-                model,
-                (batch,),
-                dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                external_data=False,
-                verbose=False,
-            )
-        except Exception as error:  # the exporter has many types of its own
-            raise ValueError(
-                f"model ({type(model).__name__}) does something that cannot be written"
-                f" as ONNX: {_first_line(error.__cause__ or error)}."
-            ) from error
-    assert program is not None  # it is only for the old exporter
-    return _write(program.model_proto, path)
+    batch_dim = {0: torch.export.Dim.DYNAMIC}
+    return write(exported(model, (batch,), (batch_dim,), ([INPUT], [OUTPUT])), path)
 
 
 def _check_runs(model: nn.Module, batch: Tensor) -> None:
@@ -87,7 +63,7 @@ def _check_runs(model: nn.Module, batch: Tensor) -> None:
             f"example (twice: {list(batch.shape)}, {batch.dtype}) must be an input of"
             " the shape the network takes"
         )
-        raise ValueError(f"{given}; it fails: {_first_line(error)}.") from error
+        raise ValueError(f"{given}; it fails: {first_line(error)}.") from error
 
 
 def to_int8(
@@ -107,7 +83,7 @@ def to_int8(
     Raises:
         ValueError: no batches; an empty one, one that is not finite, or of another type
             or shape than the source takes; other weight_bits; a source that is int8
-            already, or takes no input.
+            already, or takes no input or several.
         DamagedFileError: the source is missing, or is no ONNX file.
     """
     if not batches:
@@ -123,6 +99,11 @@ def to_int8(
             wrong = "is quantized already" if model.graph.input else "takes no input"
             raise ValueError(
                 f"source={str(source)!r} {wrong}; give the file that to_onnx wrote."
+            )
+        if len(model.graph.input) > 1:
+            raise ValueError(
+                f"source={str(source)!r} takes {len(model.graph.input)} inputs, not"
+                " pictures alone; for a step of a text network there is step_to_bits."
             )
         for number, node in enumerate(model.graph.node):
             # so that layers with equal biases, stored once, get one each: scales differ
@@ -143,9 +124,9 @@ def to_int8(
         except Exception as error:  # ONNX Runtime has types of its own
             raise ValueError(
                 f"source={str(source)!r} cannot be quantized with these batches:"
-                f" {_first_line(error)}."
+                f" {first_line(error)}."
             ) from error
-        return _write(onnx.load(inner), path)
+        return write(onnx.load(inner), path)
 
 
 class Session(nn.Module):
@@ -164,21 +145,7 @@ class Session(nn.Module):
 
     def __init__(self, path: Path | str, *, threads: int = 1) -> None:
         super().__init__()
-        whole("threads", threads, low=1)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4  # errors are raised, and need not be printed too
-        content = read_onnx(path).SerializeToString()
-        try:
-            self.session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
-            )
-        # ONNX Runtime has a type of its own for each kind of damage
-        except Exception as error:  # noqa: BLE001
-            raise DamagedFileError(
-                f"{path} cannot be run: {_first_line(error)}. Repair: export it again."
-            ) from None
+        self.session = loaded(path, threads)
         self.input = self.session.get_inputs()[0].name
 
     def forward(self, images: Tensor) -> Tensor:
@@ -193,60 +160,8 @@ class Session(nn.Module):
         except Exception as error:  # ONNX Runtime has types of its own
             raise ValueError(
                 f"images {list(images.shape)}, {images.dtype}, are not what the file"
-                f" takes: {_first_line(error)}."
+                f" takes: {first_line(error)}."
             ) from error
-
-
-def read_onnx(path: Path | str) -> onnx.ModelProto:
-    """An ONNX file, checked: complete in itself, every tensor as large as it says.
-
-    Raises:
-        DamagedFileError: missing, over 50 MB, not ONNX, or with weights in other files.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > LARGEST:
-            raise DamagedFileError(
-                f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST:,} are"
-                " opened."
-            )
-        content = read_regular(path, "export it again.", LARGEST)
-        model = onnx.load_model_from_string(content)
-        for tensor in _tensors(model):
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                raise DamagedFileError(
-                    f"{path} keeps {tensor.name} in another file. Repair: export it"
-                    " into one file."
-                )
-        onnx.checker.check_model(model)
-        for tensor in _tensors(model):
-            # fails where there are more or fewer numbers than its shape says
-            onnx.numpy_helper.to_array(tensor)
-    except DamagedFileError:
-        raise
-    except FileNotFoundError:
-        raise DamagedFileError(
-            f"{path} is missing. Repair: write it with to_onnx."
-        ) from None
-    # protobuf's and onnx's own types
-    except Exception as error:  # noqa: BLE001
-        raise DamagedFileError(
-            f"{path} is no sound ONNX file: {_first_line(error)}. Repair: export it"
-            " again."
-        ) from None
-    return model
-
-
-def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
-    """All tensors of a model: its initializers, and those in the attributes of its
-    nodes, functions and subgraphs."""
-    if isinstance(message, onnx.TensorProto):
-        yield message
-        return
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for part in [value] if isinstance(value, Message) else value:
-                yield from _tensors(part)
 
 
 @dataclass(frozen=True)
@@ -286,7 +201,7 @@ def parity(one: nn.Module, other: nn.Module, images: Tensor) -> Parity:
                 f"the outputs of {name} are not all finite numbers; only such can be"
                 " compared."
             )
-    same = (first.argmax(1) == second.argmax(1)).float().mean().item()
+    same = (first.argmax(-1) == second.argmax(-1)).float().mean().item()
     return Parity((first - second).abs().max().item(), same)
 
 
@@ -323,54 +238,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
-
-
-def _write(model: onnx.ModelProto, path: Path | str) -> int:
-    """Write the model without its notes and with short names; the size in bytes."""
-    del model.metadata_props[:], model.functions[:]
-    short = _short_names(model.graph)
-    for graph in _graphs(model.graph):
-        del graph.metadata_props[:], graph.value_info[:]
-        for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
-            del part.metadata_props[:]
-            part.doc_string = ""
-        for value in (*graph.initializer, *graph.input, *graph.output):
-            value.name = short(value.name)
-        for node in graph.node:
-            node.name = ""
-            node.input[:] = [short(name) for name in node.input]
-            node.output[:] = [short(name) for name in node.output]
-    onnx.checker.check_model(model)
-    content = model.SerializeToString()
-    write_atomically(Path(path), content)
-    return len(content)
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph, and those inside it: the branches of an `If`, the body of a `Loop`."""
-    yield graph
-    for attribute in (attribute for node in graph.node for attribute in node.attribute):
-        for inner in (
-            *([attribute.g] if attribute.HasField("g") else []),
-            *attribute.graphs,
-        ):
-            yield from _graphs(inner)
-
-
-def _short_names(graph: onnx.GraphProto) -> Callable[[str], str]:
-    """From a name to its short one, the same each time it is asked for; those of inputs
-    and outputs stay."""
-    kept = {"", *(each.name for each in (*graph.input, *graph.output))}
-    names = {name: name for name in kept}
-    free = (
-        name
-        for number in itertools.count(len(kept))
-        if (name := f"t{number}") not in kept
-    )
-    return lambda name: (
-        names[name] if name in names else names.setdefault(name, next(free))
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
