@@ -73,6 +73,12 @@ def across_words(words: list[list[str]], counts: list[int]) -> tuple[str, str]:
     return first_of(Counter(pairwise(parts)))
 
 
+def first_in_order(words: list[list[str]], counts: list[int]) -> tuple[str, str]:
+    """Of equal ones the first in the alphabet."""
+    pairs = pairs_of(words, counts)
+    return max(sorted(pairs), key=lambda pair: pairs[pair])
+
+
 def of_sizes(score: Tensor, sparsity: float) -> Tensor:
     """The mask of a score, row by row, as the right answer makes it."""
     return score.argsort(dim=1).argsort(dim=1) >= round(sparsity * score.shape[1])
@@ -220,9 +226,7 @@ EXERCISES = [
                 pairs_of(words, counts), key=lambda p: (pairs_of(words, counts)[p], p)
             ),
             "of equally frequent pairs the last in the alphabet is wanted": (
-                lambda words, counts: max(
-                    sorted(pairs_of(words, counts)), key=pairs_of(words, counts).get
-                )
+                first_in_order
             ),
             "it returns the pair and its count": lambda words, counts: pairs_of(
                 words, counts

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from utils import plots
-from utils.plots import Guess
+from utils.plots import PALETTE, Guess, Look
 
 SCOPES = {"global": "all weights", "layerwise": "a layer", "unit": "an output"}
 PARTS = (
@@ -49,7 +49,7 @@ def breaking(broken: Mapping[float, Tensor], guess: Guess | None = None) -> None
 def scopes(found: Mapping[tuple[str, str], Tensor]) -> None:
     """The rise of the loss for each score and each rule of who competes."""
     figure, ax = plots.axes(
-        "70% pruned: who competes with whom", f"{RISE} (logarithmic)", "", height=3.9
+        "60% pruned: who competes with whom", f"{RISE} (logarithmic)", "", height=3.9
     )
     names = list(dict.fromkeys(name.split(",")[0] for name, _ in found))
     for index, scope in enumerate(SCOPES):
@@ -58,7 +58,7 @@ def scopes(found: Mapping[tuple[str, str], Tensor]) -> None:
             if own != scope:
                 continue
             row = names.index(name.split(",")[0]) + 0.2 * (index - 1)
-            colour = plots.PALETTE[index]
+            colour = PALETTE[index]
             ax.plot(interval(rise), [row, row], color=colour, linewidth=1.4)
             label = SCOPES[scope] if first else None
             marker = plots.MARKERS[index]
@@ -88,7 +88,7 @@ def scopes(found: Mapping[tuple[str, str], Tensor]) -> None:
 def units(found: Mapping[tuple[str, str, int], Tensor]) -> None:
     """The rise of the loss for each score, as trained and in other units."""
     figure, ax = plots.axes(
-        "The same network in other units, 70% pruned", RISE, "", height=3.6
+        "The same network in other units, 60% pruned", RISE, "", height=3.6
     )
     rows = list(dict.fromkeys((name, scope) for name, scope, _ in found))
     names = {1: "as trained", 2: "factors of about 2", 4: "factors of about 4"}
@@ -96,7 +96,7 @@ def units(found: Mapping[tuple[str, str, int], Tensor]) -> None:
         for row, pair in enumerate(rows):
             rise = found[*pair, spread]
             place = row + 0.2 * (index - 1)
-            look = dict(color=plots.PALETTE[index], marker=plots.MARKERS[index])
+            look: Look = dict(color=PALETTE[index], marker=plots.MARKERS[index])
             ax.plot(interval(rise), [place] * 2, color=look["color"], linewidth=1.4)
             shown = label if row == 0 else None
             ax.plot(rise.mean().item(), place, linestyle="", label=shown, **look)
@@ -153,63 +153,60 @@ def shares(kept: Mapping[str, float]) -> None:
         figure,
         alt=(
             "A map of six blocks and six kinds of layer with the percentage that each"
-            " keeps: the layers of block 0 differ most from the others."
+            " keeps: the queries and keys of block 0 keep hardly anything; the last"
+            " blocks keep more than the first."
         ),
     )
 
 
 def compared(
-    rows: Mapping[str, Sequence[float]], title: str, dense: float | None = None
+    rows: Mapping[str, Sequence[float]], title: str, networks: Sequence[str] = ()
 ) -> None:
-    """A row for each way, a dot for each draw or seed."""
+    """A row for each way, a dot for each draw or seed; with `networks`, a mark of its
+    own for each."""
     figure, ax = plots.axes(title, RISE, "", height=0.9 + 0.36 * len(rows))
     for row, values in enumerate(rows.values()):
         ax.plot(values, [row] * len(values), color="black", linewidth=1)
-        ax.plot(
-            values,
-            [row] * len(values),
-            marker="o",
-            linestyle="",
-            alpha=0.7,
-            color=plots.PALETTE[0],
-        )
+        for index, value in enumerate(values):
+            own = index if networks else 0
+            look: Look = dict(color=PALETTE[own], marker=plots.MARKERS[own])
+            label = networks[index] if networks and not row else None
+            ax.plot(value, row, linestyle="", alpha=0.8, label=label, **look)
         ax.text(max(values), row, f"  {np.mean(values):.2f}", va="center")
-    if dense is not None:
-        ax.axvline(dense, **plots.REFERENCE)
     ax.set_yticks(range(len(rows)), list(rows))
-    ax.set_xlim(left=min(0, *map(min, rows.values())))
     ax.margins(x=0.12)
+    ax.set_xlim(left=min(0, *(min(values) for values in rows.values())))
     ax.invert_yaxis()
-    names = ", ".join(rows)
-    plots.show(figure, alt=f"Dots of the rise of the loss, a row each for: {names}.")
+    if networks:
+        ax.legend()
+    names = "; ".join(rows)
+    plots.show(
+        figure,
+        alt=f"Dots of the rise of the loss with their mean, a row each for: {names}.",
+    )
 
 
 def outliers(found: Mapping[str, Mapping[str, float]]) -> None:
-    """The largest channel of each norm as a multiple of the middle one: of the stream,
-    of the gain, of their product."""
+    """The largest input of each layer as a multiple of the middle one, by network."""
     figure, ax = plots.axes(
-        "Largest channel, as a multiple of the middle one", "norm", "times"
+        "Largest input of a layer, as a multiple of the middle one", "block", "times"
     )
-    for index, part in enumerate(("stream", "gain", "input")):
-        label = {"stream": "normalised stream", "input": "input: their product"}
-        ax.plot(
-            range(len(found)),
-            [each[part] for each in found.values()],
-            color=plots.PALETTE[index],
-            marker=plots.MARKERS[index],
-            linestyle=plots.DASHES[index],
-            label=label.get(part, part),
-        )
-    short = [name.removeprefix("blocks.").replace(".norm", "\nnorm ") for name in found]
-    ax.set_xticks(range(len(found)), short, fontsize=8)
+    kinds = {"query": "-", "out": ":", "up": "--", "down": "-."}
+    for index, (network, sizes) in enumerate(found.items()):
+        for kind, dash in kinds.items():
+            values = [v for name, v in sizes.items() if name.split(".")[-2] == kind]
+            look: Look = dict(color=PALETTE[index], linestyle=dash)
+            look |= dict(marker=plots.MARKERS[index], markersize=4.5)
+            ax.plot(range(len(values)), values, label=f"{network}: {kind}", **look)
     ax.set_ylim(bottom=0)
-    ax.legend()
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8.5)
     plots.show(
         figure,
         alt=(
-            "Three lines over the twelve norms of the network: the largest channel of"
-            " the stream, of the gain and of the input is between one and a few times"
-            " the middle one."
+            "Lines over the six blocks, four for each of two networks: in the network"
+            " trained for long the largest input of several layers is many times the"
+            " middle one, most of all in the first three blocks; in the other one it is"
+            " a few times the middle one everywhere."
         ),
     )
 
@@ -236,14 +233,15 @@ def reads(found: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
     """A row for each kind of reading, a dot for each draw, a panel for each method."""
     figure = plots.empty_figure(plots.WIDTH, 3.4)
     grid = figure.subplots(1, len(found), sharey=True)
+    kinds = list(next(iter(found.values())))
     for ax, (way, rows) in zip(grid, found.items(), strict=True):
         for row, values in enumerate(rows.values()):
-            look = dict(marker="o", linestyle="", color=plots.PALETTE[0], alpha=0.7)
+            look: Look = dict(marker="o", linestyle="", color=PALETTE[0], alpha=0.7)
             ax.plot(values, [row] * len(values), **look)
         ax.set(title=way, xlabel=RISE)
         ax.set_xlim(left=0)
         ax.margins(x=0.1)
-    grid[0].set_yticks(range(len(rows)), list(rows))
+    grid[0].set_yticks(range(len(kinds)), kinds)
     grid[0].invert_yaxis()
     plots.show(
         figure,

@@ -70,7 +70,7 @@ def rises(score, sparsity, scope="layerwise", model=network):
 prompt = vocabulary.encode('"You are very kind," said Elizabeth')
 luck = generation.noise(50, len(vocabulary), temperature=0.6, seed=0)
 size, broken = scores.magnitude(network), {}
-for sparsity in (0.0, 0.3, 0.5, 0.7, 0.8, 0.9):
+for sparsity in (0.0, 0.3, 0.5, 0.6, 0.7, 0.9):
     chosen = masks.masks_from_scores(size, sparsity, scope="layerwise")
     writer = generation.Writer(masks.masked(network, chosen))
     print(f"{sparsity:.0%}:", vocabulary.decode(writer.write(prompt, luck)))
@@ -144,13 +144,13 @@ def keep(path, _layer, given, _output):
 
 with torch.no_grad(), layers.watching(layers.prunable_layers(network), keep):
     network(torch.cat([window for window, _ in calibration]))
-mine = {name: wanda(w.detach(), inputs[name], 0.7) for name, w in weights.items()}
+mine = {name: wanda(w.detach(), inputs[name], 0.6) for name, w in weights.items()}
 by_input = scores.score("activation", network, calibration)
-package = masks.masks_from_scores(by_input, 0.7, scope="unit")
+package = masks.masks_from_scores(by_input, 0.6, scope="unit")
 differing = sum((mine[name] != package[name]).sum() for name in mine)
 claim("Of 2.7 million places the package differs at", differing, at_most=30)
 guess_wanda = predict(
-    "70% pruned: of what magnitude costs row by row, how much does Wanda cost?",
+    "60% pruned: of what magnitude costs row by row, how much does Wanda cost?",
     0,
     300,
     unit="%",
@@ -168,33 +168,36 @@ guess_wanda = predict(
 by = {"magnitude": size, "Wanda": by_input}
 by["w*g"] = scores.score("taylor", network, calibration)
 found = {
-    (name, scope): rises(score, 0.7, scope)
+    (name, scope): rises(score, 0.6, scope)
     for name, score in by.items()
     for scope in ("global", "layerwise", "unit")
 }
 for seed in range(3):
     lots = scores.random(network, seed=seed)
-    found[f"random, draw {seed + 1}", "layerwise"] = rises(lots, 0.7)
+    found[f"random, draw {seed + 1}", "layerwise"] = rises(lots, 0.6)
 cost = {pair: rise.mean().item() for pair, rise in found.items()}
 ratio = cost["Wanda", "unit"] / cost["magnitude", "unit"]
 guess_wanda.compare(100 * ratio)
-claim("Row by row Wanda costs, of what magnitude costs", ratio, at_least=0.8)
+claim("Row by row Wanda costs, of what magnitude costs", ratio, at_most=0.85)
 ratio = cost["Wanda", "global"] / cost["Wanda", "unit"]
-claim("Wanda with one threshold for all, of its cost row by row", ratio, at_least=1.5)
-ratio = cost["w*g", "unit"] / cost["w*g", "global"]
-claim("w*g the other way round: row by row, of its cost global", ratio, at_least=1.1)
+claim("Wanda with one threshold for all, of its cost row by row", ratio, at_least=2)
+ratio = cost["magnitude", "global"] / cost["magnitude", "unit"]
+claim("Magnitude with one threshold for all, of the same", ratio, between=(0.7, 1.2))
 
 # %% [markdown]
-# How far off were you? In its paper Wanda beats magnitude clearly, on networks of
-# billions of weights (Sun et al. 2024). Here it saves next to nothing. Why?
+# How far off were you? Without a label and without a gradient, Wanda keeps more than
+# magnitude does. In its paper that was on networks a thousand times as large (Sun et al.
+# 2024).
 
 # %% tags=["figure:scopes"]
 draw.scopes(found)
 
 # %% [markdown]
-# Two things to see. All scores are far from random. And who competes with whom moves
-# Wanda's product further than the choice between the three scores does. (How far a
-# score's own *shares* of the layers matter, the second notebook takes apart.)
+# Two things to see. All scores are far from random. And Wanda needs its own rule: let
+# all weights compete by the same numbers, and it falls behind magnitude by far. For
+# magnitude the rule hardly matters.
+#
+# Why is the input worth anything? The next section changes nothing but the inputs.
 #
 # ## The same function in other units
 #
@@ -252,7 +255,7 @@ def rescaled(model, spread):
 others = {spread: rescaled(network, spread) for spread in (2, 4)}
 moved = max((training.losses(m, windows) - dense).abs().max() for m in others.values())
 claim("Largest change of the loss at any of 6,400 places", moved, at_most=1e-3)
-question = "70% pruned in the second copy: how many times the cost as trained, by"
+question = "60% pruned in the second copy: how many times the cost as trained, by"
 guess_units = predict(f"{question} magnitude?", 0, 20)
 guess_moves = predict(f"{question} Wanda?", 0, 20)
 
@@ -271,7 +274,7 @@ pairs = [key[:2] for key in units]
 for spread, model in others.items():
     for name, scope in pairs:
         score = scores.score(name, model, calibration)
-        units[name, scope, spread] = rises(score, 0.7, scope, model)
+        units[name, scope, spread] = rises(score, 0.6, scope, model)
 times = {p: (units[*p, 4].mean() / units[*p, 1].mean()).item() for p in pairs}
 worse = times["magnitude", "layerwise"]
 guess_units.compare(worse)
@@ -292,10 +295,11 @@ draw.units(units)
 # %% [markdown]
 # Row by row does not save magnitude: the factors differ within a row.
 #
-# This is what an input is doing in a score. A network of another making may come in any
-# units, and magnitude depends on them. That ours came in good ones is luck, or training
-# favours them: we did not test that. Lab 04 met the same in front of BatchNorm: there the
-# size of a whole filter was free.
+# This is what an input is doing in a score: it undoes the units. A network may come in
+# any, and magnitude depends on them. Training chose ours. The second notebook shows that
+# a network trained for a fifth of the time has inputs more alike in size, and that Wanda
+# is of no use there. Lab 04 met the same in front of BatchNorm: there the size of a whole
+# filter was free.
 #
 # ## Can the neighbours make up for it?
 #
@@ -349,7 +353,7 @@ claim("In one layer the refit leaves, of the squared error", left, at_most=0.7)
 reading = data.sample_batches(texts.train, count=16, batch_size=1)
 refitted = refit(network, kept, reading)
 after = (training.losses(refitted, windows) - dense).mean(1)
-before = found["magnitude", "layerwise"]
+before = broken[0.7]
 guess_refit.compare(100 * after.mean() / before.mean())
 claim(
     "All layers refitted: of the cost remains",

@@ -3,15 +3,16 @@
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from utils import generation, layers, masks, scores, text, training
-from utils.data import Batches, sample_batches
+from utils.data import Batches, Split, sample_batches
+from utils.models.gpt import GPT
 from utils.refit import refit, sparsegpt
 from utils.studies import SEEDS, Run, Shipped, Work, study
-from utils.text import Windows
 from utils.training import Recipe
 
 NETWORKS = ("gpt", "gpt_early", "gpt_early_1", "gpt_early_2")
@@ -20,7 +21,7 @@ SCOPES = ("global", "layerwise", "unit")
 FIXED = 48  # validation windows, the same for every run
 
 
-def judged(work: Work) -> Windows:
+def judged(work: Work) -> Split:
     """The validation windows on which every run is judged, evenly spaced."""
     everything = work.data.validation
     step = max(1, len(everything) // FIXED)
@@ -62,7 +63,7 @@ def shares_of(score: scores.Scores, sparsity: float) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class ScoreAll:
-    """Every score and scope at 70%, and some at 50%."""
+    """Every score and scope at 60%, and some at 50% and 70%."""
 
     draw: int
 
@@ -82,13 +83,13 @@ class ScoreAll:
         for name, score in by.items():
             for scope in SCOPES:
                 chosen = masks.masks_from_scores(
-                    score, 0.7, scope=scope, allow_empty=True
+                    score, 0.6, scope=scope, allow_empty=True
                 )
                 add(f"{name}, {scope}", chosen)
         add(
-            "random, layerwise", masks.masks_from_scores(chance, 0.7, scope="layerwise")
+            "random, layerwise", masks.masks_from_scores(chance, 0.6, scope="layerwise")
         )
-        shares = shares_of(by["w*g"], 0.7)
+        shares = shares_of(by["w*g"], 0.6)
         for name, score in (("magnitude", by["magnitude"]), ("random", chance)):
             chosen = masks.masks_from_scores(score, shares, allow_empty=True)
             add(f"{name}, shares of w*g", chosen)
@@ -97,8 +98,11 @@ class ScoreAll:
             ("Wanda", "unit"),
             ("w*g", "global"),
         ):
-            chosen = masks.masks_from_scores(by[name], 0.5, scope=scope)
-            add(f"{name}, {scope}, 50%", chosen)
+            for sparsity in (0.5, 0.7):
+                chosen = masks.masks_from_scores(
+                    by[name], sparsity, scope=scope, allow_empty=True
+                )
+                add(f"{name}, {scope}, {sparsity:.0%}", chosen)
         table.close()
 
 
@@ -170,13 +174,13 @@ def text_refit() -> Iterator[Run]:
 # ------------------------------------------------------------------------- calibration
 
 
-def shuffled(windows: Windows, generator: torch.Generator) -> Tensor:
+def shuffled(windows: Split, generator: torch.Generator) -> Tensor:
     """The pieces of each window in random order, `[n, t]`."""
     order = torch.rand(windows.images.shape, generator=generator).argsort(1)
     return windows.images.gather(1, order)
 
 
-def own_writing(model: nn.Module, count: int, length: int, seed: int) -> Tensor:
+def own_writing(model: GPT, count: int, length: int, seed: int) -> Tensor:
     """What the network writes after the end of a paragraph, `[count, length]`."""
     vocabulary = text.vocabulary()
     writer, begin = generation.Writer(model), vocabulary.encode("\n")
@@ -187,7 +191,7 @@ def own_writing(model: nn.Module, count: int, length: int, seed: int) -> Tensor:
     return torch.stack(rows)
 
 
-def some(windows: Windows, count: int, seed: int) -> Windows:
+def some(windows: Split, count: int, seed: int) -> Split:
     """So many windows, drawn by lot."""
     order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(seed))
     return windows[order[:count]]
@@ -207,7 +211,7 @@ READINGS: dict[str, Callable[[Work, int], Tensor]] = {
         generator=torch.Generator().manual_seed(seed),
     ),
     "its own writing": lambda work, seed: own_writing(
-        work.model, 8, work.train.images.shape[1], seed
+        cast(GPT, work.model), 8, work.train.images.shape[1], seed
     ),
 }
 

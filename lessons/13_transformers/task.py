@@ -16,10 +16,10 @@ KEYS = {"score", "scope", "sparsity", "shares", "windows", "refit"}
 
 
 @functools.cache
-def given() -> tuple[nn.Module, text.Windows, float]:
+def given() -> tuple[nn.Module, data.Split, float]:
     """The network, the windows it is judged on, and its loss on them."""
     network, windows = baselines.baseline("gpt"), text.load().validation[::9]
-    return network, windows, training.losses(network, windows).mean().item()
+    return network, windows, float(training.losses(network, windows).mean())
 
 
 def read(choice: Any) -> dict[str, Any]:
