@@ -78,7 +78,7 @@ claim("Without a space at the end, the next piece brings one", likely[0], at_lea
 claim("With one, it does so with this probability", likely[1], at_most=0.5)
 lone = (texts.train.pieces == vocabulary.number[" "]).float().mean()
 claim("Share of the training pieces that is a lone space", lone, at_most=0.005)
-question = "70% pruned by w*g, all weights compete: what is left of block 0's queries?"
+question = "60% pruned by w*g, all weights compete: what is left of block 0's queries?"
 guess_query = predict(question, 0, 100, unit="%")
 
 # %% [markdown]
@@ -88,7 +88,10 @@ guess_query = predict(question, 0, 100, unit="%")
 # How it learned to read, recorded while it was trained:
 
 # %% tags=["figure:learning"]
-draw.learning(baselines.baseline_facts("gpt")["stages"][0]["history"])
+stage = baselines.baseline_facts("gpt")["stages"][0]
+draw.learning(stage["history"])
+for age in ("1", "4", "20"):
+    print(f"after {age}: {stage['samples'][age][:120]!r}")
 
 # %% [markdown]
 # The rate of learning rises first and falls to nothing at the end (lab 01's one cycle).
@@ -116,16 +119,16 @@ def lots(sparsity, seed=0):
 
 
 slopes = scores.score("taylor", network, calibration)
-by_slope = masks.masks_from_scores(slopes, 0.7)
+by_slope = masks.masks_from_scores(slopes, 0.6)
 shares = {row.name: row.sparsity for row in masks.report(by_slope)[:-1]}
 guess_query.compare(100 - 100 * shares["blocks.0.attention.query.weight"])
 size = scores.magnitude(network)
 both = {"lots": lots(shares), "size": masks.masks_from_scores(size, shares)}
-ratio = cost(both["lots"]) / cost(lots(0.7))
+ratio = cost(both["lots"]) / cost(lots(0.6))
 claim("Random weights: w*g's shares cost, of equal shares", ratio, at_most=0.95)
-alike = masks.masks_from_scores(size, 0.7, scope="layerwise")
+alike = masks.masks_from_scores(size, 0.6, scope="layerwise")
 ratio = cost(both["size"]) / cost(alike)
-claim("Magnitude: w*g's shares cost, of equal shares", ratio, between=(0.8, 1.25))
+claim("Magnitude: w*g's shares cost, of equal shares", ratio, at_least=1.3)
 
 # %% tags=["figure:shares"]
 draw.shares({name: 1 - share for name, share in shares.items()})
@@ -135,7 +138,7 @@ draw.shares({name: 1 - share for name, share in shares.items()})
 # without them, lab 14 looks at.
 #
 # With weights drawn by lot, the shares alone save something. With magnitude within the
-# layers they save next to nothing. When a score is praised, ask for the control with its
+# layers they do harm: equal shares are better. When a score is praised, ask for the control with its
 # shares: it tells the choice of layers from the choice of weights.
 #
 # ## Where do large inputs come from?
@@ -201,7 +204,7 @@ claim("Another network? The loss moves by", moved, at_most=1e-3)
 ratios = []
 for name, scope in (("magnitude", "layerwise"), ("activation", "unit")):
     by = [scores.score(name, model, calibration) for model in (network, other)]
-    both = [masks.masks_from_scores(score, 0.7, scope=scope) for score in by]
+    both = [masks.masks_from_scores(score, 0.6, scope=scope) for score in by]
     ratios.append(cost(both[1], other) / cost(both[0]))
 claim("Magnitude costs, of its cost as trained", ratios[0], at_least=3)
 claim("Wanda costs, of its cost as trained", ratios[1], between=(0.99, 1.01))
@@ -242,7 +245,7 @@ next_error = output_error(row[None], second[None], gram)
 claim(
     "A second one gone: the error is, times that of the first",
     next_error / errors[1],
-    at_least=100,
+    at_least=10,
 )
 
 # %% [markdown]
@@ -353,7 +356,7 @@ draw.reads(read)
 ages = recorded.by_age(["magnitude, layerwise", "Wanda, unit"])
 for way in ("magnitude, layerwise", "Wanda, unit"):
     ratio = min(ages[f"{way}: long"]) / max(ages[f"{way}: a fifth of it"])
-    claim(f"{way}: long, times the costliest of a fifth", ratio, at_least=1.5)
+    claim(f"{way}: long, times the costliest of a fifth", ratio, at_least=2)
 
 # %% tags=["figure:ages"]
 ways = ["magnitude, layerwise", "Wanda, unit", "w*g, layerwise", "random, layerwise"]
