@@ -319,7 +319,7 @@ claim("The dense network changes by as many steps by", gap, between=(-0.1, 0.1))
 # %% [markdown]
 # On this network 120 steps with labels and gradients do more than a refit without them,
 # and the refit is a better place to begin. Look at the dense network, too: the steps
-# change it. One seed and one rate; lab 15 heals for longer.
+# change it. One seed and one rate.
 #
 # ## What must a calibration read?
 #
@@ -409,5 +409,5 @@ claim("Of 2.7 million places PyTorch's masks differ at", differing, at_most=500)
 finish()
 
 # %% [markdown]
-# **Back:** [13 Transformers](13_transformers.ipynb). **Next lab:** the parts of a
-# transformer that can leave for real.
+# **Back:** [13 Transformers](13_transformers.ipynb). **Next lab:** [14
+# Heads, neurons, blocks](14_heads_and_blocks.ipynb), the parts that leave for real.

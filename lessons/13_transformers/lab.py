@@ -422,4 +422,4 @@ finish()
 # %% [markdown]
 # **Next:** [going further](13_transformers_further.ipynb): where pieces come from,
 # SparseGPT's step by hand, what a calibration must read, and networks that were trained
-# for longer.
+# for longer. Or on to [lab 14](14_heads_and_blocks.ipynb): what can leave for real.

@@ -351,5 +351,4 @@ draw.table(studies.runs("text_truth"), studies.runs("text_parts"))
 finish()
 
 # %% [markdown]
-# **Back to** [the lab](14_heads_and_blocks.ipynb), or **on to** [lab
-# 15](15_healing.ipynb).
+# **Back to** [the lab](14_heads_and_blocks.ipynb).

@@ -154,9 +154,9 @@ def cache_bytes(model: nn.Module, places: int) -> int:
 
 
 def _write(network: nn.Module | Writes, added: Tensor, prompt: Tensor) -> Tensor:
-    if isinstance(network, nn.Module):
-        return write_plainly(network, prompt, added)
-    return network.write(prompt, added)
+    if hasattr(network, "write"):  # a file that writes is a module, too
+        return network.write(prompt, added)  # pyright: ignore[reportCallIssue]
+    return write_plainly(network, prompt, added)  # pyright: ignore[reportArgumentType]
 
 
 def _read(network: nn.Module | Reads, text: Tensor) -> Tensor:
