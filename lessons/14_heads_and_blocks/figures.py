@@ -125,7 +125,8 @@ def _map(ax: Axes, values: Tensor, title: str) -> None:
     ax.imshow(values.clamp_min(0).numpy(), cmap="gray_r", vmin=0, vmax=1.5 * most)
     for row, numbers in enumerate(values.tolist()):
         for column, number in enumerate(numbers):
-            look: Look = dict(ha="center", va="center", fontsize=8.5)
+            colour = "white" if number > 0.75 * most else "black"
+            look: Look = dict(ha="center", va="center", fontsize=8.5, color=colour)
             ax.text(column, row, f"{round(number)}", **look)
     ax.set(title=title, xlabel="head", ylabel="block")
     ax.set_xticks(range(values.shape[1]))
@@ -185,16 +186,18 @@ def parts(
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
     _map(left, distance, "how many pieces back\na head looks")
     for index, (name, values) in enumerate(without.items()):
-        places = [block + 0.4 * index - 0.2 for block in range(len(values))]
-        look: Look = dict(color=PALETTE[index], hatch=("", "//")[index])
-        right.bar(places, values, 0.36, **look, edgecolor="white", label=_title(name))
+        look: Look = dict(color=PALETTE[index], marker=MARKERS[index], linestyle="")
+        right.plot(range(len(values)), values, **look, label=_title(name))
     right.set(
         title="one part gone",
         xlabel="block",
         ylabel="loss rise, nats (logarithmic)",
         yscale="log",
         xticks=range(len(distance)),
+        yticks=(0.03, 0.1, 0.3, 1, 3),
     )
+    right.yaxis.set_major_formatter("{x:g}")
+    right.minorticks_off()
     right.legend(title="left out")
     said = (
         f"{_title(name)}: " + ", ".join(f"{value:.2f}" for value in values)
