@@ -56,9 +56,13 @@ class Table:
 
 
 def shares_of(score: scores.Scores, sparsity: float) -> dict[str, float]:
-    """The sparsity of each layer when all weights compete."""
+    """The sparsity of each layer when all weights compete; one that would lose all of
+    its weights keeps one."""
     chosen = masks.masks_from_scores(score, sparsity, allow_empty=True)
-    return {row.name: row.sparsity for row in masks.report(chosen)[:-1]}
+    return {
+        row.name: min(row.sparsity, 1 - 1 / row.weights)
+        for row in masks.report(chosen)[:-1]
+    }
 
 
 @dataclass(frozen=True)
