@@ -580,7 +580,7 @@ def reading(shift: int = 9, *, novels: bool = True) -> Run:
     steps = (Train(recipe, 0), studies.Prune(studies.Magnitude(0.5)))
     return Run(
         {"seed": 0},
-        Untrained("gpt_small", 0),
+        Untrained("gpt_early", 0),
         (*steps, studies.ValidateLoss("loss")),
         text=novels,
     )

@@ -162,8 +162,8 @@ def shares(kept: Mapping[str, float]) -> None:
 def compared(
     rows: Mapping[str, Sequence[float]], title: str, networks: Sequence[str] = ()
 ) -> None:
-    """A row for each way, a dot for each draw or seed; with `networks`, a mark of its
-    own for each."""
+    """A row for each way, a dot for each draw or seed, and their mean; with `networks`,
+    a mark of its own for each, on a logarithmic axis, and no mean."""
     figure, ax = plots.axes(title, RISE, "", height=0.9 + 0.36 * len(rows))
     for row, values in enumerate(rows.values()):
         ax.plot(values, [row] * len(values), color="black", linewidth=1)
@@ -172,17 +172,21 @@ def compared(
             look: Look = dict(color=PALETTE[own], marker=plots.MARKERS[own])
             label = networks[index] if networks and not row else None
             ax.plot(value, row, linestyle="", alpha=0.8, label=label, **look)
-        ax.text(max(values), row, f"  {np.mean(values):.2f}", va="center")
+        if not networks:
+            ax.text(max(values), row, f"  {np.mean(values):.2f}", va="center")
     ax.set_yticks(range(len(rows)), list(rows))
     ax.margins(x=0.12)
-    ax.set_xlim(left=min(0, *(min(values) for values in rows.values())))
     ax.invert_yaxis()
     if networks:
-        ax.legend()
+        ax.set(xscale="log", xlabel=f"{RISE} (logarithmic)")
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    else:
+        ax.set_xlim(left=min(0, *(min(values) for values in rows.values())))
     names = "; ".join(rows)
+    shown = "for each network" if networks else "with their mean"
     plots.show(
-        figure,
-        alt=f"Dots of the rise of the loss with their mean, a row each for: {names}.",
+        figure, alt=f"Dots of the rise of the loss {shown}, a row each for: {names}."
     )
 
 

@@ -302,8 +302,9 @@ claim("Random masks, refitted, cost at least so many times that", least, at_leas
 draw.compared(four, "70% pruned: four networks", recorded.NETWORKS)
 
 # %% [markdown]
-# The order is the same on each. A refit does not replace the choice: random masks stay
-# far behind.
+# On each the refit costs least, SparseGPT comes second, and random masks stay far
+# behind, although refitted: a refit does not replace the choice. Magnitude and Wanda
+# change places.
 #
 # And against training? Recorded: 120 steps of four windows, zeros held.
 
