@@ -6,6 +6,8 @@ import nbformat
 import pytest
 
 from tools.browser import Lab
+from tools.notebooks import KERNEL
+from tools.start.serving import FIRST_NOTEBOOK
 
 pytestmark = pytest.mark.timeout(600)
 PANEL = "from utils.explorer import TextExplorer\n\nTextExplorer()"
@@ -24,8 +26,9 @@ CLIPPED = """() => {
 def panel(open_lab, tmp_path) -> Lab:
     folder: Path = tmp_path / "notebooks"
     folder.mkdir()
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PANEL)])
-    nbformat.write(notebook, folder / "13_panel.ipynb")
+    cells = [nbformat.v4.new_code_cell(PANEL)]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
+    nbformat.write(notebook, folder / FIRST_NOTEBOOK)
     lab = open_lab(folder)
     lab.run_all()
     return lab
