@@ -18,8 +18,7 @@ from PIL import Image, ImageFont
 from torch import nn
 
 from utils.data import CLASSES, MEAN, STD, Data, Split, sample_batches
-from utils.explorer import Controls, Explorer, State, drawing
-from utils.explorer import panel as explorer_panel
+from utils.explorer import Controls, Explorer, State, drawing, shell
 from utils.explorer import subject as subject_module
 from utils.explorer.drawing import HEIGHT, WIDTH, Part
 from utils.explorer.kinds import KINDS, STOPS
@@ -650,7 +649,7 @@ def test_the_marks_of_the_first_layer_are_those_of_this_network(quick):
 def test_the_panel_is_displayed_with_its_words_to_unfold(quick, monkeypatch):
     shown = []
     monkeypatch.setattr(
-        explorer_panel,
+        shell,
         "display",
         lambda bundle, **options: shown.append((bundle, options)),
     )

@@ -50,14 +50,22 @@ class Noted:
         return text
 
 
+class File(Noted, nn.Module):
+    """Writes by itself, and is a module, too, as `deploy.OnnxWriter` is."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+        Noted.__init__(self)
+
+
 def test_networks_and_writers_write_the_same_number_of_pieces():
-    network, noted = models.gpt(**SMALL), Noted()
-    given = {"plain": network, "writer": Writer(network), "noted": noted}
+    network, noted, file = models.gpt(**SMALL), Noted(), File()
+    given = {"plain": network, "writer": Writer(network), "noted": noted, "file": file}
     prompt, added = torch.tensor([1, 2, 3]), noise(5, 11, 0.7, seed=0)
     found = measure.writing_speed(given, prompt, added, rounds=2)
-    assert set(noted.seen) == {(3, 5)}
-    assert [rate.pieces for rate in found.values()] == [5, 5, 5]
-    assert [rate.timing.threads for rate in found.values()] == [1, 1, 1]
+    assert set(noted.seen) == set(file.seen) == {(3, 5)}
+    assert [rate.pieces for rate in found.values()] == [5, 5, 5, 5]
+    assert [rate.timing.threads for rate in found.values()] == [1, 1, 1, 1]
 
 
 def test_a_text_is_read_in_one_go_in_eval_mode():

@@ -967,9 +967,9 @@ def test_what_cannot_be_evaluated_is_refused(model, split, reason):
         evaluate(model, split)
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 2.5, None])
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "7"])
 def test_a_batch_size_is_a_whole_number(batch_size):
-    with pytest.raises(ValueError, match=f"batch_size={batch_size}"):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size!r}"):
         evaluate(mlp(), TABLE, batch_size)
 
 

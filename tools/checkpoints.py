@@ -32,7 +32,8 @@ def train(name: str, threads: int, first_stage: int = 0) -> None:
             recipe (0: from scratch).
     """
     torch.set_num_threads(threads)
-    given = text.load() if BASELINES[name].text else data.load()
+    made = BASELINES[one_of("name", name, BASELINES)]
+    given = text.load() if made.text else data.load()
     model = baselines.baseline(name) if first_stage else start(name)
     stages = (
         baselines.baseline_facts(name)["stages"][:first_stage] if first_stage else []

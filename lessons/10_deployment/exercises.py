@@ -55,7 +55,7 @@ def each_step(factor: Callable[[float, float], float]) -> tuple[Callable, Callab
 EXERCISES = [
     Exercise(
         compare,
-        "utils/deploy.py (parity)",
+        "utils/deploy/pictures.py (parity)",
         asked="difference, agreement",
         cases=[
             Case(

@@ -328,5 +328,6 @@ progress()
 finish()
 
 # %% [markdown]
-# **Next:** your own network, and your own budget. How the scorer is fooled, and how a
+# **Next:** your own network, and your own budget; or a network that writes, in [lab
+# 13](13_transformers.ipynb). How the scorer is fooled, and how a
 # file is used without this course: [going further](12_capstone_further.ipynb).

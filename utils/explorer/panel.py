@@ -6,18 +6,13 @@ slice by slice when the slider rests (`background`).
 """
 
 import copy
-import functools
 import threading
 import time
-import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import ipywidgets
-import matplotlib
-import resvg_py
-from IPython.display import display
 from torch import nn
 
 from utils import data
@@ -26,18 +21,15 @@ from utils.explorer import drawing, findings
 from utils.explorer.background import Background, Work
 from utils.explorer.kinds import KINDS
 from utils.explorer.memory import ROUNDS, Memory
+from utils.explorer.shell import REST, Shell, all_in, dropdown, offer, row
 from utils.explorer.slider import StopSlider
 from utils.explorer.state import Controls, State
 from utils.explorer.subject import OWN, Subject
-from utils.plots import in_words
-from utils.problems import record_problem
 
-FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-REST = 0.2  # seconds without a key press after which the slow work begins
 REDRAW = 0.25  # seconds between two drawings of work that goes on
 
 
-class Explorer:
+class Explorer(Shell):
     """A panel that joins network, kind of pruning, score, scope and sparsity to what
     they cost and gain.
 
@@ -55,6 +47,8 @@ class Explorer:
             model with nothing to prune or one that cannot take the pictures, data that
             do not fit. The message says what would be right.
     """
+
+    title = "pruning explorer"
 
     def __init__(  # noqa: PLR0913 - given by keyword, most of them left out
         self,
@@ -139,25 +133,25 @@ class Explorer:
         self._make_buttons()
         self.status, self.picture = ipywidgets.HTML(), ipywidgets.HTML()
         self.trouble, self.found = ipywidgets.HTML(), ipywidgets.HTML()
-        self.cost = _dropdown("Cost", list(findings.COSTS))
+        self.cost = dropdown("Cost", list(findings.COSTS))
         self.cost.layout.align_self = "flex-start"
         self.cost.observe(self._guarded(lambda _: self._show_findings()), names="value")
         self.finds = ipywidgets.VBox(
             [self.cost, self.found], layout={"display": "none"}
         )
         rows = [
-            _row(self.network, self.kind, self.score, self.scope),
+            row(self.network, self.kind, self.score, self.scope),
             self.sparsity,
-            _row(self.tune, self.cancel, self.reset, self.find),
+            row(self.tune, self.cancel, self.reset, self.find),
         ]
         self.panel = ipywidgets.VBox(
             [*rows, self.status, self.trouble, self.picture, self.finds]
         )
 
     def _make_controls(self) -> None:
-        self.network = _dropdown("Network", self.memory.networks)
+        self.network = dropdown("Network", self.memory.networks)
         self.kind, self.score, self.scope = (
-            _dropdown(name, []) for name in ("Kind", "Score", "Scope")
+            dropdown(name, []) for name in ("Kind", "Score", "Scope")
         )
         self.sparsity = StopSlider(
             "Sparsity", ["0%"], [0.0], layout={"width": "100%", "max_width": "560px"}
@@ -231,15 +225,13 @@ class Explorer:
         self._setting = True
         try:
             self.network.value = wanted.network
-            _offer(
-                self.kind, [(KINDS[name].label, name) for name in kinds], wanted.kind
-            )
-            _offer(
+            offer(self.kind, [(KINDS[name].label, name) for name in kinds], wanted.kind)
+            offer(
                 self.score,
                 [(drawing.readable(name), name) for name in kind.scores()],
                 wanted.score,
             )
-            _offer(self.scope, [(name, name) for name in kind.scopes], wanted.scope)
+            offer(self.scope, [(name, name) for name in kind.scopes], wanted.scope)
             stops = kinds[wanted.kind]
             self.sparsity.set_stops(
                 [kind.say(subject, stop) for stop in stops], stops, wanted.sparsity
@@ -285,7 +277,7 @@ class Explorer:
         """Stop all work and take the widgets away."""
         self.fine_tuning.stop()
         self.slow_work.stop()
-        for widget in _all_in(self.panel):
+        for widget in all_in(self.panel):
             widget.close()
 
     def _settle(self, state: State, model: nn.Module) -> Work:
@@ -364,30 +356,6 @@ class Explorer:
         self.refresh()
         self.trouble.value = ""
 
-    def _guarded(self, work: Callable) -> Callable:
-        """An exception in a callback would vanish: show it in red, keep it, and let the
-        lab's last cell fail."""
-
-        @functools.wraps(work)
-        def guarded(*arguments: object) -> None:
-            try:
-                with self.lock:
-                    work(*arguments)
-            except Exception as error:  # noqa: BLE001 - shown in red, and kept
-                self._fail(error)
-
-        return guarded
-
-    def _fail(self, error: Exception) -> None:
-        summary = drawing.readable(f"{type(error).__name__}: {error}")
-        trace = "".join(traceback.format_exception(error))
-        self.problems.append(drawing.readable(trace))
-        record_problem(summary)
-        self.trouble.value = (
-            '<p role="alert" style="color:#B00020"><b>Error:</b>'
-            f" {drawing.escaped(summary)}</p>"
-        )
-
     def _fail_tuning(self, error: Exception) -> None:
         self._end_tuning()
         self._fail(error)
@@ -463,84 +431,11 @@ class Explorer:
         finally:
             self._show_findings()
 
-    def _finish_shown(self) -> None:
-        """Complete what is shown; a fine-tuning goes on."""
-        if self._shown is None:
-            self.refresh()
-        self.slow_work.finish()
-
     def _show_findings(self) -> None:
         self.finds.layout.display = "" if self.findings else "none"
         cost = str(self.cost.value)
         picture = drawing.html_of([findings.draw_front(self.findings, cost)])
         self.found.value = picture + findings.table(self.findings, cost)
-
-    # -------------------------------------------------------------------------- display
-
-    def still(self) -> None:
-        """Display a picture of the panel as it stands, which does not move with it."""
-        self._finish_shown()
-        words = f"The pruning explorer. {self.describe(self.shown)}"
-        bundle, metadata = self._picture(words)
-        _put_out(bundle, metadata)
-
-    def _ipython_display_(self) -> None:
-        """The panel, and below it, for where there is no kernel, what it shows in
-        words."""
-        _put_out(*self._repr_mimebundle_())
-
-    def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:
-        """The live panel; beside it a picture and a description for where there is no
-        kernel."""
-        self._guarded(self.refresh)()
-        self.settle()
-        live = self.panel._repr_mimebundle_() or {}
-        if self.trouble.value:
-            return {**live, "text/plain": f"Pruning explorer. {self.problems[-1]}"}, {}
-        words = (
-            f"Pruning explorer. {self.describe(self.shown)} Run the notebook to move"
-            " the sliders."
-        )
-        bundle, metadata = self._picture(words)
-        return {**live, **bundle}, metadata
-
-    def _picture(self, words: str) -> tuple[dict, dict]:
-        png = resvg_py.svg_to_bytes(
-            svg_string=self.svg(self.shown), width=920, font_dirs=[str(FONTS)]
-        )
-        bundle = {"image/png": bytes(png), "text/plain": words}
-        return bundle, {"image/png": {"alt": words}}
-
-
-def _put_out(bundle: dict, metadata: dict) -> None:
-    display(bundle, metadata=metadata, raw=True)
-    display(in_words(bundle["text/plain"]), raw=True)
-
-
-def _all_in(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
-    for child in getattr(widget, "children", ()):
-        yield from _all_in(child)
-    yield widget
-
-
-def _row(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:
-    return ipywidgets.HBox(widgets, layout={"flex_flow": "row wrap", "width": "100%"})
-
-
-def _dropdown(name: str, options: list[str]) -> ipywidgets.Dropdown:
-    style = {"description_width": "initial"}
-    return ipywidgets.Dropdown(
-        options=options, description=name, style=style, layout={"width": "auto"}
-    )
-
-
-def _offer(
-    control: ipywidgets.Dropdown, options: list[tuple[str, str]], value: str
-) -> None:
-    if tuple(control.options) != tuple(options):
-        control.options = options
-    control.value = value
-    control.disabled = len(options) < 2
 
 
 def _same_or_first(name: str, offered: Sequence[str]) -> str:

@@ -4,30 +4,25 @@ A key press prunes a copy of the network and lets it write, at once. Its loss an
 speed follow when the slider rests (`background`).
 """
 
-import functools
 import threading
-import traceback
-from collections.abc import Callable
 from dataclasses import replace
 
 import ipywidgets
-import resvg_py
 
 from utils import text
 from utils.baselines import baseline
 from utils.data import Batches, sample_batches
 from utils.explorer import drawing, text_drawing
 from utils.explorer.background import Background, Work
-from utils.explorer.panel import FONTS, REST, _all_in, _dropdown, _offer, _put_out, _row
+from utils.explorer.shell import REST, Shell, all_in, dropdown, offer, row
 from utils.explorer.slider import StopSlider
 from utils.explorer.text_memory import PROMPTS, TextControls, TextMemory, TextState
 from utils.models.gpt import GPT
-from utils.problems import record_problem
 
 CALIBRATION = 16  # windows, each a batch: scores average what each of them says
 
 
-class TextExplorer:
+class TextExplorer(Shell):
     """A panel that joins sparsity, score and scope to what a text network writes, to
     its loss, its bytes and its speed.
 
@@ -44,6 +39,8 @@ class TextExplorer:
             pieces; a score, scope or sparsity that is not offered.
         DamagedFileError: no model is given, and the shipped one is missing.
     """
+
+    title = "text explorer"
 
     def __init__(  # noqa: PLR0913 - given by keyword, most of them left out
         self,
@@ -113,8 +110,8 @@ class TextExplorer:
     # ------------------------------------------------------------------------- widgets
 
     def _make_widgets(self) -> None:
-        self.score, self.scope = (_dropdown(name, []) for name in ("Score", "Scope"))
-        self.example = _dropdown("Begin with", list(PROMPTS))
+        self.score, self.scope = (dropdown(name, []) for name in ("Score", "Scope"))
+        self.example = dropdown("Begin with", list(PROMPTS))
         self.prompt = ipywidgets.Text(
             description="Prompt",
             style={"description_width": "initial"},
@@ -137,7 +134,7 @@ class TextExplorer:
         self.again.on_click(self._guarded(self._on_again))
         self.panel = ipywidgets.VBox(
             [
-                _row(self.score, self.scope, self.example, self.again),
+                row(self.score, self.scope, self.example, self.again),
                 self.prompt,
                 self.sparsity,
                 self.status,
@@ -162,8 +159,8 @@ class TextExplorer:
         self._controls = wanted
         self._setting = True
         try:
-            _offer(self.score, _named(self.memory.scores()), wanted.score)
-            _offer(self.scope, _named(self.memory.scopes()), wanted.scope)
+            offer(self.score, _named(self.memory.scores()), wanted.score)
+            offer(self.scope, _named(self.memory.scopes()), wanted.scope)
             self.prompt.value = wanted.prompt
             stops = self.memory.stops(wanted.scope)
             names = [f"{100 * stop:g}%" for stop in stops]
@@ -223,7 +220,7 @@ class TextExplorer:
     def close(self) -> None:
         """Stop all work and take the widgets away."""
         self.slow_work.stop()
-        for widget in _all_in(self.panel):
+        for widget in all_in(self.panel):
             widget.close()
 
     def _settle(self, state: TextState) -> Work:
@@ -246,65 +243,6 @@ class TextExplorer:
             'max-width:60em">'
             f"{drawing.escaped(words)}</div>"
         )
-
-    def _guarded(self, work: Callable) -> Callable:
-        """An exception in a callback would vanish: show it in red, keep it, and let the
-        lab's last cell fail."""
-
-        @functools.wraps(work)
-        def guarded(*arguments: object) -> None:
-            try:
-                with self.lock:
-                    work(*arguments)
-            except Exception as error:  # noqa: BLE001 - shown in red, and kept
-                self._fail(error)
-
-        return guarded
-
-    def _fail(self, error: Exception) -> None:
-        summary = drawing.readable(f"{type(error).__name__}: {error}")
-        trace = "".join(traceback.format_exception(error))
-        self.problems.append(drawing.readable(trace))
-        record_problem(summary)
-        self.trouble.value = (
-            '<p role="alert" style="color:#B00020"><b>Error:</b>'
-            f" {drawing.escaped(summary)}</p>"
-        )
-
-    # -------------------------------------------------------------------------- display
-
-    def still(self) -> None:
-        """Display a picture of the panel as it stands, which does not move with it."""
-        if self._shown is None:
-            self.refresh()
-        self.settle()
-        _put_out(*self._picture(f"The text explorer. {self.describe(self.shown)}"))
-
-    def _ipython_display_(self) -> None:
-        """The panel, and below it, for where there is no kernel, what it shows in
-        words."""
-        _put_out(*self._repr_mimebundle_())
-
-    def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:
-        """The live panel; beside it a picture and a description for where there is no
-        kernel."""
-        self._guarded(self.refresh)()
-        self.settle()
-        live = self.panel._repr_mimebundle_() or {}
-        if self.trouble.value:
-            return {**live, "text/plain": f"Text explorer. {self.problems[-1]}"}, {}
-        bundle, metadata = self._picture(
-            f"Text explorer. {self.describe(self.shown)} Run the notebook to move the"
-            " slider."
-        )
-        return {**live, **bundle}, metadata
-
-    def _picture(self, words: str) -> tuple[dict, dict]:
-        png = resvg_py.svg_to_bytes(
-            svg_string=self.svg(self.shown), width=920, font_dirs=[str(FONTS)]
-        )
-        bundle = {"image/png": bytes(png), "text/plain": words}
-        return bundle, {"image/png": {"alt": words}}
 
 
 def _shipped() -> GPT:

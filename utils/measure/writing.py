@@ -1,5 +1,5 @@
 """How fast a text network writes and reads, and what it must remember while it writes.
-Met in lessons/14_heads_and_layers."""
+Met in lessons/14_heads_and_blocks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
