@@ -97,6 +97,18 @@ SHOWN = (
 )
 
 
+# Text that runs out of its picture, by what it says.
+CLIPPED = """() => {
+    const texts = [...document.querySelectorAll(".widget-html svg text")];
+    return texts.filter(text => {
+        const box = text.getBoundingClientRect();
+        const picture = text.ownerSVGElement.getBoundingClientRect();
+        return box.left < picture.left - 1 || box.right > picture.right + 1
+            || box.bottom > picture.bottom + 1;
+    }).map(text => text.textContent);
+}"""
+
+
 class Panel:
     """A page with an explorer on it: find its controls by their accessible names, press
     keys, take times."""
@@ -187,6 +199,10 @@ class Panel:
         session = self.page.context.new_cdp_session(self.page)
         session.send("HeapProfiler.collectGarbage")
         return session.send("Runtime.getHeapUsage")["usedSize"]
+
+    def clipped(self) -> list[str]:
+        """Text that runs out of its picture, by what it says."""
+        return self.page.evaluate(CLIPPED)
 
     def screenshot(self, label: str, *, whole: bool = False) -> Path:
         """Save what is on the screen (or the `whole` page) in artefacts/."""

@@ -25,9 +25,7 @@ from torch import Tensor, nn
 
 from utils.arguments import real, whole
 from utils.layers import eval_mode
-from utils.models.gpt import GPT, MLP, Attention, Block, GatedMLP
-
-CONTEXT = 256
+from utils.models.gpt import CONTEXT, GPT, MLP, Attention, Block, GatedMLP
 
 
 def noise(count: int, pieces: int, temperature: float, seed: int) -> Tensor:

@@ -45,7 +45,7 @@ NOVELS = {
 }
 KEPT_OUT = "northanger_abbey"  # the network never sees a word of it
 PIECES_SHA256 = "333108521ab0347caf5468d410d471d2b3c01d22a27f02da9b9bfea3d572006d"
-CONTEXT = 256  # pieces in a window
+CONTEXT = 256  # pieces in a window: the most that a network can look back on
 EVERY, VALIDATION, TEST = 20, 7, 17  # of each twenty chapters, numbered from 0, which
 
 HEADING = re.compile(r"^ *chapter +[0-9ivxlc]+\.? *$", re.MULTILINE | re.IGNORECASE)

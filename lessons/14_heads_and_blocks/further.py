@@ -116,7 +116,7 @@ claim("Neighbours cost this much beyond their sum, nats", np.mean(near), at_leas
 claim("Others, of that", np.mean(far) / np.mean(near), at_most=0.6)
 
 # %% [markdown]
-# Costs do not add up because of neighbours. <!-- why: measured: Others, of that -->
+# Beyond their sum two neighbours cost much more than two blocks apart from each other.
 # Perhaps a block stands in for the one beside it; what exactly it takes over, we did
 # not look at.
 #

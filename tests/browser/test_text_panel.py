@@ -11,15 +11,6 @@ from tools.start.serving import FIRST_NOTEBOOK
 
 pytestmark = pytest.mark.timeout(600)
 PANEL = "from utils.explorer import TextExplorer\n\nTextExplorer()"
-CLIPPED = """() => {
-    const texts = [...document.querySelectorAll(".widget-html svg text")];
-    return texts.filter(text => {
-        const box = text.getBoundingClientRect();
-        const picture = text.ownerSVGElement.getBoundingClientRect();
-        return box.left < picture.left - 1 || box.right > picture.right + 1
-            || box.bottom > picture.bottom + 1;
-    }).map(text => text.textContent);
-}"""
 
 
 @pytest.fixture
@@ -62,6 +53,6 @@ def test_the_prose_falls_apart_under_the_keys(panel):
     alert = panel.page.locator("[role=alert]")
     says = panel.page.locator("[role=status]").first.text_content()
     assert alert.count() or "novels" in says
-    assert panel.page.evaluate(CLIPPED) == []
+    assert panel.clipped() == []
     panel.screenshot("text", whole=True)
     assert panel.cell_errors() == []

@@ -76,7 +76,11 @@ class Visit(TornadoVoilaHandler):
     async def get(self, path: str | None = None) -> None:
         page: ExplorerPage = self.settings["voila"]
         if page.visitors_now() >= page.visitors:
-            self.tell(FULL.format(visitors=page.visitors), 60)
+            # a kernel that is still starting may be the one that will wait ready
+            if page.starts_one():
+                self.tell(NOT_YET, 1)
+            else:
+                self.tell(FULL.format(visitors=page.visitors), 60)
             return
         try:
             await asyncio.wait_for(page.turns.acquire(), HELD)
@@ -137,10 +141,16 @@ class ExplorerPage(Voila):
 
     def visitors_now(self) -> int:
         """Kernels that are somebody's: all but the one that waits ready."""
-        manager = self.kernel_manager
-        pools = getattr(manager, "_pools", {}).values()
-        ready = sum(task.done() for pool in pools for task in pool)
-        return len(manager.list_kernel_ids()) - ready
+        ready = sum(task.done() for task in self._waiting())
+        return len(self.kernel_manager.list_kernel_ids()) - ready
+
+    def starts_one(self) -> bool:
+        """Whether a kernel that nobody has yet is on its way."""
+        return not all(task.done() for task in self._waiting())
+
+    def _waiting(self) -> list[asyncio.Task]:
+        pools = getattr(self.kernel_manager, "_pools", {}).values()
+        return [task for pool in pools for task in pool]
 
     # Voila names its types by the traitlets that happen to be called Dict and List
     def init_settings(self):  # pyright: ignore[reportIncompatibleMethodOverride]

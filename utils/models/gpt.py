@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CONTEXT = 256  # the most pieces that it can look back on
+from utils.text import CONTEXT
 
 
 class Attention(nn.Module):
