@@ -112,6 +112,8 @@ BASELINES: dict[str, Baseline] = {
     "gpt_early": _EARLY,
     "gpt_early_1": replace(_EARLY, seed=1),
     "gpt_early_2": replace(_EARLY, seed=2),
+    # gated neurons, two thirds as many, so as many weights, lab 14
+    "gpt_gated": replace(_EARLY, build=lambda: gpt(neurons=512, gated=True)),
     # half of the heads and neurons, from scratch: the control of lab 15
     "gpt_small": Baseline(lambda: gpt(heads=3, neurons=384), (_TEXT,), text=True),
 }

@@ -21,7 +21,7 @@ from utils.data import Batches, Split
 from utils.models.gpt import CONTEXT
 from utils.studies import SEEDS, Run, Shipped, Work, study
 
-NETWORKS = ("gpt", "gpt_early", "gpt_early_1", "gpt_early_2")
+NETWORKS = ("gpt", "gpt_early", "gpt_early_1", "gpt_early_2", "gpt_gated")
 COUNTS = (9, 18, 22, 27)  # heads that leave
 FRACTIONS = (0.25, 0.5, 0.75)  # of the neurons that leave
 DRAWS = range(5)
@@ -122,11 +122,14 @@ def loss(model: nn.Module, windows: Split) -> float:
 
 
 def neuron_weights(model: Network) -> Tensor:
-    """The norm of what a neuron reads with times that of what it writes with, `[blocks,
-    neurons]`."""
-    rows = [b.mlp.up.weight.norm(dim=1) for b in model.blocks]
-    columns = [b.mlp.down.weight.norm(dim=0) for b in model.blocks]
-    return (torch.stack(rows) * torch.stack(columns)).detach()
+    """The norm of what a neuron reads with (of both, if it has a gate) times that of
+    what it writes with, `[blocks, neurons]`."""
+    return torch.stack([_neuron_weights(block.mlp) for block in model.blocks]).detach()
+
+
+def _neuron_weights(mlp: Any) -> Tensor:
+    reads = mlp.up.weight.norm(dim=1) * mlp.down.weight.norm(dim=0)
+    return reads * mlp.gate.weight.norm(dim=1) if hasattr(mlp, "gate") else reads
 
 
 def neuron_gates(model: Network, batches: Batches) -> Tensor:
@@ -140,10 +143,12 @@ def neuron_gates(model: Network, batches: Batches) -> Tensor:
 @torch.no_grad()
 def firing(model: Network, pieces: Tensor) -> dict[str, Tensor]:
     """Of each neuron, `[blocks, neurons]`: its mean, its root mean square times the
-    norm of what it writes with, and how often it fires."""
+    norm of what it writes with, and how often it fires (is above zero)."""
     hidden: list[Tensor] = []
     hooks = [
-        block.mlp.relu.register_forward_hook(lambda *args: hidden.append(args[2]))
+        block.mlp.down.register_forward_pre_hook(
+            lambda *args: hidden.append(args[1][0])
+        )
         for block in model.blocks
     ]
     model(pieces)

@@ -13,7 +13,7 @@ from utils import baselines, quantization, training
 from utils.data import Split
 from utils.exercises import load
 from utils.preflight import cross_entropy
-from utils.studies import SEEDS, Material, Run, Shipped, Start, Step, Work, study
+from utils.studies import SEEDS, All, Material, Run, Shipped, Start, Step, Work, study
 from utils.text import Texts, Windows
 from utils.training import Loss, Recipe
 
@@ -242,6 +242,7 @@ def rounded(network: nn.Module, bits: int, table: int) -> nn.Module:
 # ---------------------------------------------------------------------------- the runs
 
 RATE, LARGER = 1e-3, 3e-3
+WHOLE = 1017  # steps that see the whole training text once
 RATES = {"from scratch": LARGER, "LoRA": LARGER}  # others heal with RATE
 
 
@@ -291,7 +292,7 @@ def healed(  # noqa: PLR0913 - a run, by keywords
         settings_of(network, shape, way, steps, rate, seed),
         starts.get(way, Cut(dense, shape)),
         (heal, *found),
-        Passages(4 * steps, seed),
+        All() if steps == WHOLE else Passages(4 * steps, seed),
         text=True,
     )
 
@@ -316,6 +317,13 @@ def compared(network: str) -> Iterator[Run]:
             yield healed(way, seed, network=network)
 
 
+def longer() -> Iterator[Run]:
+    """More steps of healing, with labels and with the teacher."""
+    for steps in (240, 480, WHOLE):
+        for way in ("labels alone", "taught"):
+            yield healed(way, 0, steps=steps)
+
+
 @study
 def healing() -> Iterator[Run]:
     """gpt cut by half and trained for 120 steps of four windows, in several ways; its
@@ -331,8 +339,7 @@ def healing() -> Iterator[Run]:
     for way in ("by lot", "unsure", "sure"):
         for seed in SEEDS[1:]:
             yield healed(way, seed)
-    for way in ("labels alone", "taught"):
-        yield healed(way, 0, steps=240)
+    yield from longer()
     for rate in (LARGER, 3e-4):
         for way in ("labels alone", "taught"):
             yield healed(way, 0, rate=rate)
