@@ -94,6 +94,18 @@ EXERCISES = [
                 def beside(x, weight, down, up):
                     return x @ weight.T + x @ down.T @ up.T
             """,
+            "in steps": """
+                def beside(x, weight, down, up):
+                    few = torch.matmul(x, down.transpose(0, 1))
+                    frozen = torch.matmul(x, weight.transpose(0, 1))
+                    return frozen + torch.matmul(few, up.transpose(0, 1))
+            """,
+            "sums over axes": """
+                def beside(x, weight, down, up):
+                    few = (x[..., None, :] * down).sum(-1)
+                    frozen = (x[..., None, :] * weight).sum(-1)
+                    return frozen + (few[..., None, :] * up).sum(-1)
+            """,
             "one weight": """
                 def beside(x, weight, down, up):
                     return x @ (weight + up @ down).T

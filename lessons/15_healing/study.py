@@ -281,6 +281,7 @@ def healed(  # noqa: PLR0913 - a run, by keywords
         "unsure": Told(dense, where="unsure"),
         "sure": Told(dense, where="sure"),
         "temperature 2": Told(dense, temperature=2.0),
+        "half of the loss": Told(dense, weight=0.5),
     }
     rate = rate or RATES.get(way, RATE)
     recipe = replace(shapes.HEALING, learning_rate=rate)
@@ -324,6 +325,17 @@ def longer() -> Iterator[Run]:
             yield healed(way, 0, steps=steps)
 
 
+def tried() -> Iterator[Run]:
+    """What could have been chosen instead: rates, and how the teacher is heard."""
+    for rate in (LARGER, 3e-4):
+        for way in ("labels alone", "taught"):
+            yield healed(way, 0, rate=rate)
+    for rate in (RATE, 1e-2):
+        yield healed("LoRA", 0, rate=rate)
+    for way in ("temperature 2", "half of the loss"):
+        yield healed(way, 0)
+
+
 @study
 def healing() -> Iterator[Run]:
     """gpt cut by half and trained for 120 steps of four windows, in several ways; its
@@ -340,9 +352,7 @@ def healing() -> Iterator[Run]:
         for seed in SEEDS[1:]:
             yield healed(way, seed)
     yield from longer()
-    for rate in (LARGER, 3e-4):
-        for way in ("labels alone", "taught"):
-            yield healed(way, 0, rate=rate)
+    yield from tried()
     for way in ("labels alone", "taught"):
         for seed in SEEDS[1:]:
             yield healed(way, seed, shape=SHALLOW)
