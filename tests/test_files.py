@@ -171,6 +171,12 @@ def test_what_was_sealed_is_read_back(tmp_path_factory, facts):
 FACTS = {"runs": [{"seed": 1, "accuracy": 0.8946, "of": "ü"}, {"seed": 2}], "n": None}
 
 
+def test_numbers_as_keys_are_sealed_as_they_are_read(tmp_path):
+    path, epochs = tmp_path / "facts.json", {epoch: "text" for epoch in range(6, 21)}
+    path.write_bytes(sealed("facts.json", {"samples": epochs}))
+    assert list(read_sealed(path, "x")["samples"]) == [str(epoch) for epoch in epochs]
+
+
 def test_every_flipped_bit_is_noticed_or_changes_no_fact(tmp_path):
     path, content = tmp_path / "facts.json", sealed("facts.json", FACTS)
     for place in range(len(content)):

@@ -111,6 +111,7 @@ def _train_stage(
     recipe, seed = BASELINES[name].stages[number], BASELINES[name].seed + number
     loss = _lesson(name, number)
     samples: dict[int, str] = {}  # what it writes, by epoch
+    resumed = _unfinished(name, number).is_file()
     started = time.perf_counter()
     steps = training.fit_in_steps(
         model,
@@ -134,6 +135,7 @@ def _train_stage(
         "loss": repr(loss or training.CrossEntropy()),
         "seed": seed,
         "seconds": round(time.perf_counter() - started),
+        "resumed": resumed,  # then the seconds are those of its last part
         "history": {
             key: [round(v, 4) for v in values]
             for key, values in history.as_dict().items()

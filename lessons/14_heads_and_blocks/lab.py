@@ -3,7 +3,7 @@
 #
 # Lab 13 pruned single weights of a network that writes. Their zeros saved no time (lab
 # 05). This lab removes what makes tensors smaller: heads, neurons, whole blocks.
-# Nothing is retrained.
+# Nothing is retrained; that comes in lab 15.
 
 # %%
 import copy
@@ -420,4 +420,5 @@ finish()
 
 # %% [markdown]
 # **Further:** [more on this lesson](14_heads_and_blocks_further.ipynb): greedy choices,
-# the neurons that fire, the width, other networks.
+# the neurons that fire, the width, other networks. **Next:**
+# [lab 15](15_healing.ipynb) heals what was cut, and makes a small file of it.

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
 from utils import plots
 from utils.plots import PALETTE, Guess
@@ -194,48 +193,64 @@ def payers(
 # ------------------------------------------------------------------------ going further
 
 
-def rates(steps: Sequence[float], losses: Mapping[str, Sequence[float]]) -> None:
-    """Loss after healing over the highest learning rate, a line each for labels and
-    teacher."""
-    figure = plots.lines(
-        steps,
-        losses,
-        title="120 steps of healing: how large may a step be?",
-        x_label="highest learning rate",
-        y_label="validation loss, nats a piece",
+def rates(tried: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> None:
+    """Loss after healing over the highest learning rate: of each way the rates, and the
+    losses."""
+    figure, ax = plots.axes(
+        "120 steps of healing: how large may a step be?",
+        "highest learning rate (logarithmic)",
+        "validation loss, nats a piece",
     )
-    figure.axes[0].set_xscale("log")
-    figure.axes[0].set_xticks(list(steps), [f"{s:g}" for s in steps])
-    figure.axes[0].xaxis.set_minor_locator(NullLocator())
+    dashes = ("-", "--", ":")
+    for place, (way, (steps, losses)) in enumerate(tried.items()):
+        look: plots.Look = dict(color=PALETTE[place], marker=plots.MARKERS[place])
+        ax.plot(steps, losses, linestyle=dashes[place], label=way, **look)
+    plots.set_logarithmic(ax)
+    every = sorted({step for steps, _ in tried.values() for step in steps})
+    ax.set_xticks(every, [f"{step:g}" for step in every])
+    ax.legend()
     plots.show(
         figure,
         alt=(
-            "Loss over the learning rate on a logarithmic axis, with labels alone and"
-            " with the teacher: both fall to a lowest point in the middle and rise"
-            " again."
+            "Loss over the learning rate on a logarithmic axis, a line each for labels"
+            " alone, the teacher and LoRA. Lowest at: "
+            + "; ".join(f"{way} {_best(*both):g}" for way, both in tried.items())
+            + "."
         ),
     )
 
 
+def _best(steps: Sequence[float], losses: Sequence[float]) -> float:
+    return steps[list(losses).index(min(losses))]
+
+
 def longer(
-    steps: Sequence[float], losses: Mapping[str, Sequence[float]], dense: float
+    steps: Sequence[float],
+    losses: Mapping[str, Sequence[float]],
+    levels: Mapping[str, float],
 ) -> None:
-    """Loss over the number of healing steps, a line each for labels and teacher."""
+    """Loss over the number of healing steps, a line each for labels and teacher, and a
+    level for each network that was never pruned."""
     figure = plots.lines(
         steps,
         losses,
         title="Healing for longer",
-        x_label="steps of four windows",
+        x_label="steps of four windows (logarithmic)",
         y_label="validation loss, nats a piece",
-        level=("the dense network", dense),
     )
-    figure.axes[0].set_xscale("log", base=2)
-    figure.axes[0].set_xticks(list(steps), [f"{s:g}" for s in steps])
+    ax = figure.axes[0]
+    plots.set_logarithmic(ax)
+    ax.set_xticks(list(steps), [f"{s:,}" for s in steps])
+    for place, (name, level) in enumerate(levels.items()):
+        look: plots.Look = dict(color=("#555555", PALETTE[2])[place], linewidth=1)
+        ax.axhline(level, linestyle=("--", "-.")[place], label=name, **look)
+    ax.legend()
     plots.show(
         figure,
         alt=(
-            "Loss over the number of steps, with labels alone and with the teacher;"
-            " both fall towards a dashed line for the dense network."
+            "Loss over the number of steps, with labels alone and with the teacher: they"
+            " fall towards the levels of two networks that were never pruned, and the"
+            " lines come nearer to each other."
         ),
     )
 

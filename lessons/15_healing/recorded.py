@@ -8,8 +8,9 @@ from utils import studies
 
 NARROW, SHALLOW = "3 heads, 384 neurons", "3 of 6 blocks"
 HALVES = (NARROW, SHALLOW)
-STEPS, LONG = 120, 240  # of four windows: healing, and longer healing
-RATES = {"from scratch": 3e-3, "LoRA": 3e-3}
+STEPS = 120  # of four windows: healing
+LENGTHS = (STEPS, 240, 480, 1017)  # the last reads the whole text once
+RATES = {"from scratch": 3e-3, "LoRA": 1e-2}
 
 
 def runs(
@@ -54,12 +55,13 @@ def won(way: str) -> float:
 
 
 def rounding(name: str) -> tuple[float, float]:
-    """What 8 and 4 bits for all weights cost the dense network, the cut one or the
-    healed one, nats a piece."""
+    """What 8 and 4 bits for all weights cost the dense network, the cut one, the healed
+    one or gpt_small, nats a piece."""
     found = {
         "dense": lambda: fact("bits"),
         "cut": lambda: fact("bits", shape=NARROW),
         "healed": lambda: runs("taught")[0]["bits"],
+        "gpt_small": lambda: fact("bits", "gpt_small"),
     }[name]()
     return found["8, 8"] - found["32, 32"], found["4, 4"] - found["32, 32"]
 

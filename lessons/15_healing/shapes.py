@@ -39,7 +39,7 @@ SHAPES = {  # by the name that the lab gives them
 HEALING = Recipe(
     epochs=1, batch_size=4, learning_rate=1e-3, weight_decay=0.01, flip=False
 )
-LORA = replace(HEALING, learning_rate=3e-3)
+LORA = replace(HEALING, learning_rate=1e-2)
 
 
 def made(shape: Shape, seed: int) -> GPT:
