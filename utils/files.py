@@ -217,7 +217,7 @@ def sealed(name: str, content: dict) -> bytes:
     >>> sealed("a.json", {"x": 1})[:30].decode()
     '{\\n "x": 1,\\n "sha256": "9767c7d'
     """
-    content = json.loads(json.dumps(content))  # as it will be read: numbers as keys, ...
+    content = json.loads(json.dumps(content))  # as it will be read
     text = json.dumps(content | {SEAL: _checksum(name, content)}, indent=1)
     return f"{text}\n".encode()
 

@@ -413,6 +413,7 @@ def waterfall(  # noqa: PLR0913 - given by keyword, most of them left out
     *,
     title: str,
     unit: str = "%",
+    digits: int = 1,
     aside: Sequence[int] = (),
 ) -> Figure:
     """What each step multiplies: a bar from the factor before it to the factor after
@@ -438,7 +439,8 @@ def waterfall(  # noqa: PLR0913 - given by keyword, most of them left out
     for ax, (name, reached) in zip(grid, factors.items(), strict=False):
         _draw_factors(ax, name, reached)
     for ax, (name, values) in zip(grid[len(factors) :], levels.items(), strict=True):
-        _draw_levels(ax, name, values, unit, aside)
+        _draw_levels(ax, name, values, f"{{:.{digits}f}}{unit}", aside)
+        ax.xaxis.set_major_formatter("{x:g}" + unit)
     grid[0].set_yticks(range(len(steps)), steps)
     grid[0].invert_yaxis()
     for ax in grid:
@@ -469,7 +471,7 @@ def _draw_factors(ax: Axes, name: str, reached: Sequence[float]) -> None:
 
 
 def _draw_levels(
-    ax: Axes, name: str, values: Sequence[float], unit: str, aside: Sequence[int]
+    ax: Axes, name: str, values: Sequence[float], written: str, aside: Sequence[int]
 ) -> None:
     """A dot a step; those that were kept are joined, those `aside` are hollow."""
     kept = [row for row in range(len(values)) if row not in aside]
@@ -480,11 +482,10 @@ def _draw_levels(
         ax.plot(values[row], row, **hollow)
     beside: Look = dict(textcoords="offset points", va="center", fontsize=9.5)
     for row, value in enumerate(values):
-        ax.annotate(f"{value:.1f}{unit}", (value, row), (7, 0), **beside)
+        ax.annotate(written.format(value), (value, row), (7, 0), **beside)
     least, most = min(values), max(values)
     margin = max(most - least, 0.5)
     ax.set(title=name, xlim=(least - 0.4 * margin, most + 1.1 * margin))
-    ax.xaxis.set_major_formatter("{x:g}" + unit)
     ax.locator_params(axis="x", nbins=3)
 
 

@@ -61,22 +61,26 @@ def _draw_rows(ax: Axes, rows: Rows) -> None:
 
 def told(gains: Rows, guess: Guess | None = None) -> None:
     """What each thing that the network was told brought against labels alone, nats a
-    piece, each seed against the same seed; higher is better."""
-    figure, ax = plots.axes(
-        "What it was told beside the labels (same windows, same order)",
-        "nats a piece gained on labels alone (small: seeds, large: mean)",
-        "",
-        height=1.1 + 0.42 * len(gains),
-    )
-    _draw_rows(ax, gains)
-    ax.axvline(0, **plots.REFERENCE)
-    plots.draw_guess(ax, guess, vertical=True)
+    piece, each seed against the same seed; higher is better. Left all, right those near
+    zero."""
+    figure = plots.empty_figure(9.4, 1.3 + 0.42 * len(gains))
+    whole, near = figure.subplots(1, 2, sharey=True)
+    for ax in (whole, near):
+        _draw_rows(ax, gains)
+        ax.axvline(0, **plots.REFERENCE)
+        ax.set_xlabel("nats a piece gained on labels alone")
+    whole.set_title("all", loc="left")
+    near.set_title("the same, nearer (small: seeds, large: mean)", loc="left")
+    most = max(value for values in gains.values() for value in values)
+    near.set_xlim(-0.15 * most, 1.15 * most)
+    plots.draw_guess(whole, guess, vertical=True)
     plots.show(
         figure,
         alt=(
-            "Rows around a dashed line at zero, three seeds each: what the dense"
+            "Rows around a dashed line at zero, with the seeds: what the dense"
             " network's answers, and answers with something taken away, brought against"
-            " labels alone."
+            " labels alone. Right of the line: the answers, and each half of their"
+            " places; far to the left those with something taken away."
         ),
     )
 
@@ -113,7 +117,7 @@ def shapes(
         alt=(
             "Left: how fast the narrow and the shallow network write, against the dense"
             " one; the shallow one is faster. Right: their losses after the same"
-            " healing, with the seeds, close to each other."
+            " healing, with the seeds: the shallow one loses more."
         ),
     )
 
@@ -136,6 +140,7 @@ def waterfall(factors: Mapping[str, Sequence[float]], losses: Sequence[float]) -
         {"loss, nats a piece": losses},
         title="From the dense network to the file: what gave what",
         unit="",
+        digits=2,
     )
     plots.show(
         figure,
@@ -178,7 +183,7 @@ def payers(
     right.set_title("taught, against never pruned", loc="left")
     left.set_xlabel("nats a piece more")
     right.set_xlabel("nats a piece more (2 standard errors, seeds)")
-    left.legend(loc="lower right")
+    left.legend(loc="upper right")
     plots.show(
         figure,
         alt=(
@@ -248,9 +253,9 @@ def longer(
     plots.show(
         figure,
         alt=(
-            "Loss over the number of steps, with labels alone and with the teacher: they"
-            " fall towards the levels of two networks that were never pruned, and the"
-            " lines come nearer to each other."
+            "Loss over the number of steps, with labels alone and with the teacher."
+            " They fall towards the levels of two networks that were never pruned, and"
+            " come nearer to each other."
         ),
     )
 
@@ -271,7 +276,7 @@ def bits(losses: Mapping[str, Sequence[float]], labels: Sequence[str]) -> None:
             label = labels[place] if not row else None
             ax.barh(y, value, 0.32, color=PALETTE[place], hatch=hatch, label=label)
             ax.annotate(
-                f"{value:.3f}",
+                f"{round(value, 3) + 0:.3f}",  # no -0.000
                 (max(value, 0), y),
                 (5, 0),
                 textcoords="offset points",
@@ -284,8 +289,9 @@ def bits(losses: Mapping[str, Sequence[float]], labels: Sequence[str]) -> None:
     plots.show(
         figure,
         alt=(
-            "Pairs of bars, a pair a network: dense, cut, healed. Eight bits cost"
-            " almost nothing, four bits several hundredths of a nat."
+            "Pairs of bars, a pair a network: dense, cut, healed, gpt_small. Eight"
+            " bits cost almost nothing, four bits some hundredths of a nat: most for"
+            " the cut one, less for the healed one, least for the other two."
         ),
     )
 

@@ -139,7 +139,7 @@ claim("The shallow one writes faster, times", shallow / narrow, at_least=1.1)
 deeper = mean(recorded.losses("taught", shape=recorded.SHALLOW)) - mean(
     recorded.losses("taught")
 )
-claim("After healing it loses so many nats more", deeper, at_least=0)
+claim("After healing it loses so many nats more", deeper, at_least=0.05)
 
 # %% [markdown]
 # As many parameters, and not the same network: three blocks are faster, and lose more
@@ -166,14 +166,14 @@ claim(
     at_most=0.005,
 )
 four = [four for _, four in costs.values()]
-claim("4 bits cost at most so many nats", max(four), between=(0.003, 0.08))
-claim(
-    "Healed over dense, 4 bits cost so many times", four[2] / four[0], between=(0.5, 3)
-)
+claim("4 bits cost at most so many nats", max(four), between=(0.03, 0.08))
+claim("Healed over dense, 4 bits cost so many times", four[2] / four[0], at_least=1.2)
+claim("gpt_small over dense, so many times", four[3] / four[0], between=(0.8, 1.2))
 
 # %% [markdown]
-# 8 bits are free here, whatever was done before. 4 bits cost a little; the claim says
-# how much more after cutting and healing than before.
+# 8 bits are free here, whatever was done before. 4 bits cost the cut network most, and
+# the healed one still more than the dense one. It is not the shape: `gpt_small` has the
+# same, and loses as little as the dense one. (One network each.)
 #
 # ## Another network
 #
@@ -189,7 +189,7 @@ draw.starts(others)
 
 # %%
 both = min(min(values) for values in others.values())
-claim("The teacher brings so many nats or more, each time", both, at_least=0)
+claim("The teacher brings so many nats or more, each time", both, at_least=0.02)
 costs_of = {
     n: recorded.fact("validation_loss", n, shape=recorded.NARROW)
     - recorded.fact("validation_loss", n)
@@ -198,7 +198,7 @@ costs_of = {
 claim(
     "The cut costs gpt more than gpt_early, nats",
     costs_of["gpt"] - costs_of["gpt_early"],
-    at_least=0.3,
+    at_least=0.5,
 )
 
 # %% [markdown]

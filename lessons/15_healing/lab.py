@@ -82,11 +82,11 @@ draw.ways(rows, whole, small, guess_scratch)
 guess_scratch.compare(mean(rows["from scratch"]))
 
 # %%
-claim("So much of what the cut cost has come back", back, at_least=0.3)
+claim("So much of what the cut cost has come back", back, at_least=0.5)
 ahead = mean(rows["from scratch"]) - max(rows["by lot"])
 claim("From scratch is behind the worst lot by so many nats", ahead, at_least=1)
 lot = mean(recorded.gains("by lot", than="labels alone"))
-claim("Units drawn by lot lose so many nats more than chosen ones", -lot, at_least=0.01)
+claim("Units drawn by lot lose so many nats more than chosen ones", -lot, at_least=0.03)
 own = mean(rows["dense, trained on"])
 claim("The dense one changes by as many steps by, nats", own - whole, between=(0, 0.1))
 years = mean(rows["taught"]) - small
@@ -133,13 +133,13 @@ guess_told.compare(mean(told["the teacher's answer"]))
 
 # %%
 gain = min(told["the teacher's answer"])
-claim("The teacher brings so many nats, with each seed", gain, at_least=0.01)
+claim("The teacher brings so many nats, with each seed", gain, at_least=0.03)
 empty = max(mean(told["others shuffled"]), mean(told["others by frequency"]))
-claim("Without its order of the other pieces it brings, nats", empty, at_most=0)
+claim("Without its order of the other pieces it brings, nats", empty, at_most=-0.5)
 unsure, sure = (mean(told[f"where it is {how}"]) for how in ("unsure", "sure"))
 whole_gain = mean(told["the teacher's answer"])
-claim("Its unsure half alone brings this part of it", unsure / whole_gain, at_most=0.7)
-claim("Its sure half alone brings this part of it", sure / whole_gain, at_least=0.2)
+claim("Its unsure half alone brings this part of it", unsure / whole_gain, at_most=0.6)
+claim("Its sure half alone brings this part of it", sure / whole_gain, at_least=0.25)
 
 # %% [markdown]
 # The teacher helps. Softness alone does not: with the other pieces in random order, or
@@ -195,7 +195,7 @@ far = (training.losses(thin, some) - training.losses(plain, some)).abs().max()
 claim("Merged, no piece's loss differs by more than", far, at_most=1e-3)
 part = recorded.won("LoRA") / recorded.won("labels alone")
 guess_thin.compare(100 * part)
-claim("LoRA wins this part of what all weights win", part, between=(0.65, 1.2))
+claim("LoRA wins this part of what all weights win", part, between=(0.8, 1))
 
 # %% [markdown]
 # One number in fourteen learned, and won most of what all of them win (study, seed 0,
@@ -242,16 +242,16 @@ faster, smaller, _ = factors.values()
 guess_runtime.compare(faster[1])
 
 # %%
-claim("Cache and runtime alone, times faster", faster[1], at_least=1.5)
+claim("Cache and runtime alone, times faster", faster[1], at_least=2)
 claim("The cut makes it faster, times", faster[2] / faster[1], at_least=1.1)
 claim("The cut makes the file smaller, times", smaller[2], between=(1.7, 2))
 claim("4 bits make it smaller, times", smaller[-1] / smaller[3], between=(6, 8))
 claim("The cut makes the cache smaller, times", cache[0] / cache[-1], between=(2, 2))
 paid = ends[3] - ends[0]
-claim("Healed, the cut still costs so many nats", paid, at_least=0.02)
+claim("Healed, the cut still costs so many nats", paid, at_least=0.15)
 four = ends[5] - ends[3]
-claim("4 bits cost so many nats", four, between=(0, 0.06))
-claim("which is this part of what the cut costs", four / paid, at_most=0.5)
+claim("4 bits cost so many nats", four, between=(0.01, 0.06))
+claim("which is this part of what the cut costs", four / paid, at_most=0.3)
 
 # %% [markdown]
 # Each step gives something else. Cache and runtime make it faster, with no weight
@@ -308,13 +308,13 @@ guess_names.compare(names["cut"] / everywhere["cut"])
 
 # %%
 times = {way: names[way] / everywhere[way] for way in names}
-claim("Cut: names lose so many times what all places lose", times["cut"], at_least=1.5)
-claim("Healed by labels, so many times", times["labels alone"], at_least=1.5)
-claim("Taught, so many times", times["taught"], at_least=1.2)
+claim("Cut: names lose so many times what all places lose", times["cut"], at_least=1.8)
+claim("Healed by labels, so many times", times["labels alone"], at_least=2)
+claim("Taught, so many times", times["taught"], at_least=2)
 again = lost_on["rare, seen before"]["taught"] / lost_on["rarest fifth"]["taught"]
-claim("Rare pieces seen before over all rare ones, taught", again, at_least=1.1)
+claim("Rare pieces seen before over all rare ones, taught", again, at_least=1.15)
 pays = min(middle for middle, _ in recorded.payers("taught")["names"])
-claim("Names, taught against never pruned, nats or more", pays, at_least=0.1)
+claim("Names, taught against never pruned, nats or more", pays, at_least=0.2)
 
 # %% [markdown]
 # The cut hits names hardest, and healing brings the rest back sooner than them. The
