@@ -367,7 +367,7 @@ def text_parts() -> Iterator[Run]:
         )
 
 
-# ------------------------------------------------------- why the first MLP costs so much
+# ------------------------------------------------------- why the first MLP costs much
 
 # as `gpt` was trained, for one epoch
 ONE = Recipe(
