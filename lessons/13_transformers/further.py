@@ -2,9 +2,9 @@
 # # 13 Transformers: going further
 #
 # Where pieces come from; who pays for a score; where large inputs come from; SparseGPT's
-# step by hand; what a calibration must read; and the same questions on networks from
-# other seeds, trained for a shorter time. The cells run for about half a minute; what
-# took longer is recorded.
+# step by hand; what a calibration must read; the same questions on networks from other
+# seeds, trained for a shorter time; and a network that others trained. The cells run for
+# about half a minute; what took longer is recorded.
 
 # %%
 import copy
@@ -382,11 +382,11 @@ draw.compared(four, "Two of four: four networks", recorded.NETWORKS)
 # ## A network that others trained
 #
 # *MiniLM* (Wang et al. 2020; the weights all-MiniLM-L6-v2, Apache License 2.0) turns a
-# sentence into a vector, so that sentences of one meaning lie near each other. Search
-# engines are built on it. It has 22.6 million parameters, too many to come with this
-# course; our sixty lines that read it are in `minilm.py`. Recorded: it was calibrated on
-# 64 sentences of the novels, in three draws, and pruned. How near do the vectors of 64
-# others stay to those of the dense network?
+# sentence into a vector, so that sentences of one meaning lie near each other; people
+# search texts with it. Its 22.6 million parameters are too many to come with this
+# course. How it is read, as a plain network, is in `minilm.py` in the lesson's folder.
+# Recorded: it was calibrated on 64 sentences of the novels, in three draws, and pruned.
+# How near do the vectors of 64 others stay to those of the dense network?
 #
 # Two of the rows are controls. In *large inputs* Wanda knows the sizes of those inputs
 # only that are larger than the middle one of their layer, and takes all others for
