@@ -6,7 +6,7 @@ import re
 import string
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -335,8 +335,8 @@ class Packaged:
             return minilm.MiniLM(size, width=64, blocks=2, neurons=128).eval()
 
 
-def spelling() -> minilm.WordPieces:
-    """Each letter and sign is a piece."""
+def spelling() -> Any:
+    """The pieces of a probe: each letter and sign is one."""
     marks, signs = ["[CLS]", "[SEP]", "[UNK]"], string.printable
     return minilm.WordPieces([*marks, *signs, *(f"##{sign}" for sign in signs)])
 
@@ -364,7 +364,7 @@ def vectors(model: nn.Module, asked: list[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def pytorch_vectors(model: minilm.MiniLM, asked: list[Tensor]) -> Tensor:
+def pytorch_vectors(model: Any, asked: list[Tensor]) -> Tensor:
     """The same from PyTorch's own encoder, with the weights of `model`."""
     width, heads = model.norm.normalized_shape[0], model.blocks[0].attention.heads
     neurons = model.blocks[0].mlp.up.out_features
@@ -405,9 +405,9 @@ class TurnVectors:
     draw: int
 
     def carry_out(self, work: Work) -> None:
-        model, probing = cast(minilm.MiniLM, work.model), is_probe(work)
+        model, probing = work.model, is_probe(work)
         words = spelling() if probing else minilm.word_pieces()
-        every = sentences(work.train.pieces)  # pyright: ignore - windows of text
+        every = sentences(cast(text.Windows, work.train).pieces)
         lot = torch.Generator().manual_seed(self.draw)
         chosen = torch.randperm(len(every), generator=lot)[:SENTENCES].tolist()
         batches: Batches = [

@@ -378,7 +378,7 @@ ONE = Recipe(
     flip=False,
     shift=255,
 )
-LOOKED_AT = 24  # windows of validation
+LOOKED_AT, BLOCKS = 24, 6  # windows of validation; blocks of the network
 
 
 @dataclass(frozen=True)
@@ -411,7 +411,7 @@ class WithoutEach:
 
     def carry_out(self, work: Work) -> None:
         model, windows = work.model.eval(), _windows(work, self.windows)
-        dense, every = loss(model, windows), range(len(model.blocks))
+        dense, every = loss(model, windows), range(BLOCKS)
 
         def rise(attention: Iterable[int], mlp: Iterable[int]) -> float:
             with without_parts(model, attention, mlp):
