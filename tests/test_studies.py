@@ -633,6 +633,9 @@ def test_a_committed_run_has_a_learning_curve(name):
     for run, found in zip(STUDIES[name].runs(), studies.runs(name), strict=True):
         assert ("history" in found) == (epochs(run.steps) > 0)
         entry = "validation_loss" if run.text else "validation_accuracy"
+        if run.settings.get("network") == "MiniLM":  # it predicts nothing
+            assert entry not in found and found["cosines"]
+            continue
         if "history" in found:
             assert found["history"][-1] == found[entry]
             assert len(found["history"]) == epochs(run.steps)

@@ -51,7 +51,9 @@ def result(found: Record) -> str:
     """What came of a run, in a word."""
     if "validation_accuracy" in found:
         return f"{found['validation_accuracy']:.2%}"
-    return f"{found['validation_loss']:.4f} nats"
+    if "validation_loss" in found:
+        return f"{found['validation_loss']:.4f} nats"
+    return "done"  # what it measures is neither
 
 
 def recorded(study: Study, due: list[Run]) -> list[Record | None]:

@@ -212,6 +212,56 @@ def outliers(found: Mapping[str, Mapping[str, float]]) -> None:
     )
 
 
+def minilm(
+    sizes: Mapping[str, Mapping[str, float]], cosines: Mapping[str, Sequence[float]]
+) -> None:
+    """The largest input of each layer by network, and how near MiniLM's vectors stay:
+    a dot for each draw."""
+    figure = plots.empty_figure(9.4, 3.6)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+    kinds = ("query", "out", "up", "down")
+    for index, (network, found) in enumerate(sizes.items()):
+        for row, kind in enumerate(kinds):
+            values = [v for name, v in found.items() if name.split(".")[-2] == kind]
+            look: Look = dict(color=PALETTE[index], marker=plots.MARKERS[index])
+            place = [row + 0.2 * (index - 0.5)] * len(values)
+            label = network if row == 0 else None
+            left.plot(values, place, linestyle="", alpha=0.8, label=label, **look)
+    left.set(title="largest input of a layer, each block", xlim=(0, None))
+    left.set(xlabel="times the middle one")
+    left.set_yticks(range(len(kinds)), kinds)
+    left.invert_yaxis()
+    left.legend()
+    names = list(dict.fromkeys(row.rsplit(", ", 1)[0] for row in cosines))
+    for index, sparsity in enumerate(("30%", "50%")):
+        for row, name in enumerate(names):
+            values = cosines[f"{name}, {sparsity}"]
+            look = dict(color=PALETTE[index + 2], marker=plots.MARKERS[index + 2])
+            label = sparsity if row == 0 else None
+            right.plot(values, [row] * len(values), linestyle="", label=label, **look)
+    right.set(title="MiniLM pruned: nearness of its vectors", xlim=(0, 1))
+    right.set(xlabel="cosine to the dense network's (1: the same)")
+    said = [f"{name.split(',')[0]}, {SCOPES[name.split(', ')[1]]}" for name in names]
+    right.set_yticks(range(len(names)), said, fontsize=8.5)
+    right.invert_yaxis()
+    right.legend(title="pruned", loc="upper left")
+    ends = (
+        f"{network} {min(found.values()):.1f} to {max(found.values()):.1f} times"
+        for network, found in sizes.items()
+    )
+    at_half = (
+        f"{name} {np.mean(cosines[f'{name}, 50%']):.2f}" for name in reversed(names)
+    )
+    plots.show(
+        figure,
+        alt=(
+            "The largest input of each layer as a multiple of the middle one:"
+            f" {'; '.join(ends)}. Beside it how near MiniLM's vectors stay to the dense"
+            f" network's, mean cosine at 50 percent: {'; '.join(at_half)}."
+        ),
+    )
+
+
 def one_layer(errors: Mapping[str, float]) -> None:
     """The error of one layer's outputs, as a share of their size."""
     figure = plots.bars(

@@ -1,7 +1,9 @@
 """What the studies of lab 13 found, as the second notebook asks for it (`make results
-ARGS="text_scores text_refit text_calibration text_tuning"` writes it)."""
+ARGS="text_scores text_refit text_calibration text_tuning minilm_scores"` writes it; the
+last one where MiniLM's package is installed)."""
 
 from collections.abc import Iterable
+from statistics import mean
 
 from utils import studies
 
@@ -62,3 +64,23 @@ def tuned() -> Costs:
         for run in studies.runs("text_tuning")
         for when in ("before", "after")
     }
+
+
+def minilm_inputs() -> dict[str, float]:
+    """By weight of MiniLM, the largest of its inputs as a multiple of the middle one,
+    the mean of three draws of calibration."""
+    found = [run["largest_inputs"] for run in studies.runs("minilm_scores")]
+    return {name: mean(each[name] for each in found) for name in found[0]}
+
+
+def minilm_cosines() -> Costs:
+    """How near the vectors of sentences stay, by row "score, scope, sparsity"; a number
+    for each draw."""
+    found = [run["cosines"] for run in studies.runs("minilm_scores")]
+    return {row: [each[row][0] for each in found] for row in found[0]}
+
+
+def minilm_apart() -> float:
+    """The mean cosine of two different sentences of the novels to each other."""
+    found = [run["cosine_of_two_sentences"] for run in studies.runs("minilm_scores")]
+    return mean(found)

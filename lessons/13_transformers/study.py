@@ -1,20 +1,25 @@
 """The long runs that lab 13 quotes."""
 
 import copy
-from collections.abc import Callable, Iterator
+import itertools
+import re
+import string
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from utils import generation, layers, masks, scores, text, training
 from utils.data import Batches, Split, sample_batches
+from utils.exercises import load
 from utils.models.gpt import GPT
 from utils.refit import refit, sparsegpt
-from utils.studies import SEEDS, Run, Shipped, Work, study
+from utils.studies import SEEDS, Material, Run, Shipped, Work, study
 from utils.training import Recipe
 
+minilm = load("13_transformers", "minilm")
 NETWORKS = ("gpt", "gpt_early", "gpt_early_1", "gpt_early_2")
 READ = 8  # windows of calibration
 SCOPES = ("global", "layerwise", "unit")
@@ -300,3 +305,164 @@ def text_tuning() -> Iterator[Run]:
     for method in ("dense", "magnitude", "magnitude, refitted"):
         settings = {"method": method, "seed": 0}
         yield Run(settings, Shipped("gpt"), (Tune(method, 0),), text=True)
+
+
+# ------------------------------------------------------------------------------- MiniLM
+
+SENTENCES = 64  # of calibration, and as many on which it is judged
+SPARSITIES = (0.3, 0.5)
+ENDS = re.compile(r'(?<=[.!?])(?<!Mr\.)(?<!Mrs\.)(?<!Dr\.)"?\s+')
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """MiniLM. A run of it can be carried out where its package is installed, and
+    nowhere else; its `repr` has the sha256 of its weights. A probe has to work
+    everywhere, and is given a small one, untrained, that spells every word.
+
+    Raises:
+        MissingFileError: its package is not installed; says how to get it.
+    """
+
+    sha256: str = minilm.SHA256["model.safetensors"][:16]
+
+    def model(self, data: Material) -> nn.Module:
+        if data.train.images.shape[1] == text.CONTEXT:
+            return minilm.network()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            size = len(spelling().number)
+            return minilm.MiniLM(size, width=64, blocks=2, neurons=128).eval()
+
+
+def spelling() -> Any:
+    """The pieces of a probe: each letter and sign is one."""
+    marks, signs = ["[CLS]", "[SEP]", "[UNK]"], string.printable
+    return minilm.WordPieces([*marks, *signs, *(f"##{sign}" for sign in signs)])
+
+
+def sentences(pieces: Tensor) -> list[str]:
+    """The sentences of a text, without very short and very long ones."""
+    every = ENDS.split(text.vocabulary().decode(pieces))
+    return [each for each in every if 40 <= len(each) <= 250]
+
+
+def input_sizes(score: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """By weight, the size of each of its inputs, `[inputs]`, as a multiple of the
+    middle one; from `scores.activation`."""
+    found = {}
+    for name, plain in scores.magnitude(model).items():
+        size = (score[name] / plain.clamp(min=1e-9)).amax(0)
+        found[name] = size / size.median()
+    return found
+
+
+@torch.no_grad()
+def vectors(model: nn.Module, asked: list[Tensor]) -> Tensor:
+    """The vector of each sentence, `[sentences, width]`."""
+    return torch.cat([model(pieces[None]) for pieces in asked])
+
+
+@torch.no_grad()
+def pytorch_vectors(model: Any, asked: list[Tensor]) -> Tensor:
+    """The same from PyTorch's own encoder, with the weights of `model`."""
+    width, heads = model.norm.normalized_shape[0], model.blocks[0].attention.heads
+    neurons = model.blocks[0].mlp.up.out_features
+    layer = nn.TransformerEncoderLayer(
+        width, heads, neurons, activation="gelu", batch_first=True, layer_norm_eps=1e-12
+    )
+    encoder = nn.TransformerEncoder(
+        layer, len(model.blocks), enable_nested_tensor=False
+    )
+    for theirs, ours in zip(encoder.layers, model.blocks, strict=True):
+        look, own = cast(nn.TransformerEncoderLayer, theirs), ours.attention
+        parts = (own.query, own.key, own.value)
+        look.self_attn.in_proj_weight.copy_(torch.cat([p.weight for p in parts]))
+        look.self_attn.in_proj_bias.copy_(torch.cat([p.bias for p in parts]))
+        for into, out in (
+            (look.self_attn.out_proj, own.out),
+            (look.linear1, ours.mlp.up),
+            (look.linear2, ours.mlp.down),
+            (look.norm1, ours.norm1),
+            (look.norm2, ours.norm2),
+        ):
+            into.load_state_dict(out.state_dict())
+    encoder.eval()
+    found = []
+    for pieces in asked:
+        places = torch.arange(len(pieces))
+        x = model.norm(model.embedding(pieces) + model.position(places))
+        found.append(encoder(x[None]).mean(1))
+    return nn.functional.normalize(torch.cat(found), dim=-1)
+
+
+@dataclass(frozen=True)
+class TurnVectors:
+    """How large its inputs are, and how far pruning turns the vectors of sentences that
+    no score has read: the mean cosine to the dense network's, and its standard
+    error."""
+
+    draw: int
+
+    def carry_out(self, work: Work) -> None:
+        model, probing = work.model, is_probe(work)
+        words = spelling() if probing else minilm.word_pieces()
+        every = sentences(cast(text.Windows, work.train).pieces)
+        lot = torch.Generator().manual_seed(self.draw)
+        chosen = torch.randperm(len(every), generator=lot)[:SENTENCES].tolist()
+        batches: Batches = [
+            (words.encode(every[number])[None], torch.zeros(1, dtype=torch.int64))
+            for number in chosen
+        ]
+        kept = sentences(work.data.validation.pieces)
+        step = max(1, len(kept) // SENTENCES)
+        asked = [words.encode(each) for each in kept[::step][:SENTENCES]]
+        self.measure(work, model, batches, asked)
+
+    def measure(
+        self, work: Work, model: nn.Module, batches: Batches, asked: list[Tensor]
+    ) -> None:
+        """Note everything."""
+        dense = vectors(model, asked)
+        size, wanda = scores.magnitude(model), scores.activation(model, batches)
+        inputs = input_sizes(wanda, model)
+        by = {
+            "magnitude": size,
+            "Wanda": wanda,
+            # of the inputs' sizes only those above, or below, the middle one count
+            "large inputs": {n: w * inputs[n].clamp(min=1) for n, w in size.items()},
+            "small inputs": {n: w * inputs[n].clamp(max=1) for n, w in size.items()},
+            "random": scores.random(model, seed=self.draw),
+        }
+        cosines: dict[str, list[float]] = {}
+        for name, scope in itertools.product(by, ("layerwise", "unit")):
+            if "inputs" in name and scope == "layerwise":
+                continue
+            for sparsity in SPARSITIES:
+                chosen = masks.masks_from_scores(by[name], sparsity, scope=scope)
+                turned = vectors(masks.masked(model, chosen), asked)
+                each = (turned * dense).sum(1)
+                error = each.std().item() / len(each) ** 0.5
+                said = f"{name}, {scope}, {sparsity:.0%}"
+                cosines[said] = [round(each.mean().item(), 4), round(error, 4)]
+                work.signs.append(each.mean().item())
+        largest = {name: each.max().item() for name, each in inputs.items()}
+        work.signs += largest.values()
+        apart = (pytorch_vectors(model, asked) - dense).abs().max().item()
+        others = (dense * dense.roll(1, 0)).sum(1)
+        work.found |= {
+            "cosines": cosines,
+            "largest_inputs": {n: round(each, 3) for n, each in largest.items()},
+            "differs_from_pytorch_by": apart,
+            "cosine_of_two_sentences": round(others.mean().item(), 4),
+            "sentences": len(asked),
+        }
+
+
+@study
+def minilm_scores() -> Iterator[Run]:
+    """MiniLM, a network that others trained, pruned once by scores; the seed draws the
+    calibration and the random masks."""
+    for seed in SEEDS:
+        settings = {"network": "MiniLM", "seed": seed}
+        yield Run(settings, Packaged(), (TurnVectors(seed),), text=True)

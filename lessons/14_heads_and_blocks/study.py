@@ -1,5 +1,5 @@
-"""The long measurements that lab 14 quotes: nothing is trained, each network is only
-looked at without some of its parts.
+"""The long measurements that lab 14 quotes: each network is looked at without some of
+its parts. Only `text_starts` trains networks of its own.
 
 A part that is left out is made to add nothing: its columns of what writes to the stream
 become zero. For heads and neurons that is what removing gives (the lab shows it), and
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from utils import data, scores, training
+from utils import baselines, data, scores, training
 from utils.data import Batches, Split
 from utils.models.gpt import CONTEXT
-from utils.studies import SEEDS, Run, Shipped, Work, study
+from utils.studies import SEEDS, Material, Run, Shipped, Train, Work, study
+from utils.training import Recipe
 
 NETWORKS = ("gpt", "gpt_early", "gpt_early_1", "gpt_early_2", "gpt_gated")
 COUNTS = (9, 18, 22, 27)  # heads that leave
@@ -368,4 +369,95 @@ def text_parts() -> Iterator[Run]:
     for name, seed in itertools.product(NETWORKS, SEEDS):
         yield Run(
             {"network": name, "seed": seed}, Shipped(name), (Scored(seed),), text=True
+        )
+
+
+# ------------------------------------------------------- why the first MLP costs much
+
+# as `gpt` was trained, for one epoch
+ONE = Recipe(
+    epochs=1,
+    batch_size=8,
+    learning_rate=3e-3,
+    weight_decay=0.1,
+    flip=False,
+    shift=255,
+)
+LOOKED_AT, BLOCKS = 24, 6  # windows of validation; blocks of the network
+
+
+@dataclass(frozen=True)
+class Sized:
+    """An untrained `gpt` whose stream starts `times` as large: the embeddings of pieces
+    and of positions are multiplied. A tied head is the same tensor and grows with it;
+    one that is not tied stays as it was."""
+
+    seed: int
+    times: float
+    tied: bool
+
+    def model(self, data: Material) -> nn.Module:  # noqa: ARG002 (a Start)
+        model: Network = baselines.build("gpt", self.seed)
+        if not self.tied:
+            model.head.weight = nn.Parameter(model.head.weight.detach().clone())
+        with torch.no_grad():
+            model.embedding.weight *= self.times
+            model.position.weight *= self.times
+        return model
+
+
+@dataclass(frozen=True)
+class WithoutEach:
+    """Loss rises without the attention or the MLP of each block, and with a table in
+    place of the first MLP; how large the stream is where it starts and behind the first
+    block."""
+
+    windows: int = LOOKED_AT
+
+    def carry_out(self, work: Work) -> None:
+        model, windows = work.model.eval(), _windows(work, self.windows)
+        dense, every = loss(model, windows), range(BLOCKS)
+
+        def rise(attention: Iterable[int], mlp: Iterable[int]) -> float:
+            with without_parts(model, attention, mlp):
+                return round(loss(model, windows) - dense, 4)
+
+        tabled = loss_with_table(model, windows) - dense
+        found = {
+            "attention_alone": [rise([block], []) for block in every],
+            "mlp_alone": [rise([], [block]) for block in every],
+            "first_mlp_as_table": round(tabled, 4),
+            "stream": [round(x, 4) for x in stream_sizes(model, windows.images)],
+        }
+        work.found |= found
+        work.signs += [*found["attention_alone"], *found["mlp_alone"], tabled]
+        work.signs += found["stream"]
+
+
+@torch.no_grad()
+def stream_sizes(model: Network, pieces: Tensor) -> list[float]:
+    """Root mean square of the stream where it starts and behind the first block."""
+    start = model.embedding(pieces) + model.position(torch.arange(pieces.shape[1]))
+    both = (start, model.blocks[0](start))
+    return [x.square().mean().sqrt().item() for x in both]
+
+
+@study
+def text_starts() -> Iterator[Run]:
+    """Short trainings whose embeddings start as large as those of `gpt` or many times
+    as large, with a head that is tied to the embedding or not: what each part costs
+    then."""
+    for seed, times, tied in (
+        (0, 1, True),
+        (0, 25, True),
+        (0, 25, False),
+        (0, 1, False),
+        (1, 1, True),
+        (1, 25, True),
+    ):
+        yield Run(
+            {"times": times, "tied": tied, "seed": seed},
+            Sized(seed, times, tied),
+            (Train(ONE, seed), WithoutEach()),
+            text=True,
         )
