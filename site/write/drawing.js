@@ -82,7 +82,7 @@ export function rows(facts, state) {
     known ? [shown(before), shown(loss)] : [WAITING, WAITING];
   const context = 8 * facts.network.blocks * facts.network.heads * facts.network.head_width * facts.network.context;
   const values = [
-    ["", whole(weights), `${whole(state.kept)} (${Math.round((100 * state.kept) / weights)}%)`],
+    ["", whole(weights), `${whole(state.kept)} (${Math.round((100 * state.kept) / weights)}% of them)`],
     [more, ...both(loss, (each) => each.mean.toFixed(3))],
     [of && `on ${of}`, ...both(loss, (each) => perplexity(each.mean))],
     [of && `on ${of}`, ...both(loss, (each) => each.bits.toFixed(3))],
@@ -92,7 +92,7 @@ export function rows(facts, state) {
     [
       "measured here, in turn, one thread",
       rates ? whole(rates.dense) : WAITING,
-      rates ? `${whole(rates.pruned)} (${(rates.pruned / rates.dense).toFixed(2)}x)` : WAITING,
+      rates ? `${whole(rates.pruned)} (${(rates.pruned / rates.dense).toFixed(2)} times as fast)` : WAITING,
     ],
   ];
   return values.map(([note, dense, pruned], i) => {
@@ -107,7 +107,10 @@ export function drawNumbers(body, facts, state) {
     const line = document.createElement("tr");
     const name = element("th", label, { scope: "row" });
     name.append(element("small", note));
-    line.append(name, element("td", dense), element("td", pruned));
+    const [value, share] = pruned.split(" (");
+    const last = element("td", value);
+    if (share) last.append(element("small", share.replace(")", "")));
+    line.append(name, element("td", dense), last);
     return line;
   });
   body.replaceChildren(...lines);

@@ -22,7 +22,7 @@ export class Parts {
     const columns = ["block", ...Array.from({ length: count }, (_, h) => `${h}`), "all", "MLP"];
     top.append(...columns.map((name) => element("th", name, { scope: "col" })));
     const over = document.createElement("caption");
-    over.textContent = "Heads 0 to 5 of the attention, all of them, and the MLP";
+    over.textContent = "Of each block: the heads of its attention, all of them, its MLP";
     table.append(over);
     const body = table.createTBody();
     for (let block = 0; block < blocks; block++) {

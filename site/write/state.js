@@ -9,13 +9,12 @@
  */
 
 /**
+ * What the page opens with.
  * @param {any} facts
  * @returns {Controls}
  */
 export function start(facts) {
-  const [score] = Object.keys(facts.scores);
-  const [scope] = Object.keys(facts.scopes);
-  return { sparsity: 0, score, scope, prompt: facts.prompts[0], draw: 0, off: [] };
+  return { ...facts.start, off: [] };
 }
 
 /**
@@ -58,7 +57,7 @@ export function fromLink(facts, link) {
   const given = new URLSearchParams(link.replace(/^#/, ""));
   const first = start(facts);
   return offered(facts, {
-    sparsity: Number(given.get("sparsity")) || 0,
+    sparsity: Number(given.get("sparsity") ?? first.sparsity) || 0,
     score: given.get("score") ?? first.score,
     scope: given.get("scope") ?? first.scope,
     prompt: given.get("prompt") ?? first.prompt,

@@ -13,7 +13,7 @@ import html
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ READS = {
 }
 # pieces a round in which the time is taken: a browser tells it in steps of up to 1 ms
 SPEED = 4 * SPEED_COUNT
+START = TextControls(0.6)  # what it opens with
 STILL = (0.0, 0.5, 0.8)  # what the page shows where it cannot compute
 
 
@@ -165,8 +166,8 @@ def byte_scores(memory: TextMemory, name: str) -> dict[str, np.ndarray]:
     masks at each stop of the slider in each scope but "unit".
 
     The upper six bits rise with the score within its layer: how many of the masks in
-    which whole layers compete keep the weight. The lower two rise with it among the four
-    neighbours of the pattern.
+    which whole layers compete keep the weight. The lower two rise with it among the
+    four neighbours of the pattern.
 
     Raises:
         ValueError: more stops than six bits can tell apart.
@@ -201,6 +202,7 @@ def facts_of(given: Shipped) -> dict[str, Any]:
         "prunable": list(memory.sizes),
         "scopes": {scope: _scope(memory, scope) for scope in memory.scopes()},
         "scores": {name: _score(given, name, reads) for name, reads in READS.items()},
+        "start": asdict(START),
         "prompts": list(PROMPTS),
         "pieces": memory.words.pieces,
         "word": text.WORD.pattern,
