@@ -31,8 +31,8 @@ export function alike(dense, pruned) {
 }
 
 /**
- * A text behind its prompt; pieces other than those of `dense` are underlined, and a bar
- * stands where the texts part.
+ * A text behind its prompt. A bar stands where it parts from the dense network's; what
+ * follows is underlined.
  * @param {Element} into
  * @param {string} prompt
  * @param {number[]} written
@@ -41,14 +41,14 @@ export function alike(dense, pruned) {
  */
 export function drawText(into, prompt, written, dense, words) {
   const same = alike(dense, written);
-  const nodes = [element("span", inALine(prompt), { class: "prompt" })];
-  for (let start = 0, end; start < written.length; start = end) {
-    const differs = written[start] !== dense[start];
-    if (start === same && differs) nodes.push(element("span", "|", { class: "bar" }));
-    for (end = start; end < written.length && (written[end] !== dense[end]) === differs; ) end++;
-    const run = written.slice(start, end).map((piece) => words[piece]);
-    nodes.push(element(differs ? "mark" : "span", inALine(run.join(""))));
-  }
+  const said = (/** @type {number[]} */ pieces) =>
+    inALine(pieces.map((piece) => words[piece]).join(""));
+  const nodes = [
+    element("span", inALine(prompt), { class: "prompt" }),
+    element("span", said(written.slice(0, same))),
+  ];
+  if (same < written.length)
+    nodes.push(element("span", "|", { class: "bar" }), element("mark", said(written.slice(same))));
   into.replaceChildren(...nodes);
 }
 
@@ -64,8 +64,13 @@ const whole = (/** @type {number} */ value) => Math.round(value).toLocaleString(
 const megabytes = (/** @type {number} */ bytes) => `${(bytes / 1e6).toFixed(2)} MB`;
 const signed = (/** @type {number} */ value, /** @type {number} */ digits) =>
   `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(digits)}`;
+/** @param {{ratio: number[]}} rates */
+const faster = ({ ratio: [low, middle, high] }) =>
+  `${middle.toFixed(2)} times as fast, quartiles ${low.toFixed(2)} to ${high.toFixed(2)}`;
 const perplexity = (/** @type {number} */ loss) =>
-  loss < Math.log(1e6) ? Math.exp(loss).toLocaleString("en", { maximumFractionDigits: 1 }) : Math.exp(loss).toExponential(1);
+  loss < Math.log(1e6)
+    ? Math.exp(loss).toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 })
+    : Math.exp(loss).toExponential(1);
 
 /**
  * The rows of the table: what is said below the label, and both numbers; in the order
@@ -92,7 +97,7 @@ export function rows(facts, state) {
     [
       "measured here, in turn, one thread",
       rates ? whole(rates.dense) : WAITING,
-      rates ? `${whole(rates.pruned)} (${(rates.pruned / rates.dense).toFixed(2)} times as fast)` : WAITING,
+      rates ? `${whole(rates.pruned)} (${faster(rates)})` : WAITING,
     ],
   ];
   return values.map(([note, dense, pruned], i) => {
@@ -131,7 +136,7 @@ export function summary(facts, state) {
         ` bits a character ${loss.bits.toFixed(3)}`
       : "loss not evaluated yet",
     rates
-      ? `pieces a second ${whole(rates.dense)} dense and ${whole(rates.pruned)} pruned`
+      ? `pieces a second ${whole(rates.dense)} dense and ${whole(rates.pruned)} pruned, ${faster(rates)}`
       : "speed not measured yet",
   ];
   return `${setting(facts, state.controls)}: ${parts.join(", ")}. ${parting(state, facts.count)}`;

@@ -53,7 +53,7 @@ export function writeKeys(keys, score, layers, weights, read) {
   else {
     // floats that are not negative are in the order of their bits
     const scores = new Float32Array(keys.buffer, keys.byteOffset, keys.length);
-    let norms = new Float32Array(read ?? 0);
+    let norms = new Float32Array(read ?? []);
     for (const { name, start, columns } of layers) {
       writeScores(scores.subarray(start), weights[name], columns, norms);
       norms = norms.subarray(columns);

@@ -62,7 +62,8 @@ export class Memory {
     this.read = new Map();
     /** @type {Map<string, number[]>} a loss for each window, by what the weights are */
     this.losses = new Map();
-    /** @type {Map<string, {dense: number, pruned: number}>} */
+    /** @type {Map<string, {dense: number, pruned: number, ratio: number[]}>} pieces a
+     * second; how many times as fast, round by round: quartiles */
     this.rates = new Map();
     /** @type {{of: string, pieces: number[]}} what the dense network wrote last */
     this.written = { of: "", pieces: [] };
@@ -267,7 +268,7 @@ export class Memory {
   }
 
   /**
-   * Time both networks in turn, a round at a time: pieces a second, the median.
+   * Time both networks in turn, a round at a time: pieces a second.
    * @param {Controls} controls
    */
   *timed(controls) {
@@ -283,9 +284,11 @@ export class Memory {
           seconds[name].push(timeOf(this[name], pieces, added));
           yield;
         }
+      const ratios = seconds.dense.map((each, round) => each / seconds.pruned[round]);
       this.rates.set(key, {
-        dense: 1 / median(seconds.dense),
-        pruned: 1 / median(seconds.pruned),
+        dense: 1 / quantile(seconds.dense, 0.5),
+        pruned: 1 / quantile(seconds.pruned, 0.5),
+        ratio: [0.25, 0.5, 0.75].map((share) => quantile(ratios, share)),
       });
     }
     yield { rates: this.rates.get(key) };
@@ -307,9 +310,15 @@ function timeOf(network, prompt, added) {
   return (performance.now() - started) / 1000 / count;
 }
 
-/** @param {number[]} values */
-function median(values) {
+/**
+ * The number below which this share of the values lies, as NumPy's `quantile`.
+ * @param {number[]} values
+ * @param {number} share
+ */
+function quantile(values, share) {
   const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length / 2;
-  return (sorted[Math.floor(middle)] + sorted[Math.ceil(middle) - 1]) / 2;
+  const place = share * (sorted.length - 1);
+  const low = Math.floor(place);
+  const next = sorted[Math.min(low + 1, sorted.length - 1)];
+  return sorted[low] + (place - low) * (next - sorted[low]);
 }

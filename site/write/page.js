@@ -4,8 +4,8 @@ import { drawCurve, drawNumbers, drawText, element, parting, setting, summary } 
 import { Parts } from "./parts.js";
 import { fromLink, offered, toLink } from "./state.js";
 
-/** @template {Element} T @param {string} id @returns {T} */
-const the = (id) => /** @type {any} */ (document.getElementById(id));
+/** An element of the page. @param {string} id @returns {any} */
+const the = (id) => document.getElementById(id);
 
 const LINK_REST = 300; // ms after the last change, until the address follows
 
@@ -142,7 +142,7 @@ class Page {
       this.parts.draw(state.controls.off, state.share);
     }
     if (state.weights && (news.settled || news.loss || news.rates)) {
-      drawNumbers(/** @type {any} */ (document.querySelector("#numbers tbody")), facts, state);
+      drawNumbers(the("numbers").tBodies[0], facts, state);
       drawCurve(the("curve"), facts, state);
     }
     if (news.settled || news.finished) the("live").dataset.state = news.finished ? "finished" : "written";

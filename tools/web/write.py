@@ -39,7 +39,7 @@ from utils.explorer.text_memory import (
     TextState,
 )
 from utils.masks import SCOPES
-from utils.models.gpt import GPT
+from utils.models.gpt import GPT, Attention
 
 SOURCE = Path(__file__).parents[2] / "site" / "write"
 # scores that the page offers, and what it reads for them. Those with a gradient come as
@@ -178,10 +178,14 @@ def byte_scores(memory: TextMemory, name: str) -> dict[str, np.ndarray]:
         raise ValueError(f"{len(steps)} stops are more than six bits can tell apart.")
     in_four = _masks(memory, name, PATTERN)
     return {
-        name: sum(mask[name].astype(np.uint8) for mask in steps) << 2
-        | sum(mask[name].astype(np.uint8) for mask in in_four)
-        for name in memory.sizes
+        layer: _count(steps, layer) << 2 | _count(in_four, layer)
+        for layer in memory.sizes
     }
+
+
+def _count(masks: Sequence[Mapping[str, np.ndarray]], layer: str) -> np.ndarray:
+    """How many of the masks keep each weight, uint8."""
+    return np.stack([mask[layer] for mask in masks]).sum(0, dtype=np.uint8)
 
 
 def _masks(memory: TextMemory, score: str, scope: str) -> list[dict[str, np.ndarray]]:
@@ -225,17 +229,17 @@ def _rows(memory: TextMemory) -> list[tuple[str, str]]:
     return [(label, note) for label, note, *_ in text_drawing._rows(state)]
 
 
-def _shapes(model: GPT) -> dict[str, float]:
+def _shapes(model: GPT) -> dict[str, Any]:
     block = model.blocks[0]
-    attention = block.get_submodule("attention")
-    norm = model.norm
+    attention, norm = block.get_submodule("attention"), model.norm
+    assert isinstance(attention, Attention)
     return {
         "pieces": len(model.embedding.weight),
         "context": len(model.position.weight),
         "width": model.head.in_features,
         "blocks": len(model.blocks),
-        "heads": attention.heads,  # pyright: ignore[reportAttributeAccessIssue]
-        "head_width": attention.head_width,  # pyright: ignore
+        "heads": attention.heads,
+        "head_width": attention.head_width,
         "neurons": len(block.get_parameter("mlp.up.weight")),
         "epsilon": norm.eps,
     }
