@@ -12,6 +12,7 @@ import wasmtime
 
 from tools.web import write
 from utils.explorer import TextExplorer
+from utils.explorer.text_links import link_of, read_link
 from utils.explorer.text_memory import PATTERN, PATTERN_STOPS, STOPS, TextControls
 from utils.scores import score
 from utils.selection import mark_largest
@@ -286,3 +287,38 @@ def test_without_a_script_there_are_the_texts_that_python_wrote(folder, given):
     words = "".join(state.pruned).split("\n")[0][:40]
     assert words.split('"')[0] in page
     assert (folder / "still.svg").read_text("utf-8").startswith("<svg")
+
+
+# -------------------------------------------------------------------------- the address
+
+
+def test_a_link_opens_the_same_panel():
+    controls = TextControls(0.3, "activation", "unit", 'Emma & "I"; 100%\n#1', 7)
+    panel = TextExplorer.from_link(f"https://example.org/write/{link_of(controls)}")
+    try:
+        assert panel.controls == controls and panel.link == link_of(controls)
+        assert panel.sparsity.value == 0.3 and panel.prompt.value == controls.prompt
+    finally:
+        panel.close()
+
+
+@pytest.mark.parametrize(
+    "link, words",
+    [
+        (7, "must be text"),
+        ("#", "holds no setting"),
+        ("#sparsity", "holds no setting"),
+        ("#sparsity=much", "must be numbers"),
+        ("#draw=-1", "draw=-1"),
+        ("#sparsity=0.5&off=0.mlp", "no controls"),
+        ("#sparsity=0.5&kind=weights", "says kind"),
+    ],
+)
+def test_what_is_no_link_is_refused(link, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        read_link(link)
+
+
+def test_an_unknown_stop_is_refused():
+    with pytest.raises(ValueError, match="no stop"):
+        TextExplorer.from_link("#sparsity=0.51")

@@ -48,7 +48,10 @@ export function drawText(into, prompt, written, dense, words) {
     element("span", said(written.slice(0, same))),
   ];
   if (same < written.length)
-    nodes.push(element("span", "|", { class: "bar" }), element("mark", said(written.slice(same))));
+    nodes.push(
+      element("span", "|", { class: "bar" }),
+      element("mark", said(written.slice(same))),
+    );
   into.replaceChildren(...nodes);
 }
 
@@ -69,7 +72,10 @@ const faster = ({ ratio: [low, middle, high] }) =>
   `${middle.toFixed(2)} times as fast, quartiles ${low.toFixed(2)} to ${high.toFixed(2)}`;
 const perplexity = (/** @type {number} */ loss) =>
   loss < Math.log(1e6)
-    ? Math.exp(loss).toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 })
+    ? Math.exp(loss).toLocaleString("en", {
+        minimumFractionDigits: 1,
+        maximumFractionDigits: 1,
+      })
     : Math.exp(loss).toExponential(1);
 
 /**
@@ -82,12 +88,22 @@ const perplexity = (/** @type {number} */ loss) =>
 export function rows(facts, state) {
   const { loss, before, rates, weights } = state;
   const of = loss && `${whole(loss.pieces)} pieces of validation text`;
-  const more = loss && `more than dense: ${signed(loss.more, 3)} \u00b1 ${loss.margin.toFixed(3)}`;
+  const more =
+    loss && `more than dense: ${signed(loss.more, 3)} \u00b1 ${loss.margin.toFixed(3)}`;
   const both = (/** @type {any} */ known, /** @type {(x: any) => string} */ shown) =>
     known ? [shown(before), shown(loss)] : [WAITING, WAITING];
-  const context = 8 * facts.network.blocks * facts.network.heads * facts.network.head_width * facts.network.context;
+  const context =
+    8 *
+    facts.network.blocks *
+    facts.network.heads *
+    facts.network.head_width *
+    facts.network.context;
   const values = [
-    ["", whole(weights), `${whole(state.kept)} (${Math.round((100 * state.kept) / weights)}% of them)`],
+    [
+      "",
+      whole(weights),
+      `${whole(state.kept)} (${Math.round((100 * state.kept) / weights)}% of them)`,
+    ],
     [more, ...both(loss, (each) => each.mean.toFixed(3))],
     [of && `on ${of}`, ...both(loss, (each) => perplexity(each.mean))],
     [of && `on ${of}`, ...both(loss, (each) => each.bits.toFixed(3))],
@@ -144,7 +160,9 @@ export function summary(facts, state) {
 
 /** @param {any} facts @param {import("./state.js").Controls} controls */
 export function setting(facts, { sparsity, score, scope, off }) {
-  const without = off.length ? `, without ${off.length} part${off.length > 1 ? "s" : ""}` : "";
+  const without = off.length
+    ? `, without ${off.length} part${off.length > 1 ? "s" : ""}`
+    : "";
   if (!sparsity) return `Not pruned${without}`;
   const percent = Number((100 * sparsity).toPrecision(6));
   return `Pruned at ${percent}% (${facts.scores[score].label}, ${scope})${without}`;
@@ -161,7 +179,8 @@ const SPAN = 6; // nats from the lower end of the axis to the upper one
 /** @param {string} tag @param {Record<string, string | number>} attributes @param {string} [text] */
 function drawn(tag, attributes, text) {
   const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, `${value}`);
+  for (const [name, value] of Object.entries(attributes))
+    made.setAttribute(name, `${value}`);
   if (text) made.textContent = text;
   return made;
 }
@@ -172,34 +191,72 @@ export function drawCurve(svg, facts, state) {
   const { stops } = facts.scopes[state.controls.scope];
   /** @type {[number, number][]} */
   const curve = state.curve ?? [];
-  const low = Math.floor(Math.min(state.before?.mean ?? 0, ...curve.map(([, loss]) => loss)));
+  const low = Math.floor(
+    Math.min(state.before?.mean ?? 0, ...curve.map(([, loss]) => loss)),
+  );
   const x = (/** @type {number} */ stop) =>
     LEFT + 10 + ((RIGHT - LEFT - 20) * stops.indexOf(stop)) / (stops.length - 1);
   const y = (/** @type {number} */ loss) =>
     BOTTOM - ((BOTTOM - TOP) * Math.min(Math.max(loss - low, 0), SPAN)) / SPAN;
   const marks = [];
   for (let nats = low; nats <= low + SPAN; nats++) {
-    marks.push(drawn("line", { class: "grid", x1: LEFT, x2: RIGHT, y1: y(nats), y2: y(nats) }));
-    marks.push(drawn("text", { class: "soft", x: LEFT - 6, y: y(nats) + 4, "text-anchor": "end" }, `${nats}`));
+    marks.push(
+      drawn("line", { class: "grid", x1: LEFT, x2: RIGHT, y1: y(nats), y2: y(nats) }),
+    );
+    marks.push(
+      drawn(
+        "text",
+        { class: "soft", x: LEFT - 6, y: y(nats) + 4, "text-anchor": "end" },
+        `${nats}`,
+      ),
+    );
   }
   for (const stop of stops)
-    marks.push(drawn("text", { x: x(stop), y: BOTTOM + 18, "text-anchor": "middle" }, `${Number((100 * stop).toPrecision(6))}`));
-  marks.push(drawn("text", { class: "soft", x: (LEFT + RIGHT) / 2, y: BOTTOM + 38, "text-anchor": "middle" }, "pruned, percent"));
+    marks.push(
+      drawn(
+        "text",
+        { x: x(stop), y: BOTTOM + 18, "text-anchor": "middle" },
+        `${Number((100 * stop).toPrecision(6))}`,
+      ),
+    );
+  marks.push(
+    drawn(
+      "text",
+      { class: "soft", x: (LEFT + RIGHT) / 2, y: BOTTOM + 38, "text-anchor": "middle" },
+      "pruned, percent",
+    ),
+  );
   if (state.before) {
     const at = y(state.before.mean);
     marks.push(drawn("line", { class: "dense", x1: LEFT, x2: RIGHT, y1: at, y2: at }));
     marks.push(drawn("text", { class: "soft", x: LEFT + 3, y: at - 5 }, "dense"));
   }
-  marks.push(drawn("polyline", { class: "path", points: curve.map(([s, l]) => `${x(s)},${y(l)}`).join(" ") }));
+  marks.push(
+    drawn("polyline", {
+      class: "path",
+      points: curve.map(([s, l]) => `${x(s)},${y(l)}`).join(" "),
+    }),
+  );
   for (const [stop, loss] of curve) {
     marks.push(drawn("circle", { class: "dot", cx: x(stop), cy: y(loss), r: 4 }));
     if (loss > low + SPAN)
-      marks.push(drawn("text", { x: x(stop), y: y(loss) - 7, "text-anchor": "middle" }, `\u2191${loss.toFixed(1)}`));
+      marks.push(
+        drawn(
+          "text",
+          { x: x(stop), y: y(loss) - 7, "text-anchor": "middle" },
+          `\u2191${loss.toFixed(1)}`,
+        ),
+      );
   }
   marks.push(...here(state, x, y));
   svg.replaceChildren(...marks);
-  const said = curve.map(([stop, loss]) => `${Number((100 * stop).toPrecision(6))}%: ${loss.toFixed(2)}`);
-  svg.setAttribute("aria-label", `Loss in nats a piece. ${said.join(", ") || "No stop was evaluated yet"}.`);
+  const said = curve.map(
+    ([stop, loss]) => `${Number((100 * stop).toPrecision(6))}%: ${loss.toFixed(2)}`,
+  );
+  svg.setAttribute(
+    "aria-label",
+    `Loss in nats a piece. ${said.join(", ") || "No stop was evaluated yet"}.`,
+  );
 }
 
 /** Where the slider is, and the number large.
@@ -207,11 +264,21 @@ export function drawCurve(svg, facts, state) {
  * @param {(stop: number) => number} x
  * @param {(loss: number) => number} y */
 function here({ loss, controls, evaluated }, x, y) {
-  const marks = [drawn("text", { class: "large", x: 0, y: 32 }, loss ? loss.mean.toFixed(2) : WAITING)];
+  const marks = [
+    drawn("text", { class: "large", x: 0, y: 32 }, loss ? loss.mean.toFixed(2) : WAITING),
+  ];
   if (!loss) return marks;
   marks.push(
-    drawn("text", { x: 92, y: 18 }, `${signed(loss.more, 2)} \u00b1 ${loss.margin.toFixed(2)} to dense`),
-    drawn("text", { class: "soft", x: 92, y: 34 }, `${whole(loss.pieces)} pieces, ${evaluated} windows, paired`),
+    drawn(
+      "text",
+      { x: 92, y: 18 },
+      `${signed(loss.more, 2)} \u00b1 ${loss.margin.toFixed(2)} to dense`,
+    ),
+    drawn(
+      "text",
+      { class: "soft", x: 92, y: 34 },
+      `${whole(loss.pieces)} pieces, ${evaluated} windows, paired`,
+    ),
     drawn("circle", { class: "ring", cx: x(controls.sparsity), cy: y(loss.mean), r: 8.5 }),
   );
   return marks;

@@ -69,9 +69,10 @@ export function writeKeys(keys, score, layers, weights, read) {
  * @param {Float32Array} norms
  */
 function writeScores(scores, weight, columns, norms) {
-  if (!norms.length) for (let i = 0; i < weight.length; i++) scores[i] = Math.abs(weight[i]);
+  if (!norms.length)
+    for (let i = 0; i < weight.length; i++) scores[i] = Math.abs(weight[i]);
   else
-    for (let i = 0; i < weight.length; )
+    for (let i = 0; i < weight.length;)
       for (let column = 0; column < columns; column++, i++)
         scores[i] = Math.abs(weight[i]) * norms[column];
 }
@@ -103,8 +104,12 @@ export function writeMask(kernels, places, facts, { score, scope, stop }, layers
   const { keys, mask, counts } = places;
   if (facts.scopes[scope].of)
     return kernels.keep_of_four(keys, sizeOf(layers), facts.scopes[scope].kept[stop], mask);
-  const keep = (/** @type {number} */ start, /** @type {number} */ count, /** @type {number} */ kept, /** @type {number} */ bits) =>
-    kernels.keep(keys + 4 * start, count, kept, mask + start, counts, bits);
+  const keep = (
+    /** @type {number} */ start,
+    /** @type {number} */ count,
+    /** @type {number} */ kept,
+    /** @type {number} */ bits,
+  ) => kernels.keep(keys + 4 * start, count, kept, mask + start, counts, bits);
   for (const { layers: numbers, kept, rows } of groupsOf(facts, score, scope, stop)) {
     const own = numbers.map((number) => layers[number]);
     // layers of one group are neighbours

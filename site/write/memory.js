@@ -43,7 +43,11 @@ export class Memory {
     this.layers = layersOf(facts.prunable, facts.tensors);
     this.kernels = kernels;
     const count = weights.byteLength / 2;
-    this.weights = widened(kernels.view(kernels.take(count), count), weights, facts.tensors);
+    this.weights = widened(
+      kernels.view(kernels.take(count), count),
+      weights,
+      facts.tensors,
+    );
     const size = sizeOf(this.layers);
     this.places = {
       keys: kernels.take(size),
@@ -215,7 +219,16 @@ export class Memory {
     const saved = 4 * (all - (weights - present));
     const packed = mask ? saved - 4 * (present - kept) + Math.ceil(present / 8) : saved;
     const cached = parts.reduce((sum, part) => sum + part.heads.length, 0) * inside;
-    return { kept, weights, present, saved, packed, share, whole: 4 * all, cache: 8 * cached * context };
+    return {
+      kept,
+      weights,
+      present,
+      saved,
+      packed,
+      share,
+      whole: 4 * all,
+      cache: 8 * cached * context,
+    };
   }
 
   /**
@@ -303,7 +316,7 @@ export class Memory {
  */
 function timeOf(network, prompt, added) {
   const pieces = writing(network, prompt, added);
-  for (let step = pieces.next(); step.value === undefined; ) step = pieces.next();
+  for (let step = pieces.next(); step.value === undefined;) step = pieces.next();
   const started = performance.now();
   let count = 0;
   while (!pieces.next().done) count++;

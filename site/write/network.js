@@ -34,7 +34,10 @@ export class Kernels {
     const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / 65536) });
     const all = codes.map((code) => WebAssembly.instantiate(code, { page: { memory } }));
     const found = await Promise.all(all);
-    return new Kernels(Object.assign({}, ...found.map((each) => each.instance.exports)), memory);
+    return new Kernels(
+      Object.assign({}, ...found.map((each) => each.instance.exports)),
+      memory,
+    );
   }
 
   /**
@@ -210,7 +213,16 @@ export class Network {
         multiply(normal, of.query, this.query, rows, inside, width, 0);
         multiply(normal, of.key, of.keys + new_, rows, inside, width, 0);
         multiply(normal, of.value, of.values + new_, rows, inside, width, 0);
-        attend(this.query, of.keys, of.values, this.mixed, this.fit, rows, place, heads.length);
+        attend(
+          this.query,
+          of.keys,
+          of.values,
+          this.mixed,
+          this.fit,
+          rows,
+          place,
+          heads.length,
+        );
         multiply(this.mixed, of.out, x, rows, width, inside, 1);
       }
       if (mlp) {
@@ -235,7 +247,8 @@ export class Network {
     for (let row = 0, i = 0; row < pieces.length; row++)
       for (let column = 0; column < width; column++, i++)
         stream[i] =
-          embedding[pieces[row] * width + column] + position[(place + row) * width + column];
+          embedding[pieces[row] * width + column] +
+          position[(place + row) * width + column];
   }
 
   /**

@@ -1,6 +1,14 @@
 // @ts-check
 /** The page: its controls, the thread that computes, and the address. */
-import { drawCurve, drawNumbers, drawText, element, parting, setting, summary } from "./drawing.js";
+import {
+  drawCurve,
+  drawNumbers,
+  drawText,
+  element,
+  parting,
+  setting,
+  summary,
+} from "./drawing.js";
 import { Parts } from "./parts.js";
 import { fromLink, offered, toLink } from "./state.js";
 
@@ -12,7 +20,8 @@ const LINK_REST = 300; // ms after the last change, until the address follows
 /** Why this browser cannot do it; empty if it can. */
 function hindrance() {
   if (typeof WebAssembly === "undefined") return "This browser has no WebAssembly";
-  if (typeof Worker === "undefined") return "This browser lets the page have no thread of its own";
+  if (typeof Worker === "undefined")
+    return "This browser lets the page have no thread of its own";
   return "";
 }
 
@@ -57,8 +66,11 @@ class Page {
 
   #listen() {
     const { facts } = this;
-    const on = (/** @type {string} */ id, /** @type {string} */ kind, /** @type {() => void} */ act) =>
-      the(id).addEventListener(kind, act);
+    const on = (
+      /** @type {string} */ id,
+      /** @type {string} */ kind,
+      /** @type {() => void} */ act,
+    ) => the(id).addEventListener(kind, act);
     on("sparsity", "input", () => {
       const { stops } = facts.scopes[this.controls.scope];
       this.change({ sparsity: stops[Number(the("sparsity").value)] });
@@ -72,9 +84,12 @@ class Page {
     });
     on("again", "click", () => this.change({ draw: this.controls.draw + 1 }));
     on("restore", "click", () => this.change({ off: [] }));
-    the("controls").addEventListener("submit", (/** @type {Event} */ event) => event.preventDefault());
+    the("controls").addEventListener("submit", (/** @type {Event} */ event) =>
+      event.preventDefault(),
+    );
     addEventListener("hashchange", () => {
-      if (location.hash !== toLink(this.controls)) this.change(fromLink(facts, location.hash));
+      if (location.hash !== toLink(this.controls))
+        this.change(fromLink(facts, location.hash));
     });
     this.worker.addEventListener("message", ({ data }) => this.#hear(data));
   }
@@ -84,7 +99,10 @@ class Page {
     this.controls = offered(this.facts, { ...this.controls, ...wanted });
     this.#go();
     clearTimeout(this.link);
-    this.link = setTimeout(() => history.replaceState(null, "", toLink(this.controls)), LINK_REST);
+    this.link = setTimeout(
+      () => history.replaceState(null, "", toLink(this.controls)),
+      LINK_REST,
+    );
   }
 
   #go() {
@@ -122,18 +140,22 @@ class Page {
     if (id !== this.id) return;
     if (trouble) the("trouble").textContent = trouble;
     if (fetching)
-      the("said").textContent = `Fetching the score ${this.facts.scores[fetching].label} ...`;
+      the("said").textContent =
+        `Fetching the score ${this.facts.scores[fetching].label} ...`;
     if (state) this.#draw(state);
   }
 
   /** @param {any} news the newest part of the state */
   #draw(news) {
     const { facts } = this;
-    if (news.controls) this.state = { ...this.state, loss: null, rates: null, settled: false };
+    if (news.controls)
+      this.state = { ...this.state, loss: null, rates: null, settled: false };
     const state = Object.assign(this.state, news);
-    if (news.dense) drawText(the("dense"), state.prompt, state.dense, state.dense, facts.pieces);
+    if (news.dense)
+      drawText(the("dense"), state.prompt, state.dense, state.dense, facts.pieces);
     if (news.controls) the("setting").textContent = setting(facts, state.controls);
-    if (news.pruned) drawText(the("pruned"), state.prompt, state.pruned, state.dense, facts.pieces);
+    if (news.pruned)
+      drawText(the("pruned"), state.prompt, state.pruned, state.dense, facts.pieces);
     if (news.settled) {
       state.took = performance.now() - this.started;
       the("said").textContent =
@@ -145,8 +167,10 @@ class Page {
       drawNumbers(the("numbers").tBodies[0], facts, state);
       drawCurve(the("curve"), facts, state);
     }
-    if (news.settled || news.finished) the("live").dataset.state = news.finished ? "finished" : "written";
-    if (news.finished) the("said").textContent = `${summary(facts, state)} ${state.remark}`.trim();
+    if (news.settled || news.finished)
+      the("live").dataset.state = news.finished ? "finished" : "written";
+    if (news.finished)
+      the("said").textContent = `${summary(facts, state)} ${state.remark}`.trim();
   }
 }
 

@@ -19,7 +19,12 @@ export class Parts {
     this.buttons = [];
     const { blocks, heads: count } = facts.network;
     const top = table.createTHead().insertRow();
-    const columns = ["block", ...Array.from({ length: count }, (_, h) => `${h}`), "all", "MLP"];
+    const columns = [
+      "block",
+      ...Array.from({ length: count }, (_, h) => `${h}`),
+      "all",
+      "MLP",
+    ];
     top.append(...columns.map((name) => element("th", name, { scope: "col" })));
     const over = document.createElement("caption");
     over.textContent = "Of each block: the heads of its attention, all of them, its MLP";
@@ -113,7 +118,9 @@ export class Parts {
     if (part === undefined) return `block ${block}, whole`;
     if (part === "attention") return `all heads of block ${block}`;
     const left = `${Math.round(100 * this.#share(name, share))}% of its weights left`;
-    return part === "mlp" ? `MLP of block ${block}, ${left}` : `head ${part} of block ${block}, ${left}`;
+    return part === "mlp"
+      ? `MLP of block ${block}, ${left}`
+      : `head ${part} of block ${block}, ${left}`;
   }
 
   /** @param {EventTarget | null} target the button that got the focus */
@@ -123,7 +130,9 @@ export class Parts {
 
   /** @param {KeyboardEvent} event */
   #move(event) {
-    const row = this.buttons.findIndex((each) => each.includes(/** @type {any} */ (event.target)));
+    const row = this.buttons.findIndex((each) =>
+      each.includes(/** @type {any} */ (event.target)),
+    );
     if (row < 0) return;
     const column = this.buttons[row].indexOf(/** @type {any} */ (event.target));
     const last = this.buttons[row].length - 1;

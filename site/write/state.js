@@ -32,7 +32,8 @@ export function offered(facts, wanted) {
   const sparsity = facts.scopes[scope].stops.reduce(
     (/** @type {number} */ a, /** @type {number} */ b) => (near(b) < near(a) ? b : a),
   );
-  const draw = Number.isInteger(wanted.draw) && wanted.draw >= 0 ? wanted.draw % 2 ** 32 : 0;
+  const draw =
+    Number.isInteger(wanted.draw) && wanted.draw >= 0 ? wanted.draw % 2 ** 32 : 0;
   const off = named(facts, heads(facts, wanted.off));
   return { ...wanted, score, scope, sparsity, draw, off };
 }

@@ -18,7 +18,7 @@ export function* writing(network, prompt, noise) {
   const count = noise.length / pieces;
   yield* reading(network, prompt);
   let last = (prompt.length - 1) % 32;
-  for (let step = 0; ; ) {
+  for (let step = 0; ;) {
     const logits = network.logits(last, 1);
     const piece = chosen(logits, noise.subarray(step * pieces, (step + 1) * pieces));
     yield piece;

@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from tools.web import write
+from utils.explorer.text_links import link_of, read_link
 from utils.explorer.text_memory import TextControls
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -327,6 +328,17 @@ def test_a_setting_is_a_link(opened):
     for name in ("setting", "dense", "pruned"):
         assert after[name] == before[name]
     assert again.get_by_role("combobox", name="Scope").input_value() == "unit"
+    # the address says the same in the notebook
+    again.get_by_role("button", name="All parts back").click()
+    again.wait_for_function("() => !location.hash.includes('off')")
+    wanted = TextControls(0.8, "activation", "unit", "Emma was caf\u00e9", 3)
+    assert read_link(again.url) == wanted
+    again.goto(
+        again.url.split("#")[0] + link_of(replace(wanted, prompt="She & \u00a3"))
+    )
+    settled(again, "written")
+    prompt = again.get_by_role("textbox", name="Prompt")
+    assert prompt.input_value() == "She & \u00a3"
     # a score that the scope is not offered for
     again.get_by_role("combobox", name="Score").select_option("taylor")
     assert "(taylor (w*g), global)" in settled(again, "written")["setting"]
