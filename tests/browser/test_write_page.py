@@ -4,7 +4,6 @@ it can be used, and what it says where it cannot run."""
 import functools
 import http.server
 import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -12,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import written
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from tools.web import write
 from utils.explorer.text_links import link_of, read_link
 from utils.explorer.text_memory import TextControls
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import written
 
 pytestmark = pytest.mark.timeout(900)
 PATIENCE = 300_000  # ms: a busy machine

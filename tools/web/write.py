@@ -41,6 +41,7 @@ from utils.explorer.text_memory import (
 from utils.masks import SCOPES
 from utils.models.gpt import GPT, Attention
 
+HEAD = 32  # numbers of a head, as site/write/kernels.wat has it
 SOURCE = Path(__file__).parents[2] / "site" / "write"
 # scores that the page offers, and what it reads for them. Those with a gradient come as
 # a byte a weight, which is 2.7 MB each: of the three alike, Taylor's alone
@@ -233,6 +234,10 @@ def _shapes(model: GPT) -> dict[str, Any]:
     block = model.blocks[0]
     attention, norm = block.get_submodule("attention"), model.norm
     assert isinstance(attention, Attention)
+    if attention.head_width != HEAD:
+        raise ValueError(
+            f"a head has {attention.head_width} numbers; the kernels know {HEAD}."
+        )
     return {
         "pieces": len(model.embedding.weight),
         "context": len(model.position.weight),
