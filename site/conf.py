@@ -30,6 +30,8 @@ myst_heading_anchors = 3
 html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = [os.environ["COURSE_SITE"] + "/static"]
+html_favicon = html_static_path[0] + "/icon.svg"
+html_context = {"default_mode": "auto"}
 html_css_files = ["course.css"]
 html_js_files = [
     # before anything is painted: what is to stay shut is never seen open
@@ -41,7 +43,7 @@ html_show_sphinx = False
 html_last_updated_fmt = None
 html_sidebars = {
     "**": [
-        "navbar-logo.html",
+        "home.html",
         "exhibits.html",
         "search-button-field.html",
         "sbt-sidebar-nav.html",
@@ -50,8 +52,10 @@ html_sidebars = {
 # Where the course is published: `owner/name` at a public forge, with its launchers.
 repository = os.environ.get("PRUNING_REPOSITORY", "")
 html_theme_options = {
-    "logo": {"text": project},
-    "home_page_in_toc": True,
+    "navbar_start": [],
+    "navbar_center": [],
+    "navbar_end": [],
+    "navbar_persistent": [],
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "navigation_with_keys": False,

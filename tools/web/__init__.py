@@ -12,11 +12,25 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tools.web import checking
+
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "artefacts" / "site"
 MARK = ".nojekyll"  # by which a site is known; GitHub Pages serves it as it is then
 # each part's module, and where in the site it is written
 PARTS = {"pages": "", "start": "", "write": "write"}
+PLAIN_START = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Pruning neural networks, measured</title>
+<main>
+<h1>Pruning neural networks, measured</h1>
+<p><a href="course.html">The course</a></p>
+</main>
+</html>
+"""
 
 
 def writer(part: str) -> Callable[[Path], None] | None:
@@ -51,3 +65,12 @@ def build(folder: Path, parts: Sequence[str] = tuple(PARTS)) -> None:
         if write:
             (folder / PARTS[part]).mkdir(parents=True, exist_ok=True)
             write(folder / PARTS[part])
+    if set(parts) == set(PARTS):
+        plain_start(folder)
+        checking.check(folder)
+
+
+def plain_start(folder: Path) -> None:
+    """A start page that leads to the course, while there is no better one."""
+    if not (folder / "index.html").exists():
+        (folder / "index.html").write_text(PLAIN_START, encoding="utf-8")

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def lay_lesson(lesson: syllabus.Lesson, source: Path) -> None:
     home, folder = LESSONS / lesson.name, source / "lessons" / lesson.name
     folder.mkdir(parents=True)
     shutil.copytree(home / "figures", folder / "figures")
-    page = lesson_page(lesson.name, (home / "README.md").read_text(encoding="utf-8"))
+    page = lesson_page(lesson, (home / "README.md").read_text(encoding="utf-8"))
     (folder / "index.md").write_text(page, encoding="utf-8")
     text = linked((home / "teaching.md").read_text(encoding="utf-8"))
     back = f"The lesson: [{lesson.number} {lesson.title}](index.md)."
@@ -98,6 +99,7 @@ def lay_lesson(lesson: syllabus.Lesson, source: Path) -> None:
 def linked(text: str) -> str:
     """A page whose links to other pages lead to where they are on the site; the markers
     of `tools.prose` are taken out."""
+    text = text.replace("|  | lesson |", "| number | lesson |")  # a head for a reader
     return re.sub(r"\bREADME\.md(?=[)#])", "index.md", MARKER.sub("", text))
 
 
@@ -107,7 +109,7 @@ def below_heading(page: str, text: str) -> str:
     return f"{heading}\n\n{text}\n{rest}"
 
 
-def lesson_page(lesson: str, text: str) -> str:
+def lesson_page(lesson: syllabus.Lesson, text: str) -> str:
     """The page of a lesson: its first part, the guesses, its second part, the quiz, the
     sources.
 
@@ -115,15 +117,16 @@ def lesson_page(lesson: str, text: str) -> str:
         ValueError: it has no second part, or two.
     """
     if text.count(f"\n{SECOND}\n") != 1:
-        raise ValueError(f"lessons/{lesson}/README.md must say {SECOND!r} once.")
+        raise ValueError(f"lessons/{lesson.name}/README.md must say {SECOND!r} once.")
     first, second = linked(text).split(f"\n{SECOND}\n")
     second, rule, tail = second.partition(RULE)
-    parts = [first, SECOND, GATE % asked.gate(lesson), second]
-    parts.append(QUIZ % asked.quiz(lesson))
+    parts = [first, SECOND, GATE % asked.gate(lesson.name), second]
+    parts.append(QUIZ % asked.quiz(lesson.name))
     if rule:
         parts.append("## Sources\n\n" + "\n\n".join(papers.sources(rule + tail)))
-    pages = [f"../../notebooks/{lab}" for lab in labs(lesson)]
-    return "\n\n".join([*parts, toctree("", [*pages, "teaching"]), ""])
+    menu = [f"{title} <../../notebooks/{lab}>" for lab, title in titled(lesson)]
+    menu.append("For the teacher <teaching>")
+    return "\n\n".join([*parts, toctree("", menu), ""])
 
 
 def notebook(text: str, lesson: syllabus.Lesson) -> str:
@@ -158,18 +161,20 @@ def contents(lessons: list[syllabus.Lesson]) -> str:
 
 
 def lesson_list(lessons: list[syllabus.Lesson]) -> str:
-    """The table of lessons, with a link to each one's page and its notebooks."""
-    rows = []
+    """Each lesson with its question, and links to its page and its notebooks."""
+    items = []
     for lesson in lessons:
-        page, *_ = syllabus.cells(lesson, "lessons/")
-        title = f"[{lesson.title}](lessons/{lesson.name}/index.md)"
-        runs = (
-            f"[{'further' if lab.endswith(FURTHER) else 'lab'}](notebooks/{lab}.ipynb)"
-            for lab in labs(lesson.name)
-        )
-        rows.append([page, title, lesson.question, ", ".join(runs)])
-    head = ["", "lesson", "the question it answers", "notebooks"]
-    return "\n".join(syllabus.table(head, *rows))
+        page = f"[{lesson.number} {lesson.title}](lessons/{lesson.name}/index.md)"
+        runs = (f"[{title}](notebooks/{lab}.ipynb)" for lab, title in titled(lesson))
+        items.append(f"{page}\n: {lesson.question} {lesson.time.capitalize()}.")
+        items[-1] += f" {', '.join(runs)}."
+    return "\n\n".join(items)
+
+
+def titled(lesson: syllabus.Lesson) -> Iterator[tuple[str, str]]:
+    """(name, what it is called in menus) of each notebook of a lesson."""
+    for lab in labs(lesson.name):
+        yield lab, "Going further" if lab.endswith(FURTHER) else "The lab"
 
 
 def teacher_list(lessons: list[syllabus.Lesson]) -> str:
