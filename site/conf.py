@@ -32,7 +32,7 @@ html_title = project
 html_static_path = [os.environ["COURSE_SITE"] + "/static"]
 html_favicon = html_static_path[0] + "/icon.svg"
 html_context = {"default_mode": "auto"}
-html_css_files = ["course.css"]
+html_css_files = ["icons.css", "course.css"]
 html_js_files = [
     # before anything is painted: what is to stay shut is never seen open
     ("early.js", {"priority": 100}),

@@ -36,9 +36,7 @@ class Reader(HTMLParser):
         super().__init__()
         self.page = Page()
 
-    def handle_starttag(
-        self, tag: str, attrs: list[tuple[str, str | None]]
-    ) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """One element."""
         said = {name: value or "" for name, value in attrs}
         self.page.ids |= {said[name] for name in ("id", "name") if name in said}

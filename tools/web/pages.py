@@ -20,6 +20,7 @@ from tools import syllabus
 from tools.notebooks import FURTHER, labs
 from tools.prose import MARKER
 from tools.web import ROOT, asked, papers
+from tools.web.lighter import lighten
 
 SITE = ROOT / "site"
 LESSONS = ROOT / "lessons"
@@ -37,6 +38,7 @@ def write(folder: Path) -> None:
         lay(source)
         run_sphinx(source, folder, Path(name, "doctrees"))
     (folder / ".buildinfo").unlink(missing_ok=True)
+    lighten(folder)
 
 
 def run_sphinx(source: Path, folder: Path, doctrees: Path) -> None:
