@@ -81,7 +81,7 @@ function guessForm(told, asked, index, committed) {
   const said = element("p", { id: `${id}-said`, class: "said", role: "status" });
   const unit = element("span", { class: "unit" }, asked.unit);
   const label = element("label", { for: id }, asked.question);
-  const row = element("div", { class: "row" }, slider, field, unit, button);
+  const row = element("div", { class: "given" }, slider, field, unit, button);
   const form = element("form", { class: "guess", novalidate: true }, label, row, said);
 
   const show = (value) => {

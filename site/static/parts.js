@@ -45,3 +45,14 @@ export function plain(value) {
     ? Math.round(value).toLocaleString("en-US")
     : String(Number(value.toPrecision(3)));
 }
+
+/**
+ * A text with `code` in it, as nodes.
+ * @param {string} text
+ * @returns {(Node | string)[]}
+ */
+export function rich(text) {
+  return text
+    .split("`")
+    .map((part, index) => (index % 2 ? element("code", {}, part) : part));
+}

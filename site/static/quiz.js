@@ -4,7 +4,7 @@
  */
 
 import { change, read } from "./kept.js";
-import { dataIn, element, numberIn, plain } from "./parts.js";
+import { dataIn, element, numberIn, plain, rich } from "./parts.js";
 
 const INTRO =
   "Answer, commit, then read. The first try is kept, in this browser only.";
@@ -59,7 +59,7 @@ const FIELDS = { choice: choiceFields, number: numberFields, sentence: sentenceF
 /** One question: its fields, a button, and what is said of the answer. */
 function question(lesson, asked, place, count) {
   const about = asked.about ? ` (Looks back to lesson ${asked.about}.)` : "";
-  const legend = element("legend", {}, `${place}. ${asked.question}${about}`);
+  const legend = element("legend", {}, `${place}. `, ...rich(asked.question), about);
   const group = element("fieldset", {}, legend);
   const button = element("button", { type: "submit" }, "Commit my answer");
   const said = element("div", { class: "said", role: "status" });
@@ -97,21 +97,21 @@ function question(lesson, asked, place, count) {
 
 /** What is said of a committed answer. */
 function explained(asked, answer) {
-  if (asked.kind === "sentence") return [strong("A model answer:"), ` ${asked.model}`];
+  if (asked.kind === "sentence") return [strong("A model answer:"), " ", ...rich(asked.model)];
   const right = isRight(asked, answer);
   const verdict = strong(right ? "Right." : "Not right.");
   if (asked.kind === "number") {
     const measured = `${plain(asked.measured)} ${asked.number.unit ?? ""}`.trim();
     const run = ` The run on this site measured ${measured}; yours, on your machine,`;
-    return [verdict, `${run} may differ. ${asked.feedback}`];
+    return [verdict, `${run} may differ. `, ...rich(asked.feedback)];
   }
   const chosen = asked.answers.find((each) => each.answer === answer);
-  const said = [verdict, ` ${chosen.feedback}`];
+  const said = [verdict, " ", ...rich(chosen.feedback)];
   if (right) return said;
   const best = asked.answers.find((each) => each.right);
-  const what = element("i", {}, best.answer);
-  const line = element("p", {}, strong("Right is:"), " ", what, ` ${best.feedback}`);
-  return [...said, line];
+  const what = element("i", {}, ...rich(best.answer));
+  const why = rich(best.feedback);
+  return [...said, element("p", {}, strong("Right is:"), " ", what, " ", ...why)];
 }
 
 function strong(text) {
@@ -123,7 +123,7 @@ function choiceFields(asked, name) {
     element("input", { type: "radio", name, value: index }),
   );
   const nodes = asked.answers.map((each, index) =>
-    element("label", { class: "answer" }, inputs[index], element("span", {}, each.answer)),
+    element("label", { class: "answer" }, inputs[index], element("span", {}, ...rich(each.answer))),
   );
   return {
     nodes,
@@ -155,7 +155,7 @@ function numberFields(asked, name) {
   return {
     nodes: [
       element("p", { class: "hint" }, hint),
-      element("div", { class: "row" }, label, field, element("span", {}, unit)),
+      element("div", { class: "given" }, label, field, element("span", {}, unit)),
     ],
     given: () => {
       const answer = numberIn(field.value, unit);
@@ -198,7 +198,7 @@ function rubric(lesson, asked) {
     });
   const labels = asked.rubric.map((point, index) => {
     boxes[index].addEventListener("change", keep);
-    return element("label", { class: "answer" }, boxes[index], element("span", {}, point));
+    return element("label", { class: "answer" }, boxes[index], element("span", {}, ...rich(point)));
   });
   const legend = element("legend", {}, "Tick what yours holds:");
   return element("fieldset", {}, legend, ...labels);
