@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
-import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
 from tools.notebooks import NOTEBOOKS, labs
@@ -82,14 +81,15 @@ def comparing(code: str) -> list[str]:
 
 def cells(lab: str) -> Iterator[tuple[str, list[str]]]:
     """(source, what it printed and showed) of each code cell of a built notebook."""
-    for cell in nbformat.read(NOTEBOOKS / f"{lab}.ipynb", 4).cells:
-        if cell.cell_type == "code":
-            yield cell.source, [text_of(output) for output in cell.outputs]
+    notebook = json.loads((NOTEBOOKS / f"{lab}.ipynb").read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            yield "".join(cell["source"]), [text_of(each) for each in cell["outputs"]]
 
 
 def text_of(output: dict) -> str:
     """An output as text."""
-    return output.get("text") or output.get("data", {}).get("text/plain", "")
+    return "".join(output.get("text") or output.get("data", {}).get("text/plain", ""))
 
 
 def guesses(lesson: str) -> list[Asked]:
