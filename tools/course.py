@@ -41,6 +41,7 @@ from utils.files import DamagedFileError
 
 # the module that a command runs, with whatever else stood on the command line
 TOOLS = {
+    "site": ("tools.web", "write the course as a web site into artefacts/site"),
     "lesson": ("tools.lesson", "lay out a new lesson (NAME=13_my_idea)"),
     "check-lesson": (
         "tools.check_lesson",

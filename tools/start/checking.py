@@ -88,16 +88,35 @@ def test(options: argparse.Namespace, _rest: list[str]) -> int:
     return int(failed)
 
 
+# what a public forge reads, and the schema that it must fit
+FORGE = {
+    "vendor.github-workflows": ".github/workflows/*.yml",
+    "vendor.github-issue-forms": ".github/ISSUE_TEMPLATE/[!c]*.yml",
+    "vendor.github-issue-config": ".github/ISSUE_TEMPLATE/config.yml",
+    "vendor.citation-file-format": "CITATION.cff",
+}
+
+
+def schemas(root: Path) -> list[list[str]]:
+    """The checks of those files that are there."""
+    found = {schema: sorted(root.glob(pattern)) for schema, pattern in FORGE.items()}
+    return [
+        ["check_jsonschema", "--builtin-schema", schema, *map(str, paths)]
+        for schema, paths in found.items()
+        if paths
+    ]
+
+
 def lint(_options: argparse.Namespace, _rest: list[str]) -> int:
-    """Ruff's checks, its formatting, types, and the workflows of a public forge."""
+    """Ruff's checks, its formatting, types, what a public forge reads, the prose."""
     ensure(ROOT, "dev")
-    workflows = [str(path) for path in ROOT.glob(".github/workflows/*.yml")]
     checks = (
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["pyright"],
-        ["check_jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
+        *schemas(ROOT),
         ["tools.prose"],
+        ["tools.spelling"],
     )
     python = [str(venv_python(ROOT)), "-m"]
     codes = [

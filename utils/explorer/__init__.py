@@ -3,6 +3,7 @@
     state     what the learner has chosen, and what is known of it
     admission what a learner's own network and data must be
     guarded   a score of the learner's own, which changes nothing here
+    links     a setting as the address of the course's start page
     subject   a network with its data, and what can be counted and evaluated of it
     kinds     what "prune it" means: weights, N:M, channels, blocks
     memory    what has been found out so far, and what a new score makes worthless

@@ -20,6 +20,7 @@ from utils.arguments import whole
 from utils.explorer import drawing, findings
 from utils.explorer.background import Background, Work
 from utils.explorer.kinds import KINDS
+from utils.explorer.links import link_of, read_link
 from utils.explorer.memory import ROUNDS, Memory
 from utils.explorer.shell import REST, Shell, all_in, dropdown, offer, row
 from utils.explorer.slider import StopSlider
@@ -86,6 +87,31 @@ class Explorer(Shell):
             Controls(sparsity, score or "", scope or "", kind, name)
         )
         self._make_widgets()
+
+    @classmethod
+    def from_link(cls, link: str, *, pictures: int = 5000) -> "Explorer":
+        """The explorer with the setting of a link from the course's start page.
+
+        Args:
+            link: the page's address, or what stands in it behind `#`.
+            pictures: validation pictures that accuracies rest on, at most; the page has
+                the first of them.
+        Raises:
+            ValueError: no such link (`links.read_link`), or a setting that the network
+                does not offer.
+        """
+        return cls(**read_link(link), pictures=pictures)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def link(self) -> str:
+        """The end of the start page's address that opens the same setting there.
+
+        Raises:
+            ValueError: a network of your own, which the page does not have.
+        """
+        if self.controls.network == OWN:
+            raise ValueError("a network of your own is on no page: it has no link.")
+        return link_of(self.controls)
 
     # -------------------------------------------------------------- what it can answer
 

@@ -119,11 +119,15 @@ class Shell:
         return {**live, **bundle}, metadata
 
     def _picture(self, words: str) -> tuple[dict, dict]:
-        png = resvg_py.svg_to_bytes(
-            svg_string=self.svg(self.shown), width=920, font_dirs=[str(FONTS)]
-        )
-        bundle = {"image/png": bytes(png), "text/plain": words}
+        bundle = {"image/png": self.png(self.shown), "text/plain": words}
         return bundle, {"image/png": {"alt": words}}
+
+    def png(self, state: Any) -> bytes:
+        """The picture of a state as PNG."""
+        svg = self.svg(state)
+        return bytes(
+            resvg_py.svg_to_bytes(svg_string=svg, width=920, font_dirs=[str(FONTS)])
+        )
 
 
 def put_out(bundle: dict, metadata: dict) -> None:

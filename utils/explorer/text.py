@@ -5,7 +5,7 @@ speed follow when the slider rests (`background`).
 """
 
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import ipywidgets
 
@@ -16,6 +16,7 @@ from utils.explorer import drawing, text_drawing
 from utils.explorer.background import Background, Work
 from utils.explorer.shell import REST, Shell, all_in, dropdown, offer, row
 from utils.explorer.slider import StopSlider
+from utils.explorer.text_links import link_of, read_link
 from utils.explorer.text_memory import PROMPTS, TextControls, TextMemory, TextState
 from utils.models.gpt import GPT
 
@@ -31,7 +32,7 @@ class TextExplorer(Shell):
         texts: `text.load()`, the default.
         batches: what scores are computed from; by default 16 windows of the training
             text, one a batch.
-        score, scope, sparsity, prompt: where the controls stand at first.
+        score, scope, sparsity, prompt, draw: where the controls stand at first.
         windows: of the validation text, evenly spaced, on which the loss rests.
         temperature: of what is written.
     Raises:
@@ -52,6 +53,7 @@ class TextExplorer(Shell):
         scope: str = "global",
         sparsity: float = 0.0,
         prompt: str = PROMPTS[0],
+        draw: int = 0,
         windows: int = 16,
         temperature: float = 0.6,
     ) -> None:
@@ -65,7 +67,7 @@ class TextExplorer(Shell):
             windows=windows,
             temperature=temperature,
         )
-        self._start = TextControls(sparsity, score, scope, prompt)
+        self._start = TextControls(sparsity, score, scope, prompt, draw)
         self.memory.check(self._start)
         self.problems: list[str] = []
         self._shown: TextState | None = None
@@ -73,6 +75,22 @@ class TextExplorer(Shell):
         self.lock = threading.RLock()
         self.slow_work = Background(self.lock, self._fail)
         self._make_widgets()
+
+    @classmethod
+    def from_link(cls, link: str) -> "TextExplorer":
+        """The panel of the shipped network with the setting of a link from the page on
+        which it writes.
+
+        Raises:
+            ValueError: no such link (`text_links.read_link`), or a setting that is not
+                offered.
+        """
+        return cls(**asdict(read_link(link)))
+
+    @property
+    def link(self) -> str:
+        """The end of that page's address that opens the same setting there."""
+        return link_of(self.controls)
 
     # -------------------------------------------------------------- what it can answer
 

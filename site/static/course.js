@@ -1,0 +1,7 @@
+/** What the scripts of the lessons' pages begin with. */
+
+import { openGate } from "./gate.js";
+import { openQuiz } from "./quiz.js";
+
+for (const place of document.querySelectorAll(".gate")) openGate(place);
+for (const place of document.querySelectorAll(".quiz")) openQuiz(place);

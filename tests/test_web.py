@@ -1,0 +1,256 @@
+"""The pages of the site: what they ask is what the labs ask, what they tell is what the
+notebooks measured, and a site that is not sound is refused."""
+
+import ast
+import functools
+import json
+import re
+
+import pytest
+
+from tools import notebooks, syllabus
+from tools.web import asked, build, checking, lighter, pages, papers
+from utils import quizzes
+
+LESSONS = notebooks.lessons()
+
+
+def data_in(page: str, name: str) -> dict:
+    """What a page holds for its scripts."""
+    found = re.search(rf'class="{name}">(.*?)</script>', page)
+    assert found
+    return json.loads(found[1])
+
+
+@functools.cache
+def lesson_page(name: str) -> str:
+    folder = pages.LESSONS / name
+    text = (folder / "README.md").read_text("utf-8")
+    return pages.lesson_page(syllabus.read(folder), text)
+
+
+# ------------------------------------------------------------------- what a page asks
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_page_asks_each_guess_of_the_lab_in_its_range(lesson):
+    """By the lab's source, read apart from the notebook."""
+    tree = ast.parse(notebooks.source(lesson).read_text("utf-8"))
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "predict"
+    ]
+    calls.sort(key=lambda call: call.lineno)
+    told = data_in(asked.gate(lesson), "gate-data")
+    assert told["lesson"] == lesson
+    ranges = [tuple(map(ast.literal_eval, call.args[1:3])) for call in calls]
+    assert [(each["low"], each["high"]) for each in told["guesses"]] == ranges
+    for call, each in zip(calls, told["guesses"], strict=True):
+        units = [w.value for w in call.keywords if w.arg == "unit"]
+        assert each["unit"] == (ast.literal_eval(units[0]) if units else "")
+        if isinstance(call.args[0], ast.Constant):
+            assert each["question"] == call.args[0].value
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_each_guess_is_compared_with_what_was_measured(lesson):
+    for each in asked.guesses(lesson):
+        value = float(each.measured.removesuffix(each.unit).replace(",", ""))
+        assert each.measured.endswith(each.unit)
+        assert each.low - 30 <= value <= each.high, "measured of another guess?"
+
+
+def test_a_measurement_goes_to_the_guess_it_was_compared_with(monkeypatch):
+    """Also where they are compared in another order, and not where it can't be told."""
+    shown = "Predict. {} (A guess from 0 to 9 {}.)".format
+    said = "Measured: {}. You locked no guess.".format
+    cells = [
+        ('a = predict("A", 0, 9)\nb = predict("B", 0, 9)', [shown("A", "x"), "Predict."
+         " B (A guess from 0 to 9.)"]),
+        ("for g in all: g.compare(1)", [said("1"), said("2")]),
+        ("b.compare(2)\na.compare(1)", [said("1,234"), said("5 x")]),
+    ]  # fmt: skip
+    monkeypatch.setattr(asked, "cells", lambda lab: cells)
+    assert asked.guesses("any") == [
+        asked.Asked("A", 0, 9, "x", "5 x"),
+        asked.Asked("B", 0, 9, "", "1,234"),
+    ]
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_quiz_of_a_page_is_quiz_json(lesson):
+    told = data_in(asked.quiz(lesson), "quiz-data")
+    kinds = [each.pop("kind") for each in told["questions"]]
+    stored = quizzes.read(lesson)
+    assert kinds == [quizzes.kind_of(each) for each in stored]
+    for each in told["questions"]:
+        each.pop("measured", None)
+    assert told["questions"] == stored
+
+
+def test_a_number_is_compared_with_the_claim_of_the_notebook():
+    """Lab 03: one line of its notebook, in the unit of the question."""
+    text = (notebooks.NOTEBOOKS / "03_weight_pruning.ipynb").read_text("utf-8")
+    found = re.search(r"either other by \(measured ([\d.]+)", text)
+    [number] = [each for each in asked.questions("03_weight_pruning")
+                if each["kind"] == "number"]  # fmt: skip
+    assert found
+    assert number["measured"] == pytest.approx(100 * float(found[1]))
+
+
+def test_data_cannot_end_its_script_element():
+    page = asked.data("x", {"a": "</script><b>"})
+    assert page.count("<") == 2
+    assert data_in(page, "x") == {"a": "</script><b>"}
+
+
+# ------------------------------------------------------------------ how a page is laid
+
+
+def test_a_page_asks_before_it_tells_and_hides_nothing_else():
+    page = lesson_page("03_weight_pruning")
+    first, second = page.split(pages.SECOND)
+    marks = ("gate-data", "scope.png", "## Quiz", "quiz-data", "## Sources")
+    places = [second.index(mark) for mark in marks]
+    assert places == sorted(places)
+    assert "scope.png" not in first
+    assert "threshold_to_mask.svg" in first
+    original = (pages.LESSONS / "03_weight_pruning" / "README.md").read_text("utf-8")
+    for picture in re.findall(r"!\[[^\]]*\]\([^)]*\)", original):
+        assert page.count(picture) == 1
+
+
+def test_no_marker_and_no_link_to_a_source_file_is_left():
+    for lesson in LESSONS:
+        page = lesson_page(lesson)
+        assert "<!-- why" not in page
+        assert "README.md" not in page
+
+
+def test_a_page_without_a_second_part_is_refused():
+    lesson = syllabus.read(pages.LESSONS / "03_weight_pruning")
+    with pytest.raises(ValueError, match="03_weight_pruning/README"):
+        pages.lesson_page(lesson, "# 03 Weight pruning\n\nThat is all.\n")
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_each_notebook_leads_to_its_page_and_back(lesson):
+    facts = syllabus.read(pages.LESSONS / lesson)
+    for lab in notebooks.labs(lesson):
+        text = (notebooks.NOTEBOOKS / f"{lab}.ipynb").read_text("utf-8")
+        laid = json.loads(pages.notebook(text, facts))
+        first = "".join(laid["cells"][0]["source"])
+        assert f"](../lessons/{lesson}/index.md)" in first
+        assert "double-click" not in first
+        assert laid["cells"][1:] == json.loads(text)["cells"][1:]
+        assert f"<../../notebooks/{lab}>" in lesson_page(lesson)
+
+
+# -------------------------------------------------------------------- what is looked up
+
+
+def entries() -> list[tuple[str, str, list[str]]]:
+    """(term, definition, lessons) of the glossary."""
+    text = (pages.SITE / "glossary.md").read_text("utf-8")
+    found = re.findall(r"^([^\s`:#].*)\n  (.+)$", text, flags=re.MULTILINE)
+    return [
+        (term, said, re.findall(r"\(lessons/(\w+)/index\.md\)", said))
+        for term, said in found
+    ]
+
+
+def test_each_term_of_the_glossary_comes_in_the_lesson_that_it_names():
+    assert len(entries()) > 50
+    for term, said, named in entries():
+        assert len(named) == 1, term
+        folder = pages.LESSONS / named[0]
+        texts = [*folder.glob("*.md"), *folder.glob("*.py"), folder / "quiz.json"]
+        text = " ".join(path.read_text("utf-8").lower() for path in texts)
+        stem = re.sub(r"(ing|ion|s)?( .*)?$", "", term.lower())
+        assert stem in text, term
+        assert said.split(" Lesson [")[0].endswith("."), term
+
+
+def test_each_paper_of_a_lesson_is_in_the_bibliography_with_that_lesson():
+    listed = "\n".join(papers.entries(pages.ROOT))
+    for lesson in LESSONS:
+        page = (pages.LESSONS / lesson / "README.md").read_text("utf-8")
+        for line in papers.sources(page):
+            if one := papers.paper(line):
+                [entry] = [e for e in listed.splitlines()
+                           if f"{one.first}," in e[:30] and one.year in e
+                           and papers.paper(e[2:]).key == one.key]  # fmt: skip
+                assert f"lessons/{lesson}/index.md" in entry
+
+
+def test_a_paper_stands_once_however_it_is_written():
+    lines = list(papers.entries(pages.ROOT))
+    keys = [papers.paper(line[2:]).key for line in lines]
+    assert len(set(keys)) == len(keys) > 40
+    assert sum("Deep compression" in line for line in lines) == 1
+
+
+# ---------------------------------------------------------------------- a sound site
+
+
+SOUND = {
+    "index.html": '<a href="b/page.html#here">b</a><img src="p.png" alt="A bar">',
+    "b/page.html": '<p id="here"></p><a href="../index.html">a</a><a href="#here">h</a>'
+    '<a href="https://example.org/x">elsewhere, by a click</a>',
+    "p.png": "",
+}
+
+
+def lay(folder, files):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def test_a_sound_site_is_taken(tmp_path):
+    lay(tmp_path, SOUND)
+    checking.check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        ('<a href="gone.html">x</a>', "links to gone.html"),
+        ('<a href="b/page.html#gone">x</a>', "links to b/page.html#gone"),
+        ('<a href="../secret.html">x</a>', "links to ../secret.html"),
+        ('<img src="gone.png" alt="A bar">', "fetches gone.png"),
+        ('<img src="p.png">', "does not describe p.png"),
+        ('<script src="https://cdn.example/x.js"></script>', "fetches https://cdn."),
+        ('<link rel="stylesheet" href="//cdn.example/x.css">', "fetches //cdn."),
+    ],
+)
+def test_a_site_that_is_not_sound_is_refused(tmp_path, added, said):
+    folder = tmp_path / "site"
+    lay(folder, SOUND | {"index.html": SOUND["index.html"] + added})
+    (tmp_path / "secret.html").touch()
+    with pytest.raises(ValueError, match=re.escape(f"index.html {said}")):
+        checking.check(folder)
+
+
+def test_what_no_page_needs_is_taken_out_and_nothing_else(tmp_path):
+    search = '<script src="searchindex.js"></script>'
+    icons = '<script defer src="_static/scripts/fontawesome.js?digest=1"></script>'
+    page = f'<head>{icons}\n{search}<script src="early.js"></script></head><p>text</p>'
+    files = {"a.html": page, "search.html": page, "_static/x.js.map": "", "x.css": ""}
+    styles = "_static/styles/pydata-sphinx-theme.css"
+    rules = '.fa-fw{width:1em}.fa-a,.fa-b{--fa:"\\f1"}p{margin:0}'
+    lay(tmp_path, files | {styles: rules, "_static/scripts/fontawesome.js": "icons"})
+    lighter.lighten(tmp_path)
+    kept = '<script src="early.js"></script></head><p>text</p>'
+    assert (tmp_path / "a.html").read_text() == f"<head>{kept}"
+    assert search in (tmp_path / "search.html").read_text()
+    assert (tmp_path / styles).read_text() == ".fa-fw{width:1em}p{margin:0}"
+    assert not list(tmp_path.rglob("*.map")) + list(tmp_path.rglob("fontawesome*"))
+
+
+def test_a_folder_that_is_no_site_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match="is not empty"):
+        build(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"

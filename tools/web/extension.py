@@ -1,0 +1,47 @@
+"""What Sphinx, MyST-NB and the theme do not do by themselves: a picture in a notebook's
+output has the words that were stored with it, and what unfolds in the menu has a name.
+"""
+
+from collections.abc import Callable
+
+from docutils import nodes
+from myst_nb.core.render import MimeData, NbElementRenderer
+from sphinx.application import Sphinx
+
+UNNAMED = '<summary><span class="toctree-toggle" role="presentation">'
+NAMED = UNNAMED.replace("<summary>", '<summary aria-label="its notebooks">')
+
+_render_image = NbElementRenderer.render_image
+
+
+def render_image(self: NbElementRenderer, data: MimeData) -> list[nodes.Element]:
+    """The picture, with its alt text; without one it is a warning, so an error."""
+    rendered = _render_image(self, data)
+    alt = data.output_metadata.get(data.mime_type, {}).get("alt", "")
+    if not alt:
+        self.logger.warning("a picture without words", subtype="alt", line=data.line)
+    for node in rendered:
+        node["alt"] = " ".join(alt.split())
+    return rendered
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    NbElementRenderer.render_image = render_image
+    app.add_config_value("course_writes", False, "html")
+    app.connect("html-page-context", add_facts, priority=900)  # after the theme's
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def add_facts(
+    app: Sphinx, _page: str, _template: str, context: dict, _: object
+) -> None:
+    """What the templates in site/templates ask."""
+    context["writes"] = app.config.course_writes
+    if "generate_toctree_html" in context:
+        context["generate_toctree_html"] = named(context["generate_toctree_html"])
+
+
+def named(menu: Callable) -> Callable:
+    """The theme's function for a menu, with a name for each part that unfolds."""
+    return lambda *args, **options: str(menu(*args, **options)).replace(UNNAMED, NAMED)

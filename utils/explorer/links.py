@@ -1,0 +1,79 @@
+"""A setting is a link: what the explorer is set to, in the start page's address."""
+
+from dataclasses import fields
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from utils.explorer.state import Controls
+
+KEYS = tuple(field.name for field in fields(Controls))
+# what the page's address says beside: which picture is picked
+PAGE_KEYS = ("picture",)
+
+
+def link_of(controls: Controls) -> str:
+    """The end of the page's address that opens these controls there.
+
+    >>> link_of(Controls(0.9, score="taylor"))
+    '#sparsity=0.9&score=taylor&scope=global&kind=weights&network=lenet300'
+    """
+    pairs = [(key, f"{getattr(controls, key)}") for key in KEYS]
+    return f"#{urlencode(pairs, quote_via=quote)}"
+
+
+def read_link(link: str) -> dict[str, str | float]:
+    """What a link says, by the names of `Controls`; what it leaves out is not there.
+
+    Args:
+        link: the page's whole address, or what stands in it behind `#` (or `?`).
+    Raises:
+        ValueError: something that is no such link: a key that the explorer does not
+            know or that stands twice, a sparsity that is no number. The message says
+            what would be right.
+
+    >>> read_link("https://example.org/#sparsity=0.9&kind=channels&score=l1")
+    {'sparsity': 0.9, 'kind': 'channels', 'score': 'l1'}
+    """
+    if not isinstance(link, str):
+        raise ValueError(f"link={link!r} must be text: {_example()}.")
+    try:
+        pairs = parse_qsl(
+            _setting_in(link.strip()), keep_blank_values=True, strict_parsing=True
+        )
+    except ValueError:
+        raise ValueError(
+            f"link={link!r} holds no setting; it ends like {_example()}."
+        ) from None
+    if not pairs:
+        raise ValueError(f"link={link!r} holds no setting; it ends like {_example()}.")
+    found: dict[str, str | float] = {}
+    for key, value in pairs:
+        if key not in (*KEYS, *PAGE_KEYS):
+            raise ValueError(
+                f"link={link!r} says {key!r}, which the explorer does not know. Known:"
+                f" {', '.join(KEYS)}."
+            )
+        if key in found:
+            raise ValueError(f"link={link!r} says {key} twice.")
+        found[key] = value
+    if "sparsity" in found:
+        found["sparsity"] = _fraction(link, str(found["sparsity"]))
+    return {key: value for key, value in found.items() if key in KEYS}
+
+
+def _setting_in(link: str) -> str:
+    parts = urlsplit(link)
+    return parts.fragment or parts.query or parts.path
+
+
+def _fraction(link: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(
+            f"link={link!r}: sparsity={value!r} is no number; 0.9 means nine of ten"
+            " gone."
+        ) from None
+
+
+def _example() -> str:
+    return link_of(Controls(0.9))
