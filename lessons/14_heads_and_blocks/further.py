@@ -173,7 +173,7 @@ claim(
 # weigh in the stream. The output layer is tied to the embedding, or has a weight of its
 # own, which starts small always.
 
-# %% tags=["figure:starts"]
+# %%
 short = studies.runs("text_starts")
 
 
@@ -183,7 +183,6 @@ def of(entry, times, tied):
     return [run[entry] for run in alike]
 
 
-draw.starts(short)
 [shipped], small, large = (
     of("mlp_alone", *kind) for kind in ((1, True), (1, False), (25, False))
 )
@@ -197,6 +196,9 @@ apart = np.mean(losses[0]) - np.mean(losses[1])
 claim("Not tied: their losses differ, in nats", apart, between=(-0.1, 0.1))
 [less] = np.subtract(of("validation_loss", 25, True), of("validation_loss", 1, True))
 claim("Tied and started large: learned less, nats", less, at_least=0.5)
+
+# %% tags=["figure:starts"]
+draw.starts(short)
 
 # %% [markdown]
 # The first conjecture holds here. With an output layer of its own and an embedding that
