@@ -287,9 +287,7 @@ draw.one_layer(error)
 # more like that from other first weights. A dot for each.
 
 # %%
-four = recorded.refitted(
-    ["magnitude", "Wanda", "SparseGPT", "magnitude, refitted", "random, refitted"]
-)
+four = recorded.refitted(recorded.AT_70)
 pairs = list(zip(four["magnitude, refitted"], four["SparseGPT"], four["magnitude"]))
 won = sum(refitted < swept for refitted, swept, _ in pairs)
 claim("A refit of magnitude beats SparseGPT on so many of four", won, at_least=4)

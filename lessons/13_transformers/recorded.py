@@ -8,6 +8,7 @@ from statistics import mean
 from utils import studies
 
 NETWORKS = ("gpt", "gpt_early", "gpt_early_1", "gpt_early_2")
+AT_70 = ("magnitude", "Wanda", "SparseGPT", "magnitude, refitted", "random, refitted")
 TWO_OF_FOUR = (
     "magnitude, 2:4",
     "Wanda, 2:4",
