@@ -209,8 +209,8 @@ claim(
 # repairs --> Behind it the stream is a few times as long as the embedding that went in.
 # Why did training put this into the MLP? The embedding starts small. The further
 # notebook shows short trainings in which it starts large, with an output layer of its
-# own: there the first MLP costs a fraction of that. The tie to the output layer alone is
-# not what does it.
+# own: there the first MLP costs a fraction of that. An output layer of its own alone
+# takes away a small part.
 #
 # ## Neurons
 #
