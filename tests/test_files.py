@@ -172,7 +172,7 @@ FACTS = {"runs": [{"seed": 1, "accuracy": 0.8946, "of": "ü"}, {"seed": 2}], "n"
 
 
 def test_numbers_as_keys_are_sealed_as_they_are_read(tmp_path):
-    path, epochs = tmp_path / "facts.json", {epoch: "text" for epoch in range(6, 21)}
+    path, epochs = tmp_path / "facts.json", dict.fromkeys(range(6, 21), "text")
     path.write_bytes(sealed("facts.json", {"samples": epochs}))
     assert list(read_sealed(path, "x")["samples"]) == [str(epoch) for epoch in epochs]
 
