@@ -10,6 +10,7 @@ import { at, Panel } from "./panel.js";
 import { Pad, fillStrip, painted } from "./pictures.js";
 import { fromLink, toLink } from "./state.js";
 import { html } from "./svg.js";
+import { ROUNDS } from "./timing.js";
 import { trouble, whyNot } from "./trouble.js";
 import { softmax } from "./tuning.js";
 import { Wires, sample } from "./wires.js";
@@ -25,8 +26,9 @@ class Page {
     /** @type {any} what the worker said last, by type */
     this.said = {};
     this.dirty = new Set();
-    this.note = "";
+    this.notice = ""; // stands before the description until the next action
     this.tuning = false;
+    this.run = 0; // how often fine-tuning was begun or left
     worker.onmessage = ({ data }) => this.#hear(data);
   }
 
@@ -37,16 +39,20 @@ class Page {
     if (message.type === "failed") return trouble(message.words);
     if (message.type === "ready") return this.#begin(message);
     if (message.setting && !this.#isShown(message.setting)) return;
+    if ((message.run ?? this.run) !== this.run) return; // of a cancelled fine-tuning
     const take = {
       pictures: () => this.pixels.push(message.pixels),
       dense: () => (this.dense = message.predicted),
       note: () => this.#say(message.words),
       tuning: () => this.#tunes(message),
-      tuned: () => this.#endTuning(`Fine-tuned: accuracy ${percent(message.accuracy)}.`),
+      tuned: () => this.#endTuning(`Fine-tuned: accuracy ${percent(message.accuracy)}.`, true),
     };
     take[message.type]?.();
     this.said[message.type] = message;
-    if (message.type === "times" && !this.tuning) this.#say(this.#describe());
+    if (message.type === "times" && message.rounds === ROUNDS) {
+      this.#say(this.#describe());
+      performance.mark("timed", { detail: message.times });
+    }
     this.#later(message.type);
   }
 
@@ -71,13 +77,13 @@ class Page {
 
   #listen() {
     at("tune").addEventListener("click", () => this.#tune());
-    at("forget").addEventListener("click", () => this.#send({ type: "forget", setting: this.panel.setting }));
+    at("forget").addEventListener("click", () => this.#forget());
     at("clear").addEventListener("click", () => this.pad.clear());
     at("link").addEventListener("focus", event => event.target.select());
     window.addEventListener("hashchange", () => this.#goTo(location.hash));
     new ResizeObserver(() => this.#fit()).observe(at("exhibit"));
-    for (const query of ["(prefers-color-scheme: dark)"])
-      window.matchMedia(query).addEventListener("change", () => this.#fit());
+    const dark = window.matchMedia("(prefers-color-scheme: dark)");
+    dark.addEventListener("change", () => this.#fit());
   }
 
   #fit() {
@@ -94,9 +100,8 @@ class Page {
 
   /** Ask for the setting; what was known of another one is no longer shown. */
   #ask() {
-    this.tuning = false;
+    this.#endTuning("", false);
     for (const type of ["sizes", "times", "curve", "tuning"]) delete this.said[type];
-    this.#showTuning(null);
     this.#send({ type: "set", setting: this.panel.setting });
     this.#keepLink();
     this.#later("curve");
@@ -143,14 +148,18 @@ class Page {
   #tune() {
     const { setting } = this.panel;
     if (this.tuning) {
-      this.tuning = false;
-      this.#showTuning(null);
-      this.#say("Fine-tuning was cancelled; the network is as it was before.");
+      this.#endTuning("Fine-tuning was cancelled; the network is as it was before.", false);
       return this.#send({ type: "stop", setting });
     }
     this.tuning = true;
+    this.run++;
     at("tune").textContent = "Cancel";
-    this.#send({ type: "tune", setting });
+    this.#send({ type: "tune", setting, run: this.run });
+  }
+
+  #forget() {
+    this.#endTuning("", false);
+    this.#send({ type: "forget", setting: this.panel.setting });
   }
 
   // ---------------------------------------------------------------------- pictures
@@ -303,15 +312,19 @@ class Page {
 
   /** @param {any} message */
   #tunes(message) {
-    this.tuning = true;
     this.#showTuning(message);
   }
 
-  /** @param {string} words */
-  #endTuning(words) {
+  /**
+   * @param {string} notice  what is said of it
+   * @param {boolean} done  whether it came to its end
+   */
+  #endTuning(notice, done) {
     this.tuning = false;
+    if (!done) this.run++;
+    this.notice = notice;
     this.#showTuning(null);
-    this.#say(words);
+    this.#say(notice);
     this.#later("state");
   }
 
@@ -332,10 +345,9 @@ class Page {
 
   /** What is shown, for a screen reader; said once all is known. */
   #describe() {
-    const { times, rounds } = this.said.times;
-    if (rounds < 15) return at("status").textContent;
+    const { times } = this.said.times;
     const part = name => percent(times[name].ratio[1], 0);
-    return `Of the dense network's time: zeros multiplied ${part("zeros")}, zeros skipped ${part("sparse")}, neurons removed ${part("removed")}.`;
+    return `${this.notice} Of the dense network's time: zeros multiplied ${part("zeros")}, zeros skipped ${part("sparse")}, neurons removed ${part("removed")}.`.trimStart();
   }
 }
 

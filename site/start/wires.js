@@ -163,7 +163,8 @@ export class Wires {
 /** Which share of the weights is drawn, in words. @param {any[]} layers */
 export function sample(layers) {
   const parts = shares().map((every, i) => `${every === 1 ? "every weight" : `one weight of ${every}`} of ${layers[i].name}`);
-  return `Drawn: ${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}.`;
+  const last = parts.pop();
+  return `Lines: ${parts.join(", ")} and ${last}. Orange: what a neuron puts out for this picture. Hollow: no weight comes in, or none goes out.`;
 }
 
 /** @returns {[number, number][]} */
