@@ -25,7 +25,10 @@ class Page {
     this.worker = worker;
     /** @type {any} what the worker said last, by type */
     this.said = {};
-    this.dirty = new Set();
+    this.dirty = new Set(); // what is to be drawn at the next frame, by type
+    this.waiting = new Set(); // and what after it
+    /** @type {Map<number, HTMLElement>} pictures that were painted before, by place */
+    this.painted = new Map();
     this.notice = ""; // stands before the description until the next action
     this.tuning = false;
     this.run = 0; // how often fine-tuning was begun or left
@@ -190,7 +193,11 @@ class Page {
     return setting.kind === kind && setting.score === score && setting.scope === scope && setting.sparsity === sparsity;
   }
 
-  /** @param {...string} what */
+  /**
+   * Draw what has changed, at the next frame: first what a key press is about, and when
+   * that is painted, the rest.
+   * @param {...string} what  types of messages
+   */
   #later(...what) {
     if (!this.dirty.size) requestAnimationFrame(() => this.#draw());
     for (const each of what) this.dirty.add(each);
@@ -199,15 +206,21 @@ class Page {
   #draw() {
     const dirty = new Set(this.dirty);
     this.dirty.clear();
-    const has = (...types) => types.some(type => dirty.has(type));
     if (!this.said.state) return;
-    if (has("state", "answers")) this.#drawNetwork();
-    if (has("state", "dense")) this.#drawNumbers();
-    if (has("state", "curve", "dense", "tuning")) this.#drawCurve();
-    if (has("state", "sizes", "times", "curve")) this.#drawBars();
-    if (has("answers")) this.#drawAnswers();
-    if (has("state", "dense", "pictures")) this.#drawPictures();
+    if (has(dirty, "state", "answers")) this.#drawNetwork();
+    if (has(dirty, "state", "dense", "tuning")) this.#drawNumbers();
+    if (has(dirty, "state", "curve", "dense", "tuning")) this.#drawCurve();
     performance.mark("drawn", { detail: [...dirty] });
+    if (!this.waiting.size) afterPaint(() => this.#drawRest());
+    for (const each of dirty) this.waiting.add(each);
+  }
+
+  #drawRest() {
+    const dirty = new Set(this.waiting);
+    this.waiting.clear();
+    if (has(dirty, "answers")) this.#drawAnswers();
+    if (has(dirty, "state", "sizes", "times")) this.#drawBars();
+    if (has(dirty, "state", "dense", "pictures")) this.#drawPictures();
   }
 
   #drawNetwork() {
@@ -255,7 +268,6 @@ class Page {
   }
 
   #drawCurve() {
-    this.#drawNumbers();
     const { curve } = this.said;
     const box = at("curve");
     const dense = accuracy(this.dense, this.labels);
@@ -305,7 +317,9 @@ class Page {
     const { classes } = this.facts;
     const label = this.labels[place];
     const line = (word, answer) => html("span", {}, `${word} ${classes[answer] ?? "NaN"}${word !== "is" && answer === label ? " ✓" : ""}`);
-    return html("li", {}, painted(this.#pixelsOf(place)), line("is", label), line("was", before[place]), line("now", now[place]));
+    if (!this.painted.has(place)) this.painted.set(place, painted(this.#pixelsOf(place)));
+    const picture = /** @type {HTMLElement} */ (this.painted.get(place));
+    return html("li", {}, picture, line("is", label), line("was", before[place]), line("now", now[place]));
   }
 
   // ------------------------------------------------------------------------- words
@@ -320,12 +334,12 @@ class Page {
    * @param {boolean} done  whether it came to its end
    */
   #endTuning(notice, done) {
+    if (this.tuning) this.#later("state");
     this.tuning = false;
     if (!done) this.run++;
     this.notice = notice;
     this.#showTuning(null);
     this.#say(notice);
-    this.#later("state");
   }
 
   /** @param {any} message  null where nothing is fine-tuned */
@@ -349,6 +363,22 @@ class Page {
     const part = name => percent(times[name].ratio[1], 0);
     return `${this.notice} Of the dense network's time: zeros multiplied ${part("zeros")}, zeros skipped ${part("sparse")}, neurons removed ${part("removed")}.`.trimStart();
   }
+}
+
+/**
+ * @param {Set<string>} dirty
+ * @param {...string} types
+ */
+function has(dirty, ...types) {
+  return types.some(type => dirty.has(type));
+}
+
+/**
+ * In a frame of its own, after the one that is being drawn.
+ * @param {() => void} work
+ */
+function afterPaint(work) {
+  setTimeout(() => requestAnimationFrame(work));
 }
 
 /** Begin, or say why not. */

@@ -4,6 +4,7 @@
  */
 
 import { sampled, shares } from "./drawn.js";
+import { paint, painted } from "./pictures.js";
 
 const SIDE = 28;
 
@@ -20,6 +21,7 @@ export class Wires {
     this.state = null; // the last "state" of the worker
     /** @type {Uint8Array | null} */
     this.pixels = null;
+    this.picture = painted(new Uint8Array(SIDE * SIDE));
     /** @type {Float32Array[]} what the hidden units put out for that picture */
     this.hidden = [];
     /** @type {number[]} how sure the network is of each class */
@@ -95,14 +97,10 @@ export class Wires {
     const { context, places, pixels } = this;
     const size = places[0][1][0] - places[0][0][0];
     const [left, top] = places[0][0];
-    context.globalAlpha = 0.86;
-    context.fillStyle = "#000";
-    context.fillRect(left - size / 2, top - size / 2, SIDE * size, SIDE * size);
-    pixels?.forEach((grey, i) => {
-      if (!grey) return;
-      context.fillStyle = `rgb(${grey} ${grey} ${grey})`;
-      context.fillRect(places[0][i][0] - size / 2, places[0][i][1] - size / 2, size + 0.3, size + 0.3);
-    });
+    if (pixels) paint(this.picture, pixels);
+    context.globalAlpha = 0.86; // the lines that begin in it shine through
+    context.imageSmoothingEnabled = false;
+    context.drawImage(this.picture, left - size / 2, top - size / 2, SIDE * size, SIDE * size);
     context.globalAlpha = 1;
   }
 

@@ -212,9 +212,10 @@ class Work {
         this.other.fill(this.trained.prune(place).layers);
         yield;
         yield* this.predictions(this.other, place);
+        post({ type: "curve", setting, points: this.points(setting) });
       }
-      post({ type: "curve", setting, points: this.points(setting) });
     }
+    post({ type: "curve", setting, points: this.points(setting) });
   }
 
   /**

@@ -13,7 +13,7 @@ PIECE = 8192  # bytes that are sent at once over a slow line
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *_: object) -> None:
         """Nothing on the terminal."""
 
 
