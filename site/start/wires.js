@@ -26,10 +26,15 @@ export class Wires {
     this.hidden = [];
     /** @type {number[]} how sure the network is of each class */
     this.chances = [];
+    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    this.width = this.height = 0;
+    this.colours = { line: "", unit: "", lit: "", ink: "", quiet: "" };
+    /** @type {[number, number][][]} where each pixel, unit and class is */
+    this.places = [];
     this.fit();
   }
 
-  /** Take the size that the page gives it. */
+  /** Take the size that the page gives it, and its colours. */
   fit() {
     const box = this.canvas.getBoundingClientRect();
     const scale = Math.min(2, window.devicePixelRatio || 1);
@@ -37,7 +42,6 @@ export class Wires {
     this.height = box.height;
     this.canvas.width = Math.round(box.width * scale);
     this.canvas.height = Math.round(box.height * scale);
-    this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     this.context.setTransform(scale, 0, 0, scale, 0, 0);
     const style = getComputedStyle(this.canvas);
     const colour = name => style.getPropertyValue(name).trim();
@@ -45,7 +49,7 @@ export class Wires {
     this.places = this.#layOut();
   }
 
-  /** Where each pixel, unit and class is. */
+  /** @returns {[number, number][][]} */
   #layOut() {
     const { width, height } = this;
     const side = Math.min(0.34 * width, height - 24);
@@ -170,7 +174,7 @@ function grid(count, columns, left, top, across, down) {
   return Array.from({ length: count }, (_, i) => [left + across * (i % columns), top + down * Math.floor(i / columns)]);
 }
 
-/** Units in columns, centred. */
+/** Units in columns, centred. @returns {[number, number][]} */
 function block(count, columns, centre, height, across, part = 0.94) {
   const rows = Math.ceil(count / columns);
   const down = (part * height) / rows;
