@@ -197,6 +197,7 @@ def test_a_paper_stands_once_however_it_is_written():
 SOUND = {
     "index.html": '<a href="b/page.html#here">b</a><img src="p.png" alt="A bar">',
     "b/page.html": '<p id="here"></p><a href="../index.html">a</a><a href="#here">h</a>'
+    '<a href="../index.html#sparsity=0.9&amp;off=1">a setting</a>'
     '<a href="https://example.org/x">elsewhere, by a click</a>',
     "p.png": "",
 }
