@@ -119,6 +119,19 @@ def test_search_finds_the_lesson_of_a_word(visit):
     assert LESSON in str(results.first.get_attribute("href"))
 
 
+def test_a_panel_runs_in_the_place_of_its_picture(visit):
+    page = visit("notebooks/00_start_here.html")
+    picture = page.get_by_role("img", name="Pruning explorer. lenet300")
+    expect(picture).to_be_visible()
+    button = page.get_by_role("button", name="Run it here")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(picture).to_be_hidden()
+    panel = page.frame_locator("p.live iframe")
+    expect(panel.locator("#sparsity-said")).to_have_text("90%", timeout=30_000)
+    expect(panel.locator("header.top")).to_be_hidden()
+
+
 # ------------------------------------------------------------------------- the guesses
 
 
