@@ -9,7 +9,7 @@ import re
 import pytest
 
 from tools import notebooks, syllabus
-from tools.web import asked, build, checking, lighter, pages, papers
+from tools.web import asked, build, checking, lighter, live, pages, papers
 from utils import quizzes
 
 LESSONS = notebooks.lessons()
@@ -147,6 +147,42 @@ def test_each_notebook_leads_to_its_page_and_back(lesson):
         assert f"<../../notebooks/{lab}>" in lesson_page(lesson)
 
 
+# ------------------------------------------------------------------------- live panels
+
+
+@pytest.mark.parametrize(
+    ("words", "setting"),
+    [
+        (
+            "lenet300, single weights, taylor score, layerwise, sparsity 98%: accuracy",
+            "sparsity=0.98&score=taylor&scope=layerwise&kind=weights&network=lenet300",
+        ),
+        (
+            "lenet300, neurons or channels, removed, l1 score, global, sparsity 50%: x",
+            "sparsity=0.5&score=l1&scope=global&kind=channels&network=lenet300",
+        ),
+        ("vgg, single weights, taylor score, global, sparsity 98%: accuracy", ""),
+        ("lenet300, N:M pattern, magnitude score, global, sparsity 50%: x", ""),
+        ("lenet300, single weights, newest score, global, sparsity 50%: x", ""),
+    ],
+)
+def test_a_panel_is_live_at_its_setting_where_the_site_can_prune_it(words, setting):
+    address = live.address(f"Pruning explorer. {words}")
+    assert address == (f"index.html#{setting}" if setting else "")
+
+
+def test_the_panel_of_a_text_network_is_live_on_the_page_that_writes():
+    [address] = live.shown("13_transformers")
+    assert address == "write/index.html#sparsity=0&score=magnitude&scope=global"
+    assert list(live.shown("08_quantization")) == []
+
+
+def test_a_lessons_page_leads_from_a_panels_picture_to_the_live_one():
+    page = lesson_page("03_weight_pruning")
+    _, below = page.split("](figures/explorer.png)")
+    assert below.index('href="../../index.html#sparsity=0.98&amp;') < 200
+
+
 # -------------------------------------------------------------------- what is looked up
 
 
@@ -197,6 +233,7 @@ def test_a_paper_stands_once_however_it_is_written():
 SOUND = {
     "index.html": '<a href="b/page.html#here">b</a><img src="p.png" alt="A bar">',
     "b/page.html": '<p id="here"></p><a href="../index.html">a</a><a href="#here">h</a>'
+    '<a href="../index.html#sparsity=0.9&amp;off=1">a setting</a>'
     '<a href="https://example.org/x">elsewhere, by a click</a>',
     "p.png": "",
 }

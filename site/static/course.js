@@ -1,7 +1,9 @@
 /** What the scripts of the lessons' pages begin with. */
 
 import { openGate } from "./gate.js";
+import { openLive } from "./live.js";
 import { openQuiz } from "./quiz.js";
 
 for (const place of document.querySelectorAll(".gate")) openGate(place);
 for (const place of document.querySelectorAll(".quiz")) openQuiz(place);
+for (const place of document.querySelectorAll("p.live")) openLive(place);

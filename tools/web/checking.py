@@ -88,6 +88,8 @@ def reached(path: Path, target: str, folder: Path, pages: dict[Path, Page]) -> b
     if not found.is_file() or not found.is_relative_to(folder.resolve()):
         return False
     place = unquote(parts.fragment)
+    if "=" in place:  # a setting, not a place
+        return True
     return not place or found not in pages or place in pages[found].ids
 
 

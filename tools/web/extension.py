@@ -8,6 +8,8 @@ from docutils import nodes
 from myst_nb.core.render import MimeData, NbElementRenderer
 from sphinx.application import Sphinx
 
+from tools.web import live
+
 UNNAMED = '<summary><span class="toctree-toggle" role="presentation">'
 NAMED = UNNAMED.replace("<summary>", '<summary aria-label="its notebooks">')
 
@@ -22,6 +24,8 @@ def render_image(self: NbElementRenderer, data: MimeData) -> list[nodes.Element]
         self.logger.warning("a picture without words", subtype="alt", line=data.line)
     for node in rendered:
         node["alt"] = " ".join(alt.split())
+    if place := live.address(alt):
+        rendered.append(nodes.raw(text=live.element(place, "../"), format="html"))
     return rendered
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from tools import syllabus
 from tools.notebooks import FURTHER, labs
 from tools.prose import MARKER
-from tools.web import ROOT, asked, papers
+from tools.web import ROOT, asked, live, papers
 from tools.web.lighter import lighten
 
 SITE = ROOT / "site"
@@ -27,7 +27,8 @@ LESSONS = ROOT / "lessons"
 SECOND = "## What you will have found"
 RULE = "\n---\n"
 PAGE_LINE = re.compile(r"- \*\*Page:\*\* `lessons/[^`]*`[^\n]*(\n(?!\n|-)[^\n]*)*")
-GATE, QUIZ = "```{raw} html\n%s\n```", "## Quiz\n\n```{raw} html\n%s\n```"
+PANEL = "figures/explorer.png"
+RAW = "```{raw} html\n%s\n```"
 TOO_SLOW = 900  # seconds
 
 
@@ -122,13 +123,24 @@ def lesson_page(lesson: syllabus.Lesson, text: str) -> str:
         raise ValueError(f"lessons/{lesson.name}/README.md must say {SECOND!r} once.")
     first, second = linked(text).split(f"\n{SECOND}\n")
     second, rule, tail = second.partition(RULE)
-    parts = [first, SECOND, GATE % asked.gate(lesson.name), second]
-    parts.append(QUIZ % asked.quiz(lesson.name))
+    second = with_live(second, lesson.name)
+    parts = [first, SECOND, RAW % asked.gate(lesson.name), second]
+    parts.append("## Quiz\n\n" + RAW % asked.quiz(lesson.name))
     if rule:
         parts.append("## Sources\n\n" + "\n\n".join(papers.sources(rule + tail)))
     menu = [f"{title} <../../notebooks/{lab}>" for lab, title in titled(lesson)]
     menu.append("For the teacher <teaching>")
     return "\n\n".join([*parts, toctree("", menu), ""])
+
+
+def with_live(text: str, lesson: str) -> str:
+    """A page with a way to the live panel below the picture of one."""
+    place = next(live.shown(lesson), "")
+    picture = re.compile(rf"^!\[[^\]]*\]\({re.escape(PANEL)}\)$", re.MULTILINE)
+    if not place:
+        return text
+    element = RAW % live.element(place, "../../")
+    return picture.sub(lambda found: f"{found[0]}\n\n{element}", text)
 
 
 def notebook(text: str, lesson: syllabus.Lesson) -> str:
