@@ -259,6 +259,12 @@ def test_a_study_is_written_after_each_run(study, monkeypatch, capsys):
     )
 
 
+def test_a_run_is_told_in_a_word():
+    assert tool.result({"validation_accuracy": 0.5}) == "50.00%"
+    assert tool.result({"validation_loss": 2.5}) == "2.5000 nats"
+    assert tool.result({"cosines": {}}) == "done"
+
+
 def test_an_interrupted_study_goes_on_where_it_stopped(study, capsys):
     stop = study.path.parent / "stop"
     stop.touch()

@@ -220,7 +220,7 @@ def _title(part: str) -> str:
 
 def starts(runs: Sequence[Mapping[str, Any]]) -> None:
     """What the MLP of each block costs, by how large the embedding was when training
-    began, and by whether the head was tied to it; a line for each run."""
+    began, and by whether the output layer was tied to it; a line for each run."""
     figure, ax = plots.axes(
         "One MLP gone, after an epoch", "block", "loss rise, nats (logarithmic)"
     )
@@ -228,7 +228,8 @@ def starts(runs: Sequence[Mapping[str, Any]]) -> None:
     for run in runs:
         index = names.index(_start(run))
         look: Look = dict(color=PALETTE[index], marker=MARKERS[index])
-        label = None if run["seed"] else names[index]
+        learned = f"{names[index]}: loss {run['validation_loss']:.2f}"
+        label = None if run["seed"] else learned
         # what is lost by chance, or gained, lies on the lower edge
         costs = [max(cost, 1e-3) for cost in run["mlp_alone"]]
         ax.plot(range(len(costs)), costs, **look, label=label)
@@ -236,7 +237,7 @@ def starts(runs: Sequence[Mapping[str, Any]]) -> None:
     ax.set_yticks((0.001, 0.01, 0.1, 1, 10))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
-    ax.legend(title="embedding at the start", loc="upper right")
+    ax.legend(title="embedding at the start, output layer: loss", loc="upper right")
     said = (f"{_start(run)} {run['mlp_alone'][0]:.2f}" for run in runs)
     plots.show(
         figure,
@@ -249,7 +250,7 @@ def starts(runs: Sequence[Mapping[str, Any]]) -> None:
 
 def _start(run: Mapping[str, Any]) -> str:
     size = "as shipped" if run["times"] == 1 else f"{run['times']} times as large"
-    return size if run["tied"] else f"{size}, head not tied"
+    return f"{size}, tied" if run["tied"] else f"{size}, not tied"
 
 
 def neurons(
