@@ -234,8 +234,9 @@ def starts(runs: Sequence[Mapping[str, Any]]) -> None:
         costs = [max(cost, 1e-3) for cost in run["mlp_alone"]]
         ax.plot(range(len(costs)), costs, **look, label=label)
     ax.set(yscale="log", ylim=(8e-4, 10), xticks=range(len(runs[0]["mlp_alone"])))
-    ax.set_yticks((0.001, 0.01, 0.1, 1, 10))
-    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_yticks(
+        (0.001, 0.01, 0.1, 1, 10), ("0.001 or less", "0.01", "0.1", "1", "10")
+    )
     ax.minorticks_off()
     ax.legend(title="embedding at the start, output layer: loss", loc="upper right")
     said = (f"{_start(run)} {run['mlp_alone'][0]:.2f}" for run in runs)
