@@ -27,8 +27,9 @@ def copy(tmp_path) -> Path:
     for name in COPIED:
         ignored = shutil.ignore_patterns("__pycache__", "browser")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
-    for name in ("README.md", "CONTRIBUTING.md", "pyproject.toml", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path)
+    pages = (*ROOT.glob("*.md"), *ROOT.glob("*.cff"))
+    for path in (*pages, ROOT / "pyproject.toml", ROOT / "LICENSE"):
+        shutil.copy(path, tmp_path)
     (tmp_path / "data").symlink_to(ROOT / "data", target_is_directory=True)
     return tmp_path
 
