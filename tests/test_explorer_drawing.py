@@ -103,6 +103,22 @@ def test_the_picture_has_six_parts_each_said_in_words(quick):
     ]
 
 
+def test_what_is_drawn_again_is_what_is_drawn_the_first_time(small, noise):
+    """Parts are drawn once for a state; each state gets its own, time by time."""
+    panel = Explorer(model=small, data=noise)
+    places = [Controls(stop, network=OWN) for stop in STOPS]
+    for place in places:
+        panel.state(place)
+    first = [panel.parts(panel.state(place)) for place in places]
+    assert len({tuple(part.marks for part in parts) for parts in first}) == len(STOPS)
+    for place, parts in zip(reversed(places), reversed(first), strict=True):
+        assert panel.parts(panel.state(place)) == parts
+    timed = replace(panel.state(places[3]), time=0.5, time_quartiles=(0.4, 0.6))
+    assert "quartiles 40% to 60%" in panel.parts(timed)[1].words
+    drawing._DRAWN.clear()
+    assert [panel.parts(panel.state(place)) for place in places] == first
+
+
 def test_parts_beside_each_other_are_of_one_height(panels):
     for network in MODELS:
         panel = panels(network)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -41,6 +42,10 @@ SERIF = "STIXGeneral, Palatino, Georgia, serif"
 SMALL = 12.5  # the smallest letters: 9 pixels high still on a phone
 # one column on a phone, two on a projector, three on a wide screen
 COLUMN = "max(min(344px,100%),min(400px,48%))"
+# of pictures, inherited from the whole: browsers read the style, others the attribute
+SHARP = 'image-rendering="pixelated"'
+SHARP_STYLE = "image-rendering:pixelated"
+STRETCHED = ' preserveAspectRatio="none"'
 GAP, INSET = 16, 14  # between cards, and from a card's edge to what it holds
 LAYERS_SHOWN = 16
 FLIPS_IN_A_ROW = 4
@@ -73,14 +78,26 @@ def parts(subject: Subject, state: State, curve: Curve, model: nn.Module) -> lis
     dense = curve.states.get(0.0)
     middle = layers_height(len(state.layers) - 1)
     last = classes_height(len(subject.classes))
-    return [
-        draw_curve(subject, state, curve),
-        draw_bars(state),
-        draw_layers(state, subject.prunable_part),
-        draw_left(subject, model, middle),
-        draw_classes(subject, state, dense),
-        draw_flips(subject, state, dense, last),
-    ]
+    known = _DRAWN.setdefault(subject, {})
+    if len(known) >= DRAWN_AT_MOST:
+        known.clear()
+    if (state, dense) not in known:
+        known[state, dense] = (
+            draw_bars(state),
+            draw_layers(state, subject.prunable_part),
+            draw_classes(subject, state, dense),
+            draw_flips(subject, state, dense, last),
+        )
+    bars, layers, classes, flips = known[state, dense]
+    left = draw_left(subject, model, middle)
+    return [draw_curve(subject, state, curve), bars, layers, left, classes, flips]
+
+
+DRAWN_AT_MOST = 32
+# what depends on nothing but a state and the dense network's: drawn once
+_DRAWN: WeakKeyDictionary[
+    Subject, dict[tuple[State, State | None], tuple[Part, ...]]
+] = WeakKeyDictionary()
 
 
 def describe(subject: Subject, state: State) -> str:
@@ -134,7 +151,8 @@ def svg_of(pieces: Sequence[Part], words: str) -> str:
     width, height = 2 * _CARD + GAP + 2, top - GAP + 1
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}"'
-        f' width="{width}" height="{height:.0f}" role="img"'
+        f' width="{width}" height="{height:.0f}" role="img" {SHARP}'
+        f' style="{SHARP_STYLE}"'
         f' aria-label="{escaped(words)}" {FONT} font-size="14"'
         f' fill="{INK}">{HATCH}<rect width="{width}" height="{height:.0f}"'
         f' fill="white"/>{"".join(cards)}</svg>'
@@ -162,8 +180,8 @@ def html_of(pieces: Sequence[Part]) -> str:
         f' xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {piece.height:.0f}"'
         f' width="100%" role="img" aria-label="{escaped(piece.words)}" {FONT}'
         f' font-size="14" fill="{INK}"'
-        f' style="display:block">{HATCH if i == 0 else ""}{"".join(piece.marks)}'
-        "</svg></div>"
+        f' {SHARP} style="display:block;{SHARP_STYLE}">{HATCH if i == 0 else ""}'
+        f"{''.join(piece.marks)}</svg></div>"
         for i, piece in enumerate(pieces)
     )
     return (
@@ -523,7 +541,7 @@ PICTURE_TOP = 36  # where the picture of the first layer begins
 
 def _pixels(name: str, dense: Tensor, weight: Tensor, side: int, room: float) -> Part:
     title = "Weights left at each input pixel"
-    count = (weight.detach() != 0).sum(0).reshape(side, side).numpy()
+    count = weight.detach().bool().sum(0).reshape(side, side).numpy()
     size = _scaled(side, room - PICTURE_TOP - 6) * side
     marks = [
         heading(title),
@@ -784,10 +802,10 @@ def image_of(
 ) -> str:
     """A picture, square unless it says how high."""
     high = wide if high is None else high
+    content = _png(pixels.tobytes(), pixels.shape)
     return (
         f'<image x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}"'
-        ' style="image-rendering:pixelated" image-rendering="pixelated"'
-        f' preserveAspectRatio="none" href="{_png(pixels.tobytes(), pixels.shape)}"/>'
+        f'{"" if high == wide else STRETCHED} href="{content}"/>'
     )
 
 
@@ -795,7 +813,7 @@ def image_of(
 def _png(content: bytes, shape: tuple[int, ...]) -> str:
     buffer = BytesIO()
     Image.fromarray(np.frombuffer(content, np.uint8).reshape(shape)).save(
-        buffer, "PNG", compress_level=1
+        buffer, "PNG", compress_level=9
     )
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
