@@ -27,9 +27,10 @@ from utils import lab, measure, surgery
 from utils.baselines import baseline
 from utils.data import Data, Split, sample_batches
 from utils.explorer import Controls, Explorer, State, recorded
+from utils.explorer import memory as memory_module
 from utils.explorer import subject as subject_module
 from utils.explorer.kinds import KINDS, STOPS
-from utils.explorer.memory import Memory
+from utils.explorer.memory import PRUNED_AT_HAND, Memory
 from utils.explorer.slider import StopSlider
 from utils.explorer.subject import OWN
 from utils.layers import prunable
@@ -801,6 +802,41 @@ def test_a_state_that_is_known_needs_no_pruned_network(quick, monkeypatch):
     known = quick.state(chosen)
     monkeypatch.setattr(Memory, "prune", lambda *_: 1 / 0)
     assert quick.state(chosen) is known
+
+
+def test_the_zipped_file_is_counted_in_slices_that_a_key_can_come_between(
+    quick, monkeypatch
+):
+    """As many bytes as at once, and no slice takes more of the file than it may."""
+    monkeypatch.setattr(memory_module, "ZIPPED_AT_ONCE", 512)
+    state, model = quick.memory.look(Controls(0.5, network=OWN))
+    content = measure.file_bytes(model)
+    *slices, last = quick.memory.refined(state, model)
+    assert len(slices) > content / 512
+    assert all(each.zipped is None for each in slices)
+    whole = measure.zipped_bytes(model, level=1)
+    assert last.zipped == whole / measure.file_bytes(quick.subject(OWN).dense)
+    assert quick.memory.states[state.controls] is last
+
+
+def test_a_slider_that_goes_to_and_fro_prunes_each_stop_once(quick, monkeypatch):
+    pruned, prune = [], Memory.prune
+    monkeypatch.setattr(
+        Memory, "prune", lambda self, c: pruned.append(c) or prune(self, c)
+    )
+    places = quick.memory.places(Controls(network=OWN))
+    models = [quick.memory.look(place)[1] for place in places]
+    for place, model in zip(reversed(places), reversed(models), strict=True):
+        assert quick.memory.look(place)[1] is model
+    assert pruned == places and len({id(model) for model in models}) == len(places)
+    # no more of them than that are held, and none that is large
+    for place in quick.memory.places(Controls(network=OWN, score="random")):
+        quick.memory.look(place)
+    assert len(quick.memory._pruned) == PRUNED_AT_HAND
+    assert quick.memory.look(places[-1])[1] is not models[-1]
+    monkeypatch.setattr(memory_module, "LARGEST_AT_HAND", 0)
+    large = Controls(0.5, "taylor", network=OWN)
+    assert quick.memory.look(large)[1] is not quick.memory.look(large)[1]
 
 
 # ----------------------------------------------------- a learner's own network and data

@@ -20,7 +20,7 @@ from torch import nn
 from utils.data import CLASSES, MEAN, STD, Data, Split, sample_batches
 from utils.explorer import Controls, Explorer, State, drawing, shell
 from utils.explorer import subject as subject_module
-from utils.explorer.drawing import HEIGHT, WIDTH, Part
+from utils.explorer.drawing import BARS_FULL, BARS_KEY, BARS_MOST, WIDTH, Part
 from utils.explorer.kinds import KINDS, STOPS
 from utils.explorer.state import Curve
 from utils.explorer.subject import OWN
@@ -98,9 +98,33 @@ def test_the_picture_has_six_parts_each_said_in_words(quick):
         part.words for part in parts
     ]
     assert all(picture.get("role") == "img" for picture in pictures)
-    assert all(
-        picture.get("viewBox") == f"0 0 {WIDTH} {HEIGHT}" for picture in pictures
-    )
+    assert [picture.get("viewBox") for picture in pictures] == [
+        f"0 0 {WIDTH} {part.height:.0f}" for part in parts
+    ]
+
+
+def test_what_is_drawn_again_is_what_is_drawn_the_first_time(small, noise):
+    """Parts are drawn once for a state; each state gets its own, time by time."""
+    panel = Explorer(model=small, data=noise)
+    places = [Controls(stop, network=OWN) for stop in STOPS]
+    for place in places:
+        panel.state(place)
+    first = [panel.parts(panel.state(place)) for place in places]
+    assert len({tuple(part.marks for part in parts) for parts in first}) == len(STOPS)
+    for place, parts in zip(reversed(places), reversed(first), strict=True):
+        assert panel.parts(panel.state(place)) == parts
+    timed = replace(panel.state(places[3]), time=0.5, time_quartiles=(0.4, 0.6))
+    assert "quartiles 40% to 60%" in panel.parts(timed)[1].words
+    drawing._DRAWN.clear()
+    assert [panel.parts(panel.state(place)) for place in places] == first
+
+
+def test_parts_beside_each_other_are_of_one_height(panels):
+    for network in MODELS:
+        panel = panels(network)
+        parts = panel.parts(*panel.memory.look(panel.controls))
+        part_heights = [part.height for part in parts]
+        assert part_heights[::2] == part_heights[1::2]
 
 
 def test_one_picture_of_all_parts_says_the_description(quick):
@@ -109,14 +133,21 @@ def test_one_picture_of_all_parts_says_the_description(quick):
     assert root.tag == f"{SVG}svg" and root.get("role") == "img"
     assert root.get("aria-label") == quick.describe(state)
     width, height = float(root.get("width")), float(root.get("height"))
-    corners = [
-        (float(part.get("x")), float(part.get("y")))
+    frames = [
+        [float(mark.get(name)) for name in ("x", "y", "width", "height")]
+        for mark in root.findall(f"{SVG}rect")[1:]  # the first is the page
+    ]
+    inner = [
+        [float(part.get(name)) for name in ("x", "y", "width", "height")]
         for part in root.findall(f"{SVG}svg")
     ]
-    assert len(set(corners)) == 6
-    for (x, y), (u, v) in combinations(corners, 2):
-        assert abs(x - u) >= WIDTH or abs(y - v) >= HEIGHT  # parts do not overlap
-    assert all(x + WIDTH <= width and y + HEIGHT <= height for x, y in corners)
+    assert len(frames) == len(inner) == 6
+    for (x, y, wide, high), (u, v, broad, tall) in combinations(frames, 2):
+        # cards do not overlap
+        assert x + wide < u or u + broad < x or y + high < v or v + tall < y
+    for (x, y, wide, high), (u, v, broad, tall) in zip(frames, inner, strict=True):
+        assert x < u and y < v and u + broad < x + wide and v + tall < y + high
+        assert min(x, y) > 0 and x + wide < width and y + high < height
 
 
 def test_a_pattern_that_a_mark_is_filled_with_is_there(quick):
@@ -148,16 +179,17 @@ def test_any_text_stays_text(words):
 
 FOLDER = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 FONTS = {
-    weight: ImageFont.truetype(str(FOLDER / f"DejaVuSans{weight}.ttf"), 100)
-    for weight in ("", "-Bold")
-}  # the font that the picture asks for first, and about as wide as the others
+    name: ImageFont.truetype(str(FOLDER / f"DejaVu{name}.ttf"), 100)
+    for name in ("Sans", "Sans-Bold", "Serif-Bold")
+}  # the picture asks for the first two; the last is wider than what it asks for
 
 
 def extent(text: ET.Element) -> tuple[float, float, float, float]:
     """Left, right, baseline and size of a text."""
     size, x = float(text.get("font-size") or 14), float(text.get("x"))
     bold = "-Bold" if text.get("font-weight") == "bold" else ""
-    width = FONTS[bold].getlength(text.text or "") * size / 100
+    family = "Serif" if text.get("font-family") else "Sans"
+    width = FONTS[family + bold].getlength(text.text or "") * size / 100
     left = (
         x
         - width
@@ -171,7 +203,12 @@ def check_readable(part: Part) -> None:
     root = marks_of(part)
     texts = [(text.text, extent(text)) for text in root.iter("text")]
     for words, (left, right, y, size) in texts:
-        assert left >= -1 and right <= WIDTH + 1 and y - size >= -1 and y <= HEIGHT, (
+        assert (
+            left >= -1
+            and right <= WIDTH + 1
+            and y - size >= -1
+            and y <= part.height - 2
+        ), (
             part.title,
             words,
             left,
@@ -194,15 +231,18 @@ def check_readable(part: Part) -> None:
         assert (
             min(x, y, width, height) >= 0
             and x + width <= WIDTH
-            and y + height <= HEIGHT
+            and y + height <= part.height
         ), (part.title, mark.attrib)
+        for words, (left, right, base, size) in texts:
+            apart = right < x or left > x + width or base <= y
+            assert apart or base - 0.7 * size >= y + height, (part.title, words)
     for name, x, y in product(
         ("line", "circle"), ("x1", "x2", "cx"), ("y1", "y2", "cy")
     ):
         for mark in root.iter(name):
             assert (
                 0 <= float(mark.get(x) or 0) <= WIDTH
-                and 0 <= float(mark.get(y) or 0) <= HEIGHT
+                and 0 <= float(mark.get(y) or 0) <= part.height
             ), part.title
 
 
@@ -329,7 +369,11 @@ def test_the_curve_says_its_numbers(panels):
         )
         assert f"± {100 * state.margin:.1f} points: 100 pictures" in texts
         assert f": {state.accuracy:.1%} at {said}." in part.words
-        assert KINDS[controls.kind].axis in texts
+        # the stops of a pattern are as far apart as they are drawn, those of 10%, ...,
+        # 90%, 95%, 98%, 99% are not
+        to_scale = controls.kind == "nm"
+        axis = KINDS[controls.kind].axis + ": by stops, not to scale" * (not to_scale)
+        assert axis in texts
     assert "2:4" in texts_of(
         part_of(panel, panel.state(Controls(0.5, scope="in each group", kind="nm")), 0)
     )
@@ -414,8 +458,9 @@ def test_bars_are_as_long_as_what_they_show(weights, macs, saved, zipped, time, 
     part = drawing.draw_bars(state)
     bars = [float(bar.get("width")) for bar in marks_of(part).iter("rect")]
     known = [value for value in values if value is not None]
-    # 180 units are 100%
-    assert np.allclose(bars, np.minimum(known, 1.2) * 180, atol=0.06)
+    assert np.allclose(
+        bars, [min(value * BARS_FULL, BARS_MOST) for value in known], atol=0.06
+    )
     texts = texts_of(part)
     assert [text for text in texts if text in {f"{value:.0%}" for value in known}] == [
         f"{v:.0%}" for v in known
@@ -423,36 +468,92 @@ def test_bars_are_as_long_as_what_they_show(weights, macs, saved, zipped, time, 
     whites = [
         line for line in marks_of(part).iter("line") if line.get("stroke") == "white"
     ]
-    # a bar that is cut says so
-    assert len(whites) == 2 * sum(value * 180 > 216 for value in known)
+    # a bar that is cut says so, in white and in words
+    cut = sum(value * BARS_FULL > BARS_MOST for value in known)
+    assert len(whites) == 2 * cut == 2 * sum("bar cut" in words for words in texts)
     assert ("counting ..." in texts) == (zipped is None)
-    assert texts.count("measuring ...") == (time is None) + KINDS[kind].zeros
-    assert (
-        texts.count("measured") == 1 + KINDS[kind].zeros and texts.count("counted") == 4
-    )
-    assert ("time, CSR kernel" in texts) == KINDS[kind].zeros
+    zeros = KINDS[kind].zeros
+    assert texts.count("measuring ...") == (time is None) + zeros
+    tags = [words.removesuffix(", bar cut") for words in texts]
+    assert tags.count("measured") == 1 + zeros and tags.count("counted") == 4
+    assert ("time, CSR kernel" in texts) == zeros
     check_readable(part)
     for value in known:
         assert f"{value:.0%}" in part.words
 
 
-def test_measured_bars_look_different_from_counted_ones(quick):
+def test_the_100_percent_line_is_where_100_percent_ends(quick):
+    """And it does not move with the number of bars."""
+    for kind in ("weights", "channels"):
+        part = drawing.draw_bars(
+            replace(quick.state(quick.controls), controls=Controls(kind=kind))
+        )
+        dashed = {
+            (float(line.get("x1")), float(line.get("x2")))
+            for line in marks_of(part).iter("line")
+            if line.get("stroke-dasharray")
+        }
+        assert dashed == {(BARS_FULL, BARS_FULL)}
+        (label,) = [
+            text for text in marks_of(part).iter("text") if text.text == "100%: dense"
+        ]
+        assert float(label.get("x")) == BARS_FULL
+        assert label.get("text-anchor") == "middle"
+
+
+def test_the_bars_say_what_they_mean_where_they_are(quick):
+    part = part_of(quick, quick.state(quick.controls), 1)
+    assert [words for words in texts_of(part) if words in BARS_KEY] == list(BARS_KEY)
+    assert "100% is" not in part.title and "dense network, which is 100%" in part.words
+    assert all(words in part.words for words in BARS_KEY[:2])
+    # a sample of each stands before its words
+    fills = [mark.get("fill") for mark in marks_of(part).iter("path")]
+    assert fills == [drawing.BLUE, "url(#measured)"]
+
+
+def whiskers(part: Part) -> list[tuple[float, float]]:
+    """From where to where the quartiles are drawn; the last is the key's."""
+    return [
+        (float(line.get("x1")), float(line.get("x2")))
+        for line in marks_of(part).iter("line")
+        if line.get("stroke") == "#000000" and line.get("y1") == line.get("y2")
+    ]
+
+
+def test_measured_bars_look_different_from_counted_ones_and_show_their_spread(quick):
     state = replace(
         quick.state(quick.controls),
         time=0.7,
         csr=0.4,
         time_quartiles=(0.6, 0.8),
-        csr_quartiles=(0.3, 0.5),
+        csr_quartiles=(0.3, 0.55),
     )
-    fills = [bar.get("fill") for bar in marks_of(drawing.draw_bars(state)).iter("rect")]
+    part = drawing.draw_bars(state)
+    fills = [bar.get("fill") for bar in marks_of(part).iter("rect")]
     assert fills == [drawing.BLUE] * 4 + ["url(#measured)"] * 2
-    whiskers = [
-        line
-        for line in marks_of(drawing.draw_bars(state)).iter("line")
-        if line.get("stroke") == "#000000"
-    ]
-    wide = [float(line.get("x2")) - float(line.get("x1")) for line in whiskers]
-    assert np.allclose(wide, [36, 36])  # 20% of 180
+    *drawn, _ = whiskers(part)
+    wanted = [(0.6, 0.8), (0.3, 0.55)]
+    assert np.allclose(drawn, BARS_FULL * np.array(wanted), atol=0.06)
+    for low, high in ("60%", "80%"), ("30%", "55%"):
+        words = f"quartiles {low} to {high}"
+        assert words in texts_of(part) and words in part.words
+        assert words in quick.describe(state)
+
+
+def test_two_bars_that_are_cut_differ_in_what_they_say(quick):
+    state = replace(quick.state(quick.controls), time_quartiles=(1.4, 9.0), csr=8.0)
+    state = replace(state, csr_quartiles=(7.0, 9.0))
+    parts = [drawing.draw_bars(replace(state, time=time)) for time in (2.0, 3.0)]
+    for part, said in zip(parts, ("200%", "300%"), strict=True):
+        assert said in texts_of(part)
+        assert texts_of(part).count("measured, bar cut") == 2
+        bars = list(marks_of(part).iter("rect"))[-2:]
+        assert {float(bar.get("width")) for bar in bars} == {BARS_MOST}
+        # quartiles that lie beyond the cut are said, not drawn
+        *drawn, _ = whiskers(part)
+        assert drawn == [(1.4 * BARS_FULL, BARS_MOST)]
+        assert "quartiles 700% to 900%" in texts_of(part)
+    assert texts_of(parts[0]) != texts_of(parts[1])
 
 
 # --------------------------------------------------------------------------- the layers
@@ -492,7 +593,7 @@ def test_each_pixel_is_as_dark_as_many_of_its_weights_are_left(panels):
         state, model = panel.memory.look(Controls(stop, score, scope, kind))
         part = panel.parts(state, model)[3]
         left = (model.fc1.weight != 0).sum(0)  # [784]
-        (image,) = marks_of(part).iter("image")
+        image, scale = marks_of(part).iter("image")
         assert (
             np.abs(
                 255 * (1 - left.numpy().reshape(28, 28) / 300) - pixels_of(image)
@@ -500,7 +601,16 @@ def test_each_pixel_is_as_dark_as_many_of_its_weights_are_left(panels):
             <= 1
         )
         assert f"from {left.min()} to {left.max()} of 300" in part.words
-        assert f"{int((left == 0).sum())} of 784 pixels" in texts_of(part)
+        assert f"now {left.min()} to {left.max()}" in texts_of(part)
+        place = texts_of(part).index("of 784 pixels")
+        assert texts_of(part)[place - 1] == str(int((left > 0).sum()))
+        # the scale goes from none, white, to all, black
+        tones = pixels_of(scale)[0]
+        assert (
+            tones[0] == 255
+            and tones[-1] == 0
+            and (np.diff(tones.astype(int)) < 0).all()
+        )
 
 
 @pytest.mark.parametrize("network", ["vgg", "resnet"])
@@ -521,17 +631,22 @@ def test_pruned_weights_of_the_first_convolution_are_blue_and_removed_filters_go
     sheet = pixels_of(image).astype(int)
     blue = (sheet == [86, 180, 233]).all(2)
     assert blue.sum() == (weight == 0).sum()
-    assert f"{len(weight)} of {len(dense)} filters" in texts_of(part)
+    place = texts_of(part).index(f"of {len(dense)} filters")
+    assert texts_of(part)[place - 1] == str(len(weight))
+    *frames, _ = [
+        mark for mark in marks_of(part).iter("path") if mark.get("stroke-dasharray")
+    ]  # the last is the key's
+    assert len(frames) == len(dense) - len(weight)  # the places of those that left
     side = int(np.ceil(np.sqrt(len(dense))))
     for filter_number in range(len(weight)):
         row, column = divmod(filter_number, side)
-        tile = sheet[4 * row + 1 : 4 * row + 4, 4 * column + 1 : 4 * column + 4]
+        tile = sheet[4 * row : 4 * row + 3, 4 * column : 4 * column + 3]
         values, gray = weight[filter_number].detach().numpy(), tile[..., 0]
         shown = values != 0
         # lighter: positive
         assert ((gray > 127) == (values > 0))[shown & (abs(gray - 127) > 1)].all()
     rest = sheet.copy()
-    rest[: 4 * -(-len(weight) // side) + 1] = 255
+    rest[: 4 * -(-len(weight) // side)] = 255
     assert (rest == 255).all()  # nothing where filters have left
 
 
@@ -558,9 +673,9 @@ def test_each_class_has_its_own_accuracy(panels, course_data):
         assert name in texts_of(part)
     assert dense.accuracy > state.accuracy
     bars = [float(bar.get("width")) for bar in marks_of(part).iter("rect")]
-    assert bars[::2] == [220.0] * 10
+    assert bars[::2] == [252.0] * 10
     # ten pictures of each class
-    assert np.mean(bars[1::2]) / 220 == pytest.approx(state.accuracy, abs=1e-3)
+    assert np.mean(bars[1::2]) / 252 == pytest.approx(state.accuracy, abs=1e-3)
 
 
 def test_a_class_without_a_picture_so_far_says_so(noise, small):
@@ -615,10 +730,25 @@ def test_the_pictures_that_change_their_answer_are_counted_and_shown(
 
 
 def test_of_the_dense_network_no_answer_changes(quick):
-    part = part_of(quick, quick.state(quick.controls), 5)
-    assert "this is the dense network" in part.words and not list(
-        marks_of(part).iter("image")
-    )
+    """It shows those that are wrong."""
+    state = quick.state(quick.controls)
+    part = part_of(quick, state, 5)
+    labels = quick.subject(OWN).labels
+    wrong = np.flatnonzero(np.frombuffer(state.predicted, np.uint8) != labels)
+    assert "None: this is the dense network" in part.words
+    assert f"Wrong for {len(wrong)} of {len(labels)}" in part.words
+    images = list(marks_of(part).iter("image"))
+    assert len(images) == min(4, len(wrong)) > 0
+    assert [words for words in texts_of(part) if words.startswith("is ")] == [
+        f"is {labels[place]}" for place in wrong[:4]
+    ]
+    assert not any("✓" in words for words in texts_of(part))
+
+
+def test_before_the_dense_network_has_answered_nothing_is_compared(quick):
+    state = quick.state(replace(quick.controls, sparsity=0.9))
+    part = drawing.draw_flips(quick.subject(OWN), state, None)
+    assert "has not answered yet" in part.words and "None" not in part.words
 
 
 def test_an_answer_that_is_no_class_of_the_data_is_a_number(noise):

@@ -1,8 +1,8 @@
-"""The explorer's picture, in parts of one size: each is an SVG that says in text what
-colour and place say too.
+"""The explorer's picture, in parts that are as high as what they hold: each is an SVG
+that says in text what colour and place say too.
 
-`html_of` lays the parts out as the page is wide; `svg_of` in two columns, for where
-there is no kernel.
+`html_of` lays the parts out as cards, as many beside each other as there is room;
+`svg_of` in two columns, for where there is no kernel.
 """
 
 import base64
@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -26,19 +27,28 @@ from utils.layers import prunable
 from utils.masks import LayerSparsity
 from utils.plots import PALETTE
 
-WIDTH, HEIGHT = 440, 330  # of a part
+WIDTH, HEIGHT = 440, 330  # of a part, unless it says another height
 BLUE, ORANGE, GREEN, GREY, INK = (
     PALETTE[0],
     PALETTE[1],
     PALETTE[2],
-    "#595959",
-    "#1A1A1A",
+    "#5A6069",
+    "#1A1F26",
 )
+# of large words: the palette's orange is too light for them; of a card's edge
+DARK, EDGE, TRACK = "#A84300", "#DCD9D1", "#E3E3E3"
 FONT = 'font-family="DejaVu Sans, Verdana, sans-serif"'
+SERIF = "STIXGeneral, Palatino, Georgia, serif"
+SMALL = 12.5  # the smallest letters: 9 pixels high still on a phone
 # one column on a phone, two on a projector, three on a wide screen
-COLUMN = "max(min(316px,100%),min(480px,48%))"
+COLUMN = "max(min(344px,100%),min(400px,48%))"
+# of pictures, inherited from the whole: browsers read the style, others the attribute
+SHARP = 'image-rendering="pixelated"'
+SHARP_STYLE = "image-rendering:pixelated"
+STRETCHED = ' preserveAspectRatio="none"'
+GAP, INSET = 16, 14  # between cards, and from a card's edge to what it holds
 LAYERS_SHOWN = 16
-FLIPS_SHOWN = 8
+FLIPS_IN_A_ROW = 4
 # https://www.w3.org/TR/xml/#charsets
 NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 HATCH = (
@@ -50,29 +60,44 @@ HATCH = (
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the picture, `WIDTH` by `HEIGHT`, and what it shows in words."""
+    """A piece of the picture, `WIDTH` by `height`, and what it shows in words."""
 
     title: str
     words: str
     marks: tuple[str, ...]
+    height: float = HEIGHT
 
 
 def parts(subject: Subject, state: State, curve: Curve, model: nn.Module) -> list[Part]:
-    """All parts for a state.
+    """All parts for a state; the two that stand beside each other are of one height.
 
     Args:
         curve: what is known of the same controls at the other stops.
         model: the pruned network of this state.
     """
     dense = curve.states.get(0.0)
-    return [
-        draw_curve(subject, state, curve),
-        draw_bars(state),
-        draw_layers(state, subject.prunable_part),
-        draw_left(subject, model),
-        draw_classes(subject, state, dense),
-        draw_flips(subject, state, dense),
-    ]
+    middle = layers_height(len(state.layers) - 1)
+    last = classes_height(len(subject.classes))
+    known = _DRAWN.setdefault(subject, {})
+    if len(known) >= DRAWN_AT_MOST:
+        known.clear()
+    if (state, dense) not in known:
+        known[state, dense] = (
+            draw_bars(state),
+            draw_layers(state, subject.prunable_part),
+            draw_classes(subject, state, dense),
+            draw_flips(subject, state, dense, last),
+        )
+    bars, layers, classes, flips = known[state, dense]
+    left = draw_left(subject, model, middle)
+    return [draw_curve(subject, state, curve), bars, layers, left, classes, flips]
+
+
+DRAWN_AT_MOST = 32
+# what depends on nothing but a state and the dense network's: drawn once
+_DRAWN: WeakKeyDictionary[
+    Subject, dict[tuple[State, State | None], tuple[Part, ...]]
+] = WeakKeyDictionary()
 
 
 def describe(subject: Subject, state: State) -> str:
@@ -100,55 +125,81 @@ def _slow_in_words(state: State) -> str:
     time = (
         "not measured yet"
         if state.time is None
-        else f"{state.time:.0%} of the dense network's"
+        else f"{state.time:.0%} of the dense network's{_spread(state.time_quartiles)}"
     )
-    csr = f", with the CSR kernel {state.csr:.0%}" if state.csr is not None else ""
+    csr = (
+        f", with the CSR kernel {state.csr:.0%}{_spread(state.csr_quartiles)}"
+        if state.csr is not None
+        else ""
+    )
     return f"zipped {zipped}, time for one picture {time}{csr}"
 
 
+def _spread(quartiles: tuple[float, float]) -> str:
+    low, high = quartiles
+    return f" (quartiles {low:.0%} to {high:.0%})"
+
+
 def svg_of(pieces: Sequence[Part], words: str) -> str:
-    """One SVG of all parts, in two columns."""
-    rows = -(-len(pieces) // 2)
-    inner = "".join(
-        f'<svg x="{(WIDTH + 20) * (i % 2)}" y="{(HEIGHT + 14) * (i // 2)}"'
-        f' width="{WIDTH}" height="{HEIGHT}">'
-        f"{''.join(piece.marks)}</svg>"
-        for i, piece in enumerate(pieces)
-    )
-    width, height = 2 * WIDTH + 20, (HEIGHT + 14) * rows
+    """One SVG of all parts, in two columns of cards."""
+    cards, top = [], 1.0
+    for pair in (pieces[i : i + 2] for i in range(0, len(pieces), 2)):
+        high = max(piece.height for piece in pair)
+        for column, piece in enumerate(pair):
+            cards.append(_card(piece, 1 + column * (_CARD + GAP), top, high))
+        top += high + 2 * INSET + GAP
+    width, height = 2 * _CARD + GAP + 2, top - GAP + 1
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
-        f' width="{width}" height="{height}" role="img"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:.0f}"'
+        f' width="{width}" height="{height:.0f}" role="img" {SHARP}'
+        f' style="{SHARP_STYLE}"'
         f' aria-label="{escaped(words)}" {FONT} font-size="14"'
-        f' fill="{INK}">{HATCH}<rect width="{width}" height="{height}"'
-        f' fill="white"/>{inner}</svg>'
+        f' fill="{INK}">{HATCH}<rect width="{width}" height="{height:.0f}"'
+        f' fill="white"/>{"".join(cards)}</svg>'
+    )
+
+
+_CARD = WIDTH + 2 * INSET  # how wide a card is
+
+
+def _card(piece: Part, x: float, y: float, high: float) -> str:
+    """A part in its frame, at this place."""
+    return (
+        f'<rect x="{x}" y="{y:.0f}" width="{_CARD}" height="{high + 2 * INSET:.0f}"'
+        f' rx="10" fill="none" stroke="{EDGE}"/>'
+        f'<svg x="{x + INSET}" y="{y + INSET:.0f}" width="{WIDTH}"'
+        f' height="{piece.height:.0f}">{"".join(piece.marks)}</svg>'
     )
 
 
 def html_of(pieces: Sequence[Part]) -> str:
-    """The parts side by side as far as there is room."""
+    """The parts as cards side by side as far as there is room."""
     boxes = "".join(
-        f'<div style="flex:1 1 {COLUMN};max-width:480px;min-width:0"><svg'
-        f' xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
+        f'<div style="border:1px solid {EDGE};border-radius:10px;padding:10px;'
+        'background:#fff;min-width:0;box-sizing:border-box"><svg'
+        f' xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {piece.height:.0f}"'
         f' width="100%" role="img" aria-label="{escaped(piece.words)}" {FONT}'
         f' font-size="14" fill="{INK}"'
-        f' style="display:block">{HATCH if i == 0 else ""}<rect width="{WIDTH}"'
-        f' height="{HEIGHT}" fill="white"/>{"".join(piece.marks)}</svg></div>'
+        f' {SHARP} style="display:block;{SHARP_STYLE}">{HATCH if i == 0 else ""}'
+        f"{''.join(piece.marks)}</svg></div>"
         for i, piece in enumerate(pieces)
     )
     return (
-        '<div style="display:flex;flex-wrap:wrap;gap:10px'
-        f' 16px;line-height:normal">{boxes}</div>'
+        f'<div style="display:grid;gap:{GAP}px;max-width:1480px;line-height:normal;'
+        f'grid-template-columns:repeat(auto-fill,minmax({COLUMN},1fr))">{boxes}</div>'
     )
 
 
 # ----------------------------------------------------------------------------- accuracy
 
 
+CURVE_HEIGHT = 352
+
+
 class _Axes:
     """The frame of the curve: where a stop and an accuracy lie."""
 
-    left, right, top, bottom = 50, WIDTH - 12, 84, 268
+    left, right, top, bottom = 46, WIDTH - 12, 96, CURVE_HEIGHT - 68
     middle = (left + right) / 2
 
     def __init__(self, stops: Sequence[float]) -> None:
@@ -164,6 +215,12 @@ class _Axes:
     def of(self, state: State) -> tuple[float, float]:
         return self.at(state.controls.sparsity, state.accuracy)
 
+    @property
+    def to_scale(self) -> bool:
+        """Whether the stops are as far apart as they are drawn."""
+        steps = np.diff(self.stops)
+        return bool(np.ptp(steps) < 1e-6)
+
 
 def draw_curve(subject: Subject, now: State, curve: Curve) -> Part:
     """Accuracy at each stop: a full dot rests on all pictures, a hollow one on the
@@ -177,7 +234,7 @@ def draw_curve(subject: Subject, now: State, curve: Curve) -> Part:
     marks = [
         *_curve_grid(frame),
         *_curve_labels(frame, subject, KINDS[now.controls.kind]),
-        *_dense_level(frame, curve.states.get(0.0)),
+        *_dense_level(frame, curve.states.get(0.0), now.controls.sparsity),
         *_dots(frame, known, len(subject.validation)),
         *(
             star(*frame.at(stop, each.accuracy))
@@ -187,36 +244,50 @@ def draw_curve(subject: Subject, now: State, curve: Curve) -> Part:
         heading(title),
         *_now_in_numbers(subject, now),
     ]
-    return Part(title, _curve_in_words(title, subject, now, known), tuple(marks))
+    words = _curve_in_words(title, subject, now, known)
+    return Part(title, words, tuple(marks), CURVE_HEIGHT)
 
 
 def _curve_grid(frame: _Axes) -> Iterator[str]:
     for percent in (0, 20, 40, 60, 80, 100):
         y = frame.at(0.0, percent / 100)[1]
         yield line(frame.left, y, frame.right, y)
-        yield text(frame.left - 7, y + 5, f"{percent}%", text_anchor="end", fill=GREY)
+        yield text(
+            frame.left - 7,
+            y + 5,
+            f"{percent}%",
+            text_anchor="end",
+            fill=GREY,
+            font_size=13,
+        )
 
 
 def _curve_labels(frame: _Axes, subject: Subject, kind: Kind) -> Iterator[str]:
     # so many labels have room
-    size, every = (12 if len(frame.stops) > 9 else 14), -(-len(frame.stops) // 14)
+    size, every = (SMALL if len(frame.stops) > 9 else 14), -(-len(frame.stops) // 14)
     middle = dict(text_anchor="middle")
     for stop in frame.stops[::every]:
         x, label = frame.at(stop, 0)[0], kind.tick(subject, stop)
         yield text(x, frame.bottom + 19, label, **middle, font_size=size)
-    yield text(frame.middle, frame.bottom + 39, kind.axis, **middle)
+    # the stops lie closer where the accuracy falls
+    steps = "" if frame.to_scale else ": by stops, not to scale"
+    yield text(frame.middle, frame.bottom + 39, f"{kind.axis}{steps}", **middle)
     signs = "● all pictures   ○ first estimate   ★ fine-tuned"
     yield text(
-        frame.middle, frame.bottom + 58, signs, **middle, font_size=12, fill=GREY
+        frame.middle, frame.bottom + 60, signs, **middle, font_size=SMALL, fill=GREY
     )
 
 
-def _dense_level(frame: _Axes, dense: State | None) -> Iterator[str]:
+def _dense_level(frame: _Axes, dense: State | None, now: float) -> Iterator[str]:
+    """A dashed line; its label is on the side where the slider is not."""
     if dense is None:
         return
     y, label = frame.at(0.0, dense.accuracy)[1], f"dense {dense.accuracy:.1%}"
     yield line(frame.left, y, frame.right, y, GREY, stroke_dasharray="6 4")
-    yield text(frame.left + 6, y - 6, label, fill=GREY, font_size=12.5)
+    x, anchor = frame.left + 6, "start"
+    if frame.at(now, 0)[0] < frame.middle:
+        x, anchor = frame.right, "end"
+    yield text(x, y - 7, label, fill=GREY, font_size=SMALL, text_anchor=anchor)
 
 
 def _dots(frame: _Axes, known: Sequence[State], whole: int) -> Iterator[str]:
@@ -245,13 +316,13 @@ def _ring(frame: _Axes, now: State) -> Iterator[str]:
 
 
 def _now_in_numbers(subject: Subject, now: State) -> Iterator[str]:
-    kind, large = KINDS[now.controls.kind], dict(font_size=34, font_weight="bold")
+    kind = KINDS[now.controls.kind]
     where = f"at {kind.say(subject, now.controls.sparsity)} ({kind.label})"
     whole = "" if now.pictures == len(subject.validation) else "first estimate, "
     rests = f"± {100 * now.margin:.1f} points: {whole}{now.pictures:,} pictures"
-    yield text(0, 62, f"{now.accuracy:.1%}", **large, fill="#A84300")
-    yield text(126, 44, where, font_size=13)
-    yield text(126, 62, rests, font_size=13, fill=GREY)
+    yield large(0, 66, f"{now.accuracy:.1%}")
+    yield text(140, 47, where, font_size=13)
+    yield text(140, 65, rests, font_size=13, fill=GREY)
 
 
 def _curve_in_words(
@@ -277,29 +348,41 @@ class _Bar:
     quartiles: tuple[float, float] | None = None
 
     @property
+    def cut(self) -> bool:
+        """Whether it is longer than there is room."""
+        return self.value is not None and self.value * BARS_FULL > BARS_MOST
+
+    @property
     def tag(self) -> str:
         return "measured" if self.measured else "counted"
 
+    @property
+    def in_words(self) -> str:
+        if self.value is None:
+            return f"{self.label} not yet ({self.tag})"
+        spread = self.quartiles and f",{_spread(self.quartiles).replace('(', '')[:-1]}"
+        return f"{self.label} {self.value:.0%} ({self.tag}{spread or ''})"
 
-# where a bar begins, how long 100% is, and where it is cut
-BARS_LEFT, BARS_FULL, BARS_MOST = 168, 180, 216.0
+
+# how long 100% is, where a bar is cut, and how thick it is
+BARS_FULL, BARS_MOST, BAR = 240, 360, 14
 
 
 def draw_bars(state: State) -> Part:
     """Fractions of the dense network as bars against a dashed 100% line, counted ones
-    plain, measured ones hatched."""
-    rows, title, top, step = _bars_of(state), "Compared with the dense network", 34, 42
-    bottom = top + step * len(rows)
+    plain, measured ones hatched; below, what that means."""
+    rows, title = _bars_of(state), "Compared with the dense network"
+    top, bottom = 34, CURVE_HEIGHT - 74
+    step = (bottom - top) / len(rows)
     marks = [heading(title)]
     for index, row in enumerate(rows):
-        marks += _bar(row, top + 10 + step * index)
-    marks += _bars_scale(top, bottom)
-    said = ", ".join(
-        f"{row.label} {'not yet' if row.value is None else format(row.value, '.0%')}"
-        f" ({row.tag})"
-        for row in rows
-    )
-    return Part(title, f"{title}: {said}.", tuple(marks))
+        marks += _bar(row, top + step * index)
+    x, y = BARS_FULL, bottom + 10
+    marks.append(text(x, y, "100%: dense", text_anchor="middle", font_size=SMALL))
+    marks += _bars_key(y + 22)
+    said = ", ".join(row.in_words for row in rows)
+    words = f"{title}, which is 100%: {said}. {' '.join(BARS_KEY[:2])}"
+    return Part(title, words, tuple(marks), CURVE_HEIGHT)
 
 
 def _bars_of(state: State) -> list[_Bar]:
@@ -316,70 +399,121 @@ def _bars_of(state: State) -> list[_Bar]:
 
 
 def _bar(row: _Bar, y: float) -> Iterator[str]:
-    yield text(0, y + 14, row.label)
-    yield text(0, y + 29, row.tag, fill=GREY, font_size=12)
+    small = dict(fill=GREY, font_size=SMALL)
+    top, bottom = y + 17, y + 17 + BAR
+    yield text(0, y + 12, row.label, font_size=13.5)
+    yield text(140, y + 12, f"{row.tag}{', bar cut' if row.cut else ''}", **small)
     if row.value is None:
         waiting = "measuring ..." if row.measured else "counting ..."
-        yield text(BARS_LEFT + 4, y + 18, waiting, fill=GREY)
-        return
-    fill, length = "url(#measured)" if row.measured else BLUE, row.value * BARS_FULL
-    yield box(BARS_LEFT, y + 3, min(length, BARS_MOST), 20, fill)
-    if length > BARS_MOST:
-        yield from _cut(BARS_LEFT + BARS_MOST, y)
-    if row.quartiles:
-        low, high = (
-            BARS_LEFT + min(BARS_FULL * each, BARS_MOST) for each in row.quartiles
-        )
-        yield line(low, y + 13, high, y + 13, "#000000", stroke_width=2.5)
-    yield text(BARS_LEFT + BARS_MOST + 8, y + 18, f"{row.value:.0%}")
+        yield text(4, bottom - 2, waiting, **small)
+    else:
+        fill = "url(#measured)" if row.measured else BLUE
+        yield box(0, top, min(row.value * BARS_FULL, BARS_MOST), BAR, fill)
+        if row.cut:
+            yield from _cut(BARS_MOST, top)
+        yield text(BARS_MOST + 10, bottom - 2, f"{row.value:.0%}", font_weight="bold")
+    dash = dict(stroke_dasharray="4 3", stroke_width=1.5)
+    yield line(BARS_FULL, top - 3, BARS_FULL, bottom + 3, INK, **dash)
+    if row.value is not None and row.quartiles:
+        low, high = (min(BARS_FULL * each, BARS_MOST) for each in row.quartiles)
+        if low < BARS_MOST:
+            yield from _whisker(low, high, (top + bottom) / 2)
+        spread = _spread(row.quartiles).strip(" ()")
+        yield text(WIDTH, y + 12, spread, **small, text_anchor="end")
 
 
-def _cut(end: float, y: float) -> Iterator[str]:
+def _whisker(low: float, high: float, y: float) -> Iterator[str]:
+    """From quartile to quartile, with an upright stroke at either end."""
+    yield line(low, y, high, y, "#000000", stroke_width=2)
+    for x in (low, high):
+        yield line(x, y - 4, x, y + 4, "#000000", stroke_width=2)
+
+
+def _cut(end: float, top: float) -> Iterator[str]:
     """Two white strokes through the end of a bar that is longer than drawn."""
-    for x in (end - 12, end - 6):
-        yield line(x, y, x - 6, y + 26, "white", stroke_width=2)
+    for x in (end - 14, end - 8):
+        yield line(x, top - 1, x - 5, top + BAR + 1, "white", stroke_width=2.5)
 
 
-def _bars_scale(top: float, bottom: float) -> Iterator[str]:
-    x, small = BARS_LEFT + BARS_FULL, dict(text_anchor="middle", font_size=12)
-    yield line(x, top, x, bottom + 4, "#333333", stroke_dasharray="5 4")
-    yield text(x, bottom + 20, "100%: dense", **small, fill=GREY)
+BARS_KEY = (
+    "Counted: exact, from the network itself.",
+    "Measured: timed here, both networks in turn; median.",
+    "Quartiles: half of the rounds lie within this line.",
+)
+
+
+def _bars_key(y: float) -> Iterator[str]:
+    """What the marks mean. Paths, so that a bar is a rect."""
+    for number, words in enumerate(BARS_KEY):
+        middle = y - 4.5 + 18 * number
+        if number < 2:
+            fill = (BLUE, "url(#measured)")[number]
+            yield f'<path d="M0 {middle - 5:.1f}h22v10h-22z" fill="{fill}"/>'
+        else:
+            yield from _whisker(1, 21, middle)
+        yield text(30, middle + 4.5, words, font_size=SMALL, fill=GREY)
+
+
+ROOMY = 6  # so many layers have room for a bar below their name
+
+
+def layers_height(count: int) -> float:
+    """How high the part of so many layers is, and what stands beside it."""
+    if count <= ROOMY:
+        return max(296, 62 + 44 * count)
+    return 62 + 17 * min(count, LAYERS_SHOWN)
 
 
 def draw_layers(state: State, prunable_part: float = 1.0) -> Part:
     """What each layer keeps, and which part of all weights that is about."""
-    rows, title = state.layers[:-1], "Weights left in each layer (counted)"
+    *rows, every = state.layers
+    title, high = "Weights left in each layer (counted)", layers_height(len(rows))
     shown, hidden = rows[:LAYERS_SHOWN], len(rows[LAYERS_SHOWN:])
-    step = min(34, 270 / len(shown))
+    step = min(110, (high - 62) / len(shown))
+    draw = _large_layer_row if len(shown) <= ROOMY else _layer_row
     marks = [heading(title)]
     for index, layer in enumerate(shown):
-        marks += _layer_row(layer, 36 + step * index, min(14, step - 3.5))
-    more = f"... and {hidden} more layers" if hidden else ""
+        marks += draw(layer, 34 + step * index, step)
+    total = f"All: {every.kept:,} of {every.weights:,}"
+    notes = [f"... and {hidden} more layers"] if hidden else []
     if prunable_part < 1:
-        more += f"  Prunable: {min(prunable_part, 0.999):.1%} of all weights"
-    if more:
-        marks.append(text(0, HEIGHT - 6, more.strip(), font_size=13, fill=GREY))
+        notes.append(f"Prunable: {min(prunable_part, 0.999):.1%} of all weights")
+    foot = ". ".join(notes or [total])
+    marks.append(text(0, high - 6, foot, font_size=SMALL, fill=GREY))
     said = ", ".join(
         f"{layer.name.removesuffix('.weight')} {layer.kept / layer.weights:.1%}"
         for layer in rows
     )
-    return Part(title, f"{title}: {said}.", tuple(marks))
+    return Part(title, f"{title}: {said}. {total}.", tuple(marks), high)
 
 
-def _layer_row(layer: LayerSparsity, y: float, size: float) -> Iterator[str]:
-    left, full, kept = 236, 140, layer.kept / layer.weights
+def _label(layer: LayerSparsity) -> str:
+    name = layer.name.removesuffix(".weight")
+    return f"{name}: {layer.kept:,} of {layer.weights:,}"
+
+
+def _large_layer_row(layer: LayerSparsity, y: float, step: float) -> Iterator[str]:
+    full, kept, size = 372, layer.kept / layer.weights, 0.5 * step
+    yield text(0, y + 14, _label(layer), font_size=13.5)
+    yield box(0, y + 20, full, size, TRACK)
+    yield box(0, y + 20, full * kept, size, GREEN)
+    yield text(WIDTH, y + 25 + size / 2, f"{kept:.1%}", text_anchor="end")
+
+
+def _layer_row(layer: LayerSparsity, y: float, step: float) -> Iterator[str]:
+    left, full, kept = 248, 134, layer.kept / layer.weights
+    size = min(14, step - 3.5)
     letters = f"{min(13, size):.1f}"
-    label = f"{layer.name.removesuffix('.weight')}: {layer.kept:,} of {layer.weights:,}"
-    yield text(0, y + size, label, font_size=letters)
-    yield box(left, y + 1, full, size, "#E3E3E3")
+    yield text(0, y + size, _label(layer), font_size=letters)
+    yield box(left, y + 1, full, size, TRACK)
     yield box(left, y + 1, full * kept, size, GREEN)
-    yield text(left + full + 8, y + size, f"{kept:.1%}", font_size=letters)
+    yield text(WIDTH, y + size, f"{kept:.1%}", font_size=letters, text_anchor="end")
 
 
 # ------------------------------------------------------------------------- what is left
 
 
-def draw_left(subject: Subject, model: nn.Module) -> Part:
+def draw_left(subject: Subject, model: nn.Module, high: float = HEIGHT) -> Part:
     """The first layer: how many weights are left at each pixel, or its filters."""
     name, dense = next(
         (name, weight)
@@ -394,114 +528,177 @@ def draw_left(subject: Subject, model: nn.Module) -> Part:
     if weight is None:
         note = f"{name.removesuffix('.weight')} has left whole."
     elif dense.dim() == 2 and side * side == dense.shape[1] == weight.shape[1]:
-        return _pixels(name, dense, weight, side)
+        return _pixels(name, dense, weight, side, high)
     elif dense.dim() == 4 and max(dense.shape[2:]) > 1:
-        return _filters(name, dense, weight)
+        return _filters(name, dense, weight, high)
     else:
         note = "No picture for this kind of layer."
-    return Part(title, f"{title}: {note}", (heading(title), text(0, 44, note)))
+    return Part(title, f"{title}: {note}", (heading(title), text(0, 44, note)), high)
 
 
-def _pixels(name: str, dense: Tensor, weight: Tensor, side: int) -> Part:
+PICTURE_TOP = 36  # where the picture of the first layer begins
+
+
+def _pixels(name: str, dense: Tensor, weight: Tensor, side: int, room: float) -> Part:
     title = "Weights left at each input pixel"
-    count = (weight.detach() != 0).sum(0).reshape(side, side).numpy()
+    count = weight.detach().bool().sum(0).reshape(side, side).numpy()
+    size = _scaled(side, room - PICTURE_TOP - 6) * side
     marks = [
         heading(title),
-        image_of(_grey(count / len(dense)), 0, 36, 280),
-        f'<rect x="0" y="36" width="280" height="280" fill="none" stroke="{GREY}"/>',
-        text(296, 56, "white: none"),
-        text(296, 76, f"black: all {len(dense):,}"),
-        text(296, 112, f"now {count.min():,} to {count.max():,}"),
-        text(
-            296,
-            132,
-            f"{int((count == 0).sum()):,} of {count.size:,} pixels",
-            font_size=13,
-        ),
-        text(296, 150, "are not looked at", font_size=13),
+        image_of(_grey(count / len(dense)), 0, PICTURE_TOP, size),
+        f'<rect x="0" y="{PICTURE_TOP}" width="{size}" height="{size}" fill="none"'
+        f' stroke="{GREY}"/>',
+        *_pixels_key(count, len(dense), size + 20),
     ]
-    return Part(
-        title,
-        f"{title} of {name}: from {count.min()} to {count.max()} of {len(dense)}.",
-        tuple(marks),
-    )
+    words = f"{title} of {name}: from {count.min()} to {count.max()} of {len(dense)}."
+    return Part(title, words, tuple(marks), room)
 
 
-def _filters(name: str, dense: Tensor, weight: Tensor) -> Part:
+def _scaled(pixels: int, room: float) -> float:
+    """How large a pixel is drawn, of so many beside each other: a whole number of
+    units, if there is room for one."""
+    most = min(288.0, room) / pixels
+    return float(int(most)) or most
+
+
+def _pixels_key(count: np.ndarray, most: int, x: float) -> Iterator[str]:
+    """What the greys mean, and how many pixels are looked at."""
+    blind, wide, y = int((count == 0).sum()), WIDTH - x, 140
+    small = dict(font_size=SMALL, fill=GREY)
+    yield large(x, 68, f"{count.size - blind:,}")
+    yield text(x, 88, f"of {count.size:,} pixels", font_size=13)
+    yield text(x, 105, "are looked at", font_size=13)
+    yield text(x, y, "weights left at a pixel:", **small)
+    yield image_of(_grey(np.linspace(0, 1, 32)[None]), x, y + 10, wide, 14)
+    yield text(x, y + 40, "none", **small)
+    yield text(WIDTH, y + 40, f"all {most:,}", **small, text_anchor="end")
+    yield text(x, y + 66, f"now {count.min():,} to {count.max():,}", font_size=13)
+
+
+def _filters(name: str, dense: Tensor, weight: Tensor, room: float) -> Part:
     """A grid of the first convolution's filters, dark below zero and light above;
-    pruned weights are blue."""
+    pruned weights are blue, and the places of removed filters framed."""
     title = f"Filters of the first convolution ({name.removesuffix('.weight')})"
     values = weight.detach()[:, 0].numpy()  # [units, height, width]
     columns = int(np.ceil(np.sqrt(len(dense))))
-    high, wide = values.shape[1] + 1, values.shape[2] + 1
     most = float(dense.detach()[:, 0].abs().max()) or 1.0
-    sheet = np.full(
-        (high * -(-len(dense) // columns) + 1, wide * columns + 1, 3), 255, np.uint8
-    )
-    for index, each in enumerate(values):
-        y, x = high * (index // columns) + 1, wide * (index % columns) + 1
-        tone = np.clip(127.5 + 127.5 * each / most, 0, 255).astype(np.uint8)
-        tile = np.where(
-            (each == 0)[..., None], np.array([86, 180, 233], np.uint8), tone[..., None]
-        )
-        sheet[y : y + high - 1, x : x + wide - 1] = tile
+    sheet = _sheet(values, len(dense), columns, most)
+    high, wide = sheet.shape[:2]
+    unit = min(_scaled(wide, 276), _scaled(high, room - PICTURE_TOP - 6))
+    tile = unit * values.shape[2], unit * values.shape[1]
     zeros = float((values == 0).mean())
-    marks = [
-        heading(title),
-        image_of(sheet, 0, 36, 280),
-        text(296, 56, f"{len(weight)} of {len(dense)} filters"),
-        text(296, 84, "black: most negative", font_size=13),
-        text(296, 102, "white: most positive", font_size=13),
-        text(296, 120, f"blue: pruned, {zeros:.0%}", font_size=13),
-        text(296, 138, "nothing: removed", font_size=13),
-    ]
-    return Part(
-        title,
-        f"{title}: {len(weight)} of {len(dense)}, {zeros:.0%} of their weights are"
-        " zero.",
-        tuple(marks),
+    marks = [heading(title), image_of(sheet, 0, PICTURE_TOP, unit * wide, unit * high)]
+    for index in range(len(weight), len(dense)):
+        marks.append(
+            _frame(
+                (tile[0] + unit) * (index % columns),
+                (tile[1] + unit) * (index // columns) + PICTURE_TOP,
+                *tile,
+            )
+        )
+    marks += _filters_key(len(weight), len(dense), zeros, max(unit * wide, 240) + 24)
+    left = f"{len(weight)} of {len(dense)}"
+    words = f"{title}: {left}, {zeros:.0%} of their weights are zero."
+    return Part(title, words, tuple(marks), room)
+
+
+def _sheet(values: np.ndarray, count: int, columns: int, most: float) -> np.ndarray:
+    """Filters [units, height, width] as one picture with room for `count`."""
+    high, wide = values.shape[1] + 1, values.shape[2] + 1
+    rows = -(-count // columns)
+    sheet = np.full((high * rows - 1, wide * columns - 1, 3), 255, np.uint8)
+    tones = np.clip(127.5 + 127.5 * values / most, 0, 255).astype(np.uint8)
+    tiles = np.where(
+        (values == 0)[..., None], np.array(PRUNED, np.uint8), tones[..., None]
     )
+    for index, tile in enumerate(tiles):
+        y, x = high * (index // columns), wide * (index % columns)
+        sheet[y : y + high - 1, x : x + wide - 1] = tile
+    return sheet
+
+
+PRUNED = (86, 180, 233)  # the colour of a weight that is zero
+
+
+def _frame(x: float, y: float, wide: float, high: float) -> str:
+    return (
+        f'<path d="M{x:.1f} {y:.1f}h{wide:.1f}v{high:.1f}h{-wide:.1f}z" fill="none"'
+        f' stroke="{GREY}" stroke-dasharray="3 3"/>'
+    )
+
+
+def _filters_key(left: int, count: int, zeros: float, x: float) -> Iterator[str]:
+    """What the tones mean, each beside a sample of it."""
+    yield large(x, 68, f"{left}")
+    yield text(x, 88, f"of {count} filters", font_size=13)
+    key = (
+        ("#000000", "most negative"),
+        ("#FFFFFF", "most positive"),
+        ("rgb({},{},{})".format(*PRUNED), f"pruned, {zeros:.0%}"),
+        (None, "removed"),
+    )
+    for number, (fill, words) in enumerate(key):
+        y = 112 + 22 * number
+        yield (
+            _frame(x, y, 14, 14)
+            if fill is None
+            else (
+                f'<path d="M{x:.1f} {y:.1f}h14v14h-14z" fill="{fill}" stroke="{GREY}"/>'
+            )
+        )
+        yield text(x + 22, y + 12, words, font_size=SMALL)
 
 
 # ----------------------------------------------------------------- classes and pictures
 
 
+CLASSES_SHOWN = 12
+CLASSES_TOP = 42
+
+
+def classes_height(count: int) -> float:
+    """How high the part of so many classes is, and what stands beside it."""
+    return max(190, CLASSES_TOP + 30 * min(count, CLASSES_SHOWN))
+
+
 def draw_classes(subject: Subject, state: State, dense: State | None) -> Part:
     """Accuracy of each class; a black tick where the dense network is."""
-    title, names = "Accuracy by class", subject.classes[:12]
+    title, names = "Accuracy by class", subject.classes[:CLASSES_SHOWN]
+    high = classes_height(len(subject.classes))
     now = _by_class(subject, state)
     before = [None] * len(now) if dense is None else _by_class(subject, dense)
     marks, said = [*_classes_heading(title)], []
     for index, (name, value, old) in enumerate(zip(names, now, before, strict=False)):
-        y = 38 + min(28, 260 / len(names)) * index
+        y = CLASSES_TOP + min(40, (high - CLASSES_TOP) / len(names)) * index
         change = "" if value is None or old is None else _change(value - old)
         marks += _class_row(name, value, old, change, y)
         if value is not None:
             said.append(f"{name} {value:.0%}{change}")
-    return Part(title, f"{title} (change in points): {', '.join(said)}.", tuple(marks))
+    words = f"{title} (change in points): {', '.join(said)}."
+    return Part(title, words, tuple(marks), high)
 
 
 def _classes_heading(title: str) -> Iterator[str]:
     yield heading(title)
-    yield line(250, 12, 250, 26, "#000000", stroke_width=3)
-    yield text(258, 24, "dense", font_size=12.5)
+    yield line(186, 8, 186, 24, "#000000", stroke_width=3)
+    yield text(194, 21, "dense; in brackets: points won or lost", font_size=SMALL)
 
 
 def _class_row(
     name: str, value: float | None, old: float | None, change: str, y: float
 ) -> Iterator[str]:
-    left, full = 112, 220
-    yield text(0, y + 14, name, font_size=13)
+    left, full = 92, 252
+    yield text(0, y + 15, name, font_size=13)
     if value is None:
         note = "no picture of it yet"
-        yield text(left + 4, y + 14, note, font_size=12, fill=GREY)
+        yield text(left + 4, y + 15, note, font_size=SMALL, fill=GREY)
         return
-    yield box(left, y + 2, full, 15, "#E3E3E3")
-    yield box(left, y + 2, full * value, 15, BLUE)
+    yield box(left, y + 2, full, 17, TRACK)
+    yield box(left, y + 2, full * value, 17, BLUE)
     if old is not None:
         x = left + full * old
-        yield line(x, y - 1, x, y + 20, "#000000", stroke_width=3)
-    yield text(left + full + 8, y + 15, f"{value:.0%}{change}", font_size=13)
+        yield line(x, y - 1, x, y + 22, "#000000", stroke_width=3)
+    yield text(left + full + 8, y + 16, f"{value:.0%}{change}", font_size=13)
 
 
 def _change(points: float) -> str:
@@ -511,19 +708,25 @@ def _change(points: float) -> str:
 def _by_class(subject: Subject, state: State) -> list[float | None]:
     labels = subject.labels[: state.pictures]
     right = np.frombuffer(state.predicted, np.uint8) == labels
+    count = len(subject.classes)
+    every = np.bincount(labels, minlength=count)[:count]
+    sums = np.bincount(labels[right], minlength=count)[:count]
     return [
-        float(right[labels == k].mean()) if (labels == k).any() else None
-        for k in range(len(subject.classes))
+        float(part / whole) if whole else None
+        for part, whole in zip(sums, every, strict=True)
     ]
 
 
-def draw_flips(subject: Subject, state: State, dense: State | None) -> Part:
-    """Pictures that the dense network and the pruned one call different names."""
+def draw_flips(
+    subject: Subject, state: State, dense: State | None, high: float = HEIGHT
+) -> Part:
+    """Pictures that the dense network and the pruned one call different names; where
+    there is none, those that both get wrong."""
     title = "Pictures with another answer than before"
-    if dense is None or (dense.controls == state.controls and not state.tuned):
-        none = "None: this is the dense network. Slide, and see which change."
+    if dense is None:
+        none = "The dense network has not answered yet."
         marks = heading(title), text(0, 44, none, font_size=13)
-        return Part(title, f"{title}: {none}", marks)
+        return Part(title, f"{title}: {none}", marks, high)
     count = min(state.pictures, dense.pictures)
     then, now = (np.frombuffer(s.predicted, np.uint8)[:count] for s in (dense, state))
     labels = subject.labels[:count]
@@ -531,13 +734,28 @@ def draw_flips(subject: Subject, state: State, dense: State | None) -> Part:
     lost = int(((then == labels) & (now != labels)).sum())
     won = int(((then != labels) & (now == labels)).sum())
     summary = f"{len(places):,} of {count:,}: {lost:,} right before, {won:,} right now"
-    marks = [heading(title), text(0, 40, summary, font_size=13)]
-    for index, place in enumerate(places[:FLIPS_SHOWN]):
-        x, y = 110 * (index % 4), 52 + 138 * (index // 4)
+    if not len(places):
+        places = np.flatnonzero(now != labels)
+        summary = _none_changed(state, dense, len(places), count)
+    marks = [heading(title), text(0, 42, summary, font_size=13)]
+    pitch = PICTURE + 54
+    rows = max(1, int((high - 52) // pitch))
+    for index, place in enumerate(places[: FLIPS_IN_A_ROW * rows]):
+        x = WIDTH / FLIPS_IN_A_ROW * (index % FLIPS_IN_A_ROW)
+        y = 54 + (high - 54) / rows * (index // FLIPS_IN_A_ROW)
         answers = int(labels[place]), int(then[place]), int(now[place])
         marks.append(_picture(subject, int(place), x, y))
-        marks += _answers(subject, answers, x, y + 90)
-    return Part(title, f"{title}: {summary}.", tuple(marks))
+        marks += _answers(subject, answers, x, y + PICTURE + 14)
+    return Part(title, f"{title}: {summary}.", tuple(marks), high)
+
+
+PICTURE = 84  # how large a validation picture is drawn: its 28 pixels three times
+
+
+def _none_changed(state: State, dense: State, wrong: int, count: int) -> str:
+    same = dense.controls == state.controls and not state.tuned
+    none = "None: this is the dense network" if same else f"None of {count:,}"
+    return none + (f". Wrong for {wrong:,} of {count:,}:" if wrong else "")
 
 
 def _answers(
@@ -551,7 +769,7 @@ def _answers(
     ):
         tick = " ✓" if word != "is" and label == right else ""
         name = _short(names.get(label, str(label)))
-        yield text(x, y + 15 * row, f"{word} {name}{tick}", font_size=11.5)
+        yield text(x, y + 15 * row, f"{word} {name}{tick}", font_size=SMALL)
 
 
 def _short(name: str) -> str:
@@ -561,14 +779,14 @@ def _short(name: str) -> str:
 def _picture(subject: Subject, place: int, x: float, y: float) -> str:
     image = subject.validation.images[place]
     if subject.recorded:
-        return image_of(_grey((image[0] * STD + MEAN).numpy()), x, y, 76)
+        return image_of(_grey((image[0] * STD + MEAN).numpy()), x, y, PICTURE)
     colours = 3 if len(image) == 3 else 1
     image = image[:colours]
     values = (image - image.min()) / max(float(image.max() - image.min()), 1e-9)
     if colours == 1:
-        return image_of(_grey(values[0].numpy()), x, y, 76)
+        return image_of(_grey(values[0].numpy()), x, y, PICTURE)
     pixels = (255 * values).round().to(torch.uint8).permute(1, 2, 0)
-    return image_of(np.ascontiguousarray(pixels.numpy()), x, y, 76)
+    return image_of(np.ascontiguousarray(pixels.numpy()), x, y, PICTURE)
 
 
 # -------------------------------------------------------------------------------- marks
@@ -579,11 +797,15 @@ def _grey(values: np.ndarray) -> np.ndarray:
     return np.clip(255 * (1 - values), 0, 255).astype(np.uint8)
 
 
-def image_of(pixels: np.ndarray, x: float, y: float, size: float) -> str:
+def image_of(
+    pixels: np.ndarray, x: float, y: float, wide: float, high: float | None = None
+) -> str:
+    """A picture, square unless it says how high."""
+    high = wide if high is None else high
+    content = _png(pixels.tobytes(), pixels.shape)
     return (
-        f'<image x="{x:.1f}" y="{y:.1f}" width="{size}" height="{size}"'
-        ' image-rendering="pixelated" style="image-rendering:pixelated"'
-        f' preserveAspectRatio="none" href="{_png(pixels.tobytes(), pixels.shape)}"/>'
+        f'<image x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}"'
+        f'{"" if high == wide else STRETCHED} href="{content}"/>'
     )
 
 
@@ -591,7 +813,7 @@ def image_of(pixels: np.ndarray, x: float, y: float, size: float) -> str:
 def _png(content: bytes, shape: tuple[int, ...]) -> str:
     buffer = BytesIO()
     Image.fromarray(np.frombuffer(content, np.uint8).reshape(shape)).save(
-        buffer, "PNG", compress_level=1
+        buffer, "PNG", compress_level=9
     )
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
@@ -606,13 +828,27 @@ def readable(words: str) -> str:
     return NOT_IN_XML.sub(lambda found: ascii(found[0])[1:-1], words)
 
 
+@functools.lru_cache(maxsize=4096)
 def escaped(words: str) -> str:
     """The words as they stand in HTML and SVG."""
     return html.escape(readable(words))
 
 
 def heading(content: str) -> str:
-    return text(0, 18, content, font_weight="bold", font_size=15)
+    return text(0, 20, content, font_family=SERIF, font_weight="bold", font_size=16)
+
+
+def large(x: float, y: float, content: str) -> str:
+    """The number that a part is about."""
+    return text(
+        x,
+        y,
+        content,
+        font_family=SERIF,
+        font_weight="bold",
+        font_size=40,
+        fill=DARK,
+    )
 
 
 def text(x: float, y: float, content: str, **attributes: object) -> str:

@@ -5,6 +5,7 @@ A state begins as a first estimate (`look`) and gets better (`refined`, `zipped`
 the time is measured anew whenever it is asked for. No widgets here.
 """
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,12 +13,16 @@ import torch
 from torch import nn
 
 from utils import measure
+from utils.baselines import to_bytes
 from utils.explorer.kinds import KINDS, Kind
 from utils.explorer.state import Controls, Curve, State
 from utils.explorer.subject import Subject, laid_out
 from utils.models import MODELS
 
 ROUNDS = 15  # of timing
+ZIPPED_AT_ONCE = 2**17  # bytes: a few milliseconds
+# pruned networks at hand, as many as a slider has stops, and how large they may be
+PRUNED_AT_HAND, LARGEST_AT_HAND = 16, 2e6
 Stops = tuple[float, ...]
 
 
@@ -36,6 +41,7 @@ class Memory:
         self.networks = list(MODELS) if own is None else [own.name]
         self.states: dict[Controls, State] = {}
         self.tuned: dict[Controls, tuple[State, nn.Module]] = {}
+        self._pruned: dict[Controls, nn.Module] = {}  # the last ones
         self._pictures = pictures
         self._subjects = {} if own is None else {own.name: own}
         self._offers: dict[str, dict[str, Stops | str]] = {}
@@ -128,11 +134,21 @@ class Memory:
         self._forget_outdated(controls)
         if controls in self.tuned:
             return self.tuned[controls]
-        model = self.prune(controls)
+        model = self._pruned.pop(controls, None)
+        model = self.prune(controls) if model is None else model
+        self._hold(controls, model)
         if controls not in self.states:
             subject = self.subject(controls.network)
             self.states[controls] = subject.first_look(controls, model)
         return self.states[controls], model
+
+    def _hold(self, controls: Controls, model: nn.Module) -> None:
+        """Have a small network at hand: a slider goes to and fro."""
+        if self.subject(controls.network).saved > LARGEST_AT_HAND:
+            return
+        self._pruned[controls] = model
+        if len(self._pruned) > PRUNED_AT_HAND:
+            del self._pruned[next(iter(self._pruned))]  # the one not used for longest
 
     def state(self, controls: Controls) -> State:
         """Everything counted and evaluated for these controls, on all pictures; the
@@ -156,7 +172,19 @@ class Memory:
         return self.subject(controls.network).with_times(state, race)
 
     def refined(self, state: State, model: nn.Module) -> Iterator[State]:
-        """The state, then the same with more and more pictures, until all are in."""
+        """The state, then the same with more and more pictures, until all are in, and
+        at last with its zipped file; in slices that a key press can come between."""
+        for better in self._answering(state, model):
+            state = better
+            yield state
+        if state.zipped is None:
+            size = 0
+            for so_far in _zipping(model):
+                size = so_far
+                yield state
+            yield self._with_zipped(state, model, size)
+
+    def _answering(self, state: State, model: nn.Module) -> Iterator[State]:
         yield state
         for better in self.subject(state.controls.network).refine(state, model):
             yield self.keep(better, model)
@@ -165,21 +193,24 @@ class Memory:
         """Let what is known of these controls rest on all pictures."""
         known = self._known(controls)
         if known is None or not self._is_refined(known):
-            for _ in self.refined(*self.look(controls)):
+            for _ in self._answering(*self.look(controls)):
                 pass
 
     def zipped(self, state: State, model: nn.Module) -> State:
         """The state with the size of its zipped file."""
         if state.zipped is not None:
             return state
+        *_, size = _zipping(model)
+        return self._with_zipped(state, model, size)
+
+    def _with_zipped(self, state: State, model: nn.Module, size: int) -> State:
         saved = self.subject(state.controls.network).saved
-        part = measure.zipped_bytes(model, level=1) / saved
-        return self.keep(replace(state, zipped=part), model)
+        return self.keep(replace(state, zipped=size / saved), model)
 
     def completed(self, state: State, model: nn.Module) -> State:
         """The state on all pictures, with its zipped file."""
         *_, state = self.refined(state, model)
-        return self.zipped(state, model)
+        return state
 
     def race(self, controls: Controls, model: nn.Module) -> measure.Race:
         """The dense and the pruned network, to be timed against each other."""
@@ -239,7 +270,7 @@ class Memory:
         if self._rules.setdefault(place, rule) is rule:
             return
         self._rules[place] = rule
-        for known in (self.states, self.tuned):
+        for known in (self.states, self.tuned, self._pruned):
             for old in list(known):
                 if (old.network, old.kind, old.score) == place:
                     del known[old]
@@ -251,3 +282,13 @@ def _stops_or_reason(kind: Kind, subject: Subject) -> Stops | str:
     except Exception as error:  # noqa: BLE001 - the network's own code runs here
         own = type(error) is ValueError
         return str(error) if own else f"{type(error).__name__}: {error}."
+
+
+def _zipping(model: nn.Module) -> Iterator[int]:
+    """Bytes of the network's zipped file so far, a piece at a time: the last are those
+    of `measure.zipped_bytes` at level 1."""
+    content, packer, size = memoryview(to_bytes(model)), zlib.compressobj(1), 0
+    for start in range(0, len(content), ZIPPED_AT_ONCE):
+        size += len(packer.compress(content[start : start + ZIPPED_AT_ONCE]))
+        yield size
+    yield size + len(packer.flush())
