@@ -6,7 +6,7 @@
  */
 
 import { picture, round, svg, text } from "./svg.js";
-import { duration, kilobytes, percent } from "./words.js";
+import { duration, kilobytes, percent, share } from "./words.js";
 
 // -------------------------------------------------------------------------- accuracy
 
@@ -24,7 +24,7 @@ const TOP = 14;
  * @param {number} all  how many pictures there are
  */
 export function curve(width, kind, points, now, dense, all) {
-  const height = 268;
+  const height = 330;
   const bottom = height - 52;
   const right = width - 14;
   const x = stop => LEFT + ((right - LEFT) * kind.stops.indexOf(stop)) / (kind.stops.length - 1);
@@ -41,7 +41,6 @@ export function curve(width, kind, points, now, dense, all) {
     text((LEFT + right) / 2, height - 20, kind.axis, "middle small"),
     text((LEFT + right) / 2, height - 3, "● all pictures  ○ first estimate  ★ fine-tuned", "middle tiny"),
     svg("line", { class: "dense", x1: LEFT, x2: right, y1: y(dense), y2: y(dense) }),
-    text(LEFT + 4, y(dense) + 15, `dense ${percent(dense)}`, "small"),
     svg("polyline", { class: "path", points: path }),
     ...pruned.map(p =>
       svg("circle", {
@@ -52,6 +51,7 @@ export function curve(width, kind, points, now, dense, all) {
       }),
     ),
     svg("line", { class: "now", x1: x(now.sparsity), x2: x(now.sparsity), y1: TOP, y2: bottom }),
+    text(right, y(dense) - 6, `dense ${percent(dense)}`, "end small halo"),
     svg("line", {
       class: "whisker",
       x1: x(now.sparsity),
@@ -138,7 +138,7 @@ function row(bar, y, full, width) {
     marks.push(svg("path", { class: "whisker", d: `M${round(low)} ${y + 22.5}H${round(high)}M${round(low)} ${y + 18.5}v8M${round(high)} ${y + 18.5}v8` }));
   }
   const after = Math.max(length, bar.quartiles ? Math.min(full * bar.quartiles[1], most) : 0);
-  marks.push(text(after + 6, y + 27, `${percent(bar.value, bar.value < 0.0995 ? 1 : 0)}${full * bar.value > most ? " →" : ""}`, "small strong"));
+  marks.push(text(after + 6, y + 27, `${share(bar.value)}${full * bar.value > most ? " →" : ""}`, "small strong"));
   if (bar.said) marks.push(text(width, y + 10, bar.said, "end tiny"));
   return [label, ...marks];
 }
@@ -181,8 +181,8 @@ export function barsOf({ weights, sizes, times, dense, said }) {
     size("file, as saved", "saved"),
     size("file, zipped by this browser", "zipped"),
     size("file, zeros left out (CSR)", "sparse"),
-    time("time, its zeros multiplied", "zeros"),
-    time("time, its zeros skipped (CSR)", "sparse"),
+    time("time, zeros multiplied too", "zeros"),
+    time("time, zeros skipped (CSR)", "sparse"),
     time(`time, ${said} of the neurons removed`, "removed"),
   ];
 }
@@ -197,11 +197,11 @@ export function barsOf({ weights, sizes, times, dense, said }) {
  * @param {(number | null)[]} before
  */
 export function classes(width, classes, now, before) {
-  const step = 27;
+  const step = 33;
   const left = 84;
   const full = width - left - 92;
   const marks = classes.flatMap((name, label) => {
-    const y = step * label + 20;
+    const y = step * label + 24;
     const value = now[label];
     const old = before[label];
     if (value === null || old === null) return [text(0, y + 12, name, "small")];
@@ -209,15 +209,15 @@ export function classes(width, classes, now, before) {
     const points = change > 0 ? `+${change}` : change < 0 ? `−${-change}` : "±0";
     return [
       text(0, y + 12, name, "small"),
-      svg("rect", { class: "track", x: left, y, width: full, height: 15, rx: 2 }),
-      svg("rect", { class: "counted", x: left, y, width: round(full * value), height: 15, rx: 2 }),
-      svg("line", { class: "tick", x1: left + full * old, x2: left + full * old, y1: y - 3, y2: y + 18 }),
+      svg("rect", { class: "track", x: left, y, width: full, height: 18, rx: 2 }),
+      svg("rect", { class: "counted", x: left, y, width: round(full * value), height: 18, rx: 2 }),
+      svg("line", { class: "tick", x1: left + full * old, x2: left + full * old, y1: y - 3, y2: y + 21 }),
       text(left + full + 8, y + 12, `${percent(value, 0)} (${points})`, "small"),
     ];
   });
   const key = [
-    svg("line", { class: "tick", x1: left, x2: left, y1: 2, y2: 13 }),
-    text(left + 6, 12, "the dense network; in brackets: points lost or won", "tiny"),
+    svg("line", { class: "tick", x1: 2, x2: 2, y1: 2, y2: 13 }),
+    text(8, 12, "dense network; in brackets: points lost or won", "tiny"),
   ];
   const words = classes.map((name, label) => `${name} ${now[label] === null ? "unknown" : percent(now[label] ?? 0, 0)}`);
   return picture(width, step * classes.length + 22, `Accuracy by class: ${words.join(", ")}.`, ...key, ...marks);
@@ -236,7 +236,7 @@ export function classes(width, classes, now, before) {
 export function answers(width, classes, before, now) {
   const step = 28;
   const left = 84;
-  const full = width - left - 96;
+  const full = width - left - 112;
   const marks = classes.flatMap((name, label) => {
     const y = step * label + 22;
     const best = now[label] === Math.max(...now);

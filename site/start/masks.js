@@ -45,30 +45,28 @@ export function weightMask(scores, sizes, sparsity, scope) {
 function keepLargest(scores, sparsity, mask) {
   const kept = scores.length - round(sparsity * scores.length);
   const bits = new Uint32Array(scores.buffer, scores.byteOffset, scores.length);
-  const [upper, above] = threshold(bits, kept, x => x >>> 16);
-  const [lower, higher] = threshold(
-    bits.filter(x => x >>> 16 === upper),
-    kept - above,
-    x => x & 0xffff,
-  );
-  const least = upper * 0x10000 + lower;
-  let equal = kept - above - higher; // of those at the threshold so many stay
+  const halves = new Uint32Array(0x10000);
+  for (let i = 0; i < bits.length; i++) halves[bits[i] >>> 16]++;
+  const [upper, above] = threshold(halves, kept);
+  halves.fill(0);
   for (let i = 0; i < bits.length; i++)
-    mask[i] = bits[i] > least || (bits[i] === least && equal-- > 0) ? 1 : 0;
+    if (bits[i] >>> 16 === upper) halves[bits[i] & 0xffff]++;
+  const [lower, higher] = threshold(halves, kept - above);
+  const least = upper * 0x10000 + lower;
+  for (let i = 0; i < bits.length; i++) mask[i] = Number(bits[i] > least);
+  let equal = kept - above - higher; // of those at the threshold so many stay
+  for (let i = bits.indexOf(least); equal-- > 0; i = bits.indexOf(least, i + 1)) mask[i] = 1;
 }
 
 /**
  * The key at which the `kept` largest end, and how many lie above it.
- * @param {Uint32Array} numbers
+ * @param {Uint32Array} count  how many numbers have each key
  * @param {number} kept
- * @param {(x: number) => number} key  of 16 bits
  * @returns {[number, number]}
  */
-function threshold(numbers, kept, key) {
-  const count = new Uint32Array(0x10000);
-  for (const x of numbers) count[key(x)]++;
+function threshold(count, kept) {
   let above = 0;
-  let at = 0xffff;
+  let at = count.length - 1;
   while (at > 0 && above + count[at] < kept) above += count[at--];
   return [at, above];
 }

@@ -4,6 +4,7 @@
  */
 
 import { sampled, shares } from "./drawn.js";
+import { paint, painted } from "./pictures.js";
 
 const SIDE = 28;
 
@@ -20,14 +21,20 @@ export class Wires {
     this.state = null; // the last "state" of the worker
     /** @type {Uint8Array | null} */
     this.pixels = null;
+    this.picture = painted(new Uint8Array(SIDE * SIDE));
     /** @type {Float32Array[]} what the hidden units put out for that picture */
     this.hidden = [];
     /** @type {number[]} how sure the network is of each class */
     this.chances = [];
+    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    this.width = this.height = 0;
+    this.colours = { line: "", unit: "", lit: "", ink: "", quiet: "" };
+    /** @type {[number, number][][]} where each pixel, unit and class is */
+    this.places = [];
     this.fit();
   }
 
-  /** Take the size that the page gives it. */
+  /** Take the size that the page gives it, and its colours. */
   fit() {
     const box = this.canvas.getBoundingClientRect();
     const scale = Math.min(2, window.devicePixelRatio || 1);
@@ -35,7 +42,6 @@ export class Wires {
     this.height = box.height;
     this.canvas.width = Math.round(box.width * scale);
     this.canvas.height = Math.round(box.height * scale);
-    this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     this.context.setTransform(scale, 0, 0, scale, 0, 0);
     const style = getComputedStyle(this.canvas);
     const colour = name => style.getPropertyValue(name).trim();
@@ -43,7 +49,7 @@ export class Wires {
     this.places = this.#layOut();
   }
 
-  /** Where each pixel, unit and class is. */
+  /** @returns {[number, number][][]} */
   #layOut() {
     const { width, height } = this;
     const side = Math.min(0.34 * width, height - 24);
@@ -95,14 +101,10 @@ export class Wires {
     const { context, places, pixels } = this;
     const size = places[0][1][0] - places[0][0][0];
     const [left, top] = places[0][0];
-    context.globalAlpha = 0.86;
-    context.fillStyle = "#000";
-    context.fillRect(left - size / 2, top - size / 2, SIDE * size, SIDE * size);
-    pixels?.forEach((grey, i) => {
-      if (!grey) return;
-      context.fillStyle = `rgb(${grey} ${grey} ${grey})`;
-      context.fillRect(places[0][i][0] - size / 2, places[0][i][1] - size / 2, size + 0.3, size + 0.3);
-    });
+    if (pixels) paint(this.picture, pixels);
+    context.globalAlpha = 0.86; // the lines that begin in it shine through
+    context.imageSmoothingEnabled = false;
+    context.drawImage(this.picture, left - size / 2, top - size / 2, SIDE * size, SIDE * size);
     context.globalAlpha = 1;
   }
 
@@ -163,7 +165,8 @@ export class Wires {
 /** Which share of the weights is drawn, in words. @param {any[]} layers */
 export function sample(layers) {
   const parts = shares().map((every, i) => `${every === 1 ? "every weight" : `one weight of ${every}`} of ${layers[i].name}`);
-  return `Drawn: ${parts.slice(0, -1).join(", ")} and ${parts[parts.length - 1]}.`;
+  const last = parts.pop();
+  return `Lines: ${parts.join(", ")} and ${last}. Orange: what a neuron puts out for this picture. Hollow: no weight comes in, or none goes out.`;
 }
 
 /** @returns {[number, number][]} */
@@ -171,7 +174,7 @@ function grid(count, columns, left, top, across, down) {
   return Array.from({ length: count }, (_, i) => [left + across * (i % columns), top + down * Math.floor(i / columns)]);
 }
 
-/** Units in columns, centred. */
+/** Units in columns, centred. @returns {[number, number][]} */
 function block(count, columns, centre, height, across, part = 0.94) {
   const rows = Math.ceil(count / columns);
   const down = (part * height) / rows;

@@ -10,7 +10,7 @@
  *
  * @typedef {import("./state.js").Setting} Setting
  * @typedef {import("./pruning.js").Pruned} Pruned
- * @typedef {{ type: string, setting: Setting }} Job
+ * @typedef {{ type: string, setting: Setting, run?: number }} Job
  * @typedef {object} Tuned  a fine-tuned network
  * @property {import("./units.js").Layer[]} layers
  * @property {Uint8Array} predicted  its answers
@@ -93,7 +93,7 @@ class Work {
       this.wanted = null;
       try {
         this.tuning = job.type === "tune";
-        const steps = this.tuning ? this.tune(job.setting) : this.settle(job.setting);
+        const steps = this.tuning ? this.tune(job) : this.settle(job.setting);
         for await (const _ of steps) {
           await turn();
           if (this.wanted) break;
@@ -212,9 +212,10 @@ class Work {
         this.other.fill(this.trained.prune(place).layers);
         yield;
         yield* this.predictions(this.other, place);
+        post({ type: "curve", setting, points: this.points(setting) });
       }
-      post({ type: "curve", setting, points: this.points(setting) });
     }
+    post({ type: "curve", setting, points: this.points(setting) });
   }
 
   /**
@@ -294,11 +295,11 @@ class Work {
 
   /**
    * Fine-tune what is shown, a step at a time, and look at the accuracy now and then.
-   * @param {Setting} setting
+   * @param {Job} job
    */
-  async *tune(setting) {
+  async *tune({ setting, run }) {
     if (!this.training) {
-      post({ type: "note", words: "Fetching training pictures ..." });
+      post({ type: "note", run, words: "Fetching training pictures ..." });
       this.training = await this.#trainingPictures();
       yield;
     }
@@ -310,11 +311,11 @@ class Work {
     this.shown.fill(before?.layers ?? pruned.layers);
     const runs = before?.runs ?? 0;
     const tuning = new Tuning(this.shown, images, labels, this.facts.tuning, runs, hold);
-    yield* this.look(setting, 0, null);
+    yield* this.look(setting, run, 0, null);
     while (tuning.done < steps) {
       const loss = tuning.step();
       yield;
-      if (tuning.done % LOOK === 0) yield* this.look(setting, tuning.done, loss);
+      if (tuning.done % LOOK === 0) yield* this.look(setting, run, tuning.done, loss);
     }
     this.shown.compress();
     const predicted = this.shown.predict(this.pictures, 0, this.pictures.count);
@@ -322,18 +323,20 @@ class Work {
     const layers = this.shown.copied();
     this.tuned.set(key(setting), { layers, predicted, tuned: seen, runs: runs + 1 });
     this.state(setting, pruned, predicted);
-    post({ type: "tuned", setting, accuracy: this.accuracy(predicted) });
+    post({ type: "tuned", setting, run, accuracy: this.accuracy(predicted) });
     await this.count(setting);
     yield* this.curve(setting);
+    yield* this.time(setting, { ...pruned, layers });
   }
 
   /**
    * The accuracy on all validation pictures, none of which it trains on.
    * @param {Setting} setting
+   * @param {number | undefined} run
    * @param {number} step
    * @param {number | null} loss
    */
-  *look(setting, step, loss) {
+  *look(setting, run, step, loss) {
     this.shown.compress();
     const predicted = new Uint8Array(this.pictures.count);
     for (let from = 0; from < predicted.length; from += SLICE) {
@@ -342,7 +345,8 @@ class Work {
       yield;
     }
     const { steps } = this.facts.tuning;
-    post({ type: "tuning", setting, step, steps, loss, accuracy: this.accuracy(predicted) });
+    const accuracy = this.accuracy(predicted);
+    post({ type: "tuning", setting, run, step, steps, loss, accuracy });
     this.answer();
   }
 

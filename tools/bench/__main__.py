@@ -23,6 +23,7 @@ PARTS = {  # where each is; a room is imported when it is asked for
     "stored": ("deployment", "stored"),
     "explorer": ("explorer", "answering"),
     "writing": ("writing", "writing"),
+    "site": ("site", "answering"),
     "exactness": ("exactness", "exactness"),
 }
 ASKED_FOR = {"exactness"}  # minutes, and about values: only by name

@@ -1,6 +1,7 @@
 """A setting is a link: what the explorer is set to, in the start page's address."""
 
 from dataclasses import fields
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from utils.explorer.state import Controls
@@ -20,7 +21,7 @@ def link_of(controls: Controls) -> str:
     return f"#{urlencode(pairs, quote_via=quote)}"
 
 
-def read_link(link: str) -> dict[str, str | float]:
+def read_link(link: str) -> dict[str, Any]:
     """What a link says, by the names of `Controls`; what it leaves out is not there.
 
     Args:
@@ -45,7 +46,7 @@ def read_link(link: str) -> dict[str, str | float]:
         ) from None
     if not pairs:
         raise ValueError(f"link={link!r} holds no setting; it ends like {_example()}.")
-    found: dict[str, str | float] = {}
+    found: dict[str, Any] = {}
     for key, value in pairs:
         if key not in (*KEYS, *PAGE_KEYS):
             raise ValueError(
@@ -56,7 +57,7 @@ def read_link(link: str) -> dict[str, str | float]:
             raise ValueError(f"link={link!r} says {key} twice.")
         found[key] = value
     if "sparsity" in found:
-        found["sparsity"] = _fraction(link, str(found["sparsity"]))
+        found["sparsity"] = _fraction(link, found["sparsity"])
     return {key: value for key, value in found.items() if key in KEYS}
 
 

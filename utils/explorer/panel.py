@@ -100,7 +100,7 @@ class Explorer(Shell):
             ValueError: no such link (`links.read_link`), or a setting that the network
                 does not offer.
         """
-        return cls(**read_link(link), pictures=pictures)  # pyright: ignore[reportArgumentType]
+        return cls(**read_link(link), pictures=pictures)
 
     @property
     def link(self) -> str:
