@@ -47,6 +47,7 @@ class Page {
     this.link = 0;
     this.parts = new Parts(the("parts"), facts, (off) => this.change({ off }));
     this.#fill();
+    this.#invite();
     this.#listen();
     this.#go();
   }
@@ -62,6 +63,16 @@ class Page {
       element("option", "a prompt ...", { value: "" }),
       ...prompts.map((/** @type {string} */ prompt) => element("option", prompt)),
     );
+  }
+
+  /** Settings to try: links to this page. */
+  #invite() {
+    const links = Object.entries(this.facts.tries).map(([words, link]) => {
+      const line = document.createElement("li");
+      line.append(element("a", words, { href: `${link}` }));
+      return line;
+    });
+    the("tries").replaceChildren(element("li", "Try:"), ...links);
   }
 
   #listen() {

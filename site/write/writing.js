@@ -1,7 +1,7 @@
 // @ts-check
 /** What a network writes, and how well it reads: generators, so that a newer wish can
  * interrupt them at each breath. */
-import { reading } from "./network.js";
+import { reading, ROWS } from "./network.js";
 import { chosen } from "./sampling.js";
 
 /** @typedef {import("./network.js").Network} Network */
@@ -17,7 +17,7 @@ export function* writing(network, prompt, noise) {
   const { pieces } = network.shape;
   const count = noise.length / pieces;
   yield* reading(network, prompt);
-  let last = (prompt.length - 1) % 32;
+  let last = (prompt.length - 1) % ROWS;
   for (let step = 0; ;) {
     const logits = network.logits(last, 1);
     const piece = chosen(logits, noise.subarray(step * pieces, (step + 1) * pieces));

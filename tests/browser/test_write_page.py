@@ -1,26 +1,21 @@
 """The page on which a pruned network writes, in a real browser: that it is right, that
 it can be used, and what it says where it cannot run."""
 
-import functools
-import http.server
 import shutil
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import written
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from tools.web import write
+from tools.web.served import served
 from utils.explorer.text_links import link_of, read_link
 from utils.explorer.text_memory import TextControls
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import written
 
 pytestmark = pytest.mark.timeout(900)
 PATIENCE = 300_000  # ms: a busy machine
@@ -75,31 +70,10 @@ def site(tmp_path_factory) -> Path:
     return folder
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def served() -> Iterator[Callable[[Path], str]]:
-    """Serve a folder; the address of the page in it."""
-    servers = []
-
-    def serve(folder: Path) -> str:
-        handler = functools.partial(Quiet, directory=folder)
-        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}/write/"
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture(scope="module")
-def address(site, served) -> str:
-    return served(site)
+def address(site) -> Iterator[str]:
+    with served(site) as found:
+        yield f"{found}write/"
 
 
 @pytest.fixture(scope="module")
@@ -339,6 +313,14 @@ def test_a_setting_is_a_link(opened):
     settled(again, "written")
     prompt = again.get_by_role("textbox", name="Prompt")
     assert prompt.input_value() == "She & \u00a3"
+    # one of those that the page invites to
+    again.get_by_role("link", name="no block 3").click()
+    again.wait_for_function("() => location.hash.includes('3.mlp')")
+    assert settled(again, "written")["setting"] == "Not pruned, without 2 parts"
+    again.get_by_role("link", name="80% by weight and input (Wanda)").click()
+    again.wait_for_function("() => location.hash.includes('unit')")
+    wanted = "Pruned at 80% (activation (Wanda), unit)"
+    assert settled(again, "written")["setting"] == wanted
     # a score that the scope is not offered for
     again.get_by_role("combobox", name="Score").select_option("taylor")
     assert "(taylor (w*g), global)" in settled(again, "written")["setting"]
@@ -413,8 +395,9 @@ def no_worker(folder: Path) -> None:
         (no_worker, "thread could not be started"),
     ],
 )
-def test_damage_is_said(opened, site, served, tmp_path, damage, words):
+def test_damage_is_said(opened, site, tmp_path, damage, words):
     folder = tmp_path / "damaged"
     shutil.copytree(site, folder)
     damage(folder / "write")
-    says(opened(served(folder)), words)
+    with served(folder) as found:
+        says(opened(f"{found}write/"), words)

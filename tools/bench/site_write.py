@@ -2,12 +2,16 @@
 press until the text that it asked for is painted."""
 
 import statistics
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
+from tools import browser
 from tools.bench.table import Row
+from tools.web import write
+from tools.web.served import served
 
 SETTINGS = (
     ("magnitude", "global"),
@@ -19,6 +23,7 @@ SETTINGS = (
 )
 PRESSES = 40  # of each setting
 PATIENCE = 120_000  # ms
+CODE = {".js", ".css", ".wasm", ".svg"}
 LINE = 10e6 / 8  # bytes a second of the line that a download is told for
 
 # from a key press until the frame after the text was written in full
@@ -41,9 +46,22 @@ STOPWATCH = """() => {
 }"""
 
 
-def writing_page(browser: Browser, address: str, folder: Path) -> Iterator[Row]:
+def answering(_threads: int) -> Iterator[Row]:
+    """The page in a Chromium."""
+    with (
+        browser.chromium() as chromium,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+    ):
+        if chromium is None:
+            return
+        write.write(Path(folder))
+        with served(Path(folder)) as address:
+            yield from writing_page(chromium, address, Path(folder))
+
+
+def writing_page(chromium: Browser, address: str, folder: Path) -> Iterator[Row]:
     """Rows for the page at an address, which is served from `folder`."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(PATIENCE)
     try:
         yield _opened(page, address, folder)
@@ -61,13 +79,10 @@ def _opened(page: Page, address: str, folder: Path) -> Row:
     page.wait_for_selector('#live[data-state="written"], #live[data-state="finished"]')
     seconds = page.evaluate("() => performance.now()") / 1000
     read = {"weights.bin", "windows.bin", "facts.json", "index.html"}
-    used = [p for p in folder.iterdir() if p.name in read or p.suffix in _CODE]
+    used = [p for p in folder.iterdir() if p.name in read or p.suffix in CODE]
     size = sum(path.stat().st_size for path in used)
     told = f"{size / 1e6:.2f} MB, {size / LINE:.1f} s of a line of 10 Mbit/s"
     return Row("write: opened, first pruned text", [seconds], remarks=told)
-
-
-_CODE = {".js", ".css", ".wasm", ".svg"}
 
 
 def _pressed(page: Page, score: str, scope: str) -> Row:

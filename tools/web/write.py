@@ -27,6 +27,7 @@ from utils.baselines import baseline
 from utils.data import Batches, sample_batches
 from utils.explorer import drawing, text_drawing
 from utils.explorer.text import CALIBRATION
+from utils.explorer.text_links import link_of
 from utils.explorer.text_memory import (
     COUNT,
     GROUP,
@@ -41,6 +42,7 @@ from utils.explorer.text_memory import (
 from utils.masks import SCOPES
 from utils.models.gpt import GPT, Attention
 
+HEAD = 32  # numbers of a head, as site/write/kernels.wat has it
 SOURCE = Path(__file__).parents[2] / "site" / "write"
 # scores that the page offers, and what it reads for them. Those with a gradient come as
 # a byte a weight, which is 2.7 MB each: of the three alike, Taylor's alone
@@ -53,6 +55,15 @@ READS = {
 # pieces a round in which the time is taken: a browser tells it in steps of up to 1 ms
 SPEED = 4 * SPEED_COUNT
 START = TextControls(0.6)  # what it opens with
+# settings that the page invites to, and parts that are switched off in them
+TRIES = {
+    "30% at random": (TextControls(0.3, "random"), ""),
+    "80% by magnitude": (TextControls(0.8), ""),
+    "80% by weight and input (Wanda)": (TextControls(0.8, "activation", "unit"), ""),
+    "two of each four": (TextControls(0.5, scope=PATTERN), ""),
+    "no MLP in block 0": (TextControls(), "0.mlp"),
+    "no block 3": (TextControls(), "3.attention,3.mlp"),
+}
 STILL = (0.0, 0.5, 0.8)  # what the page shows where it cannot compute
 
 
@@ -207,6 +218,7 @@ def facts_of(given: Shipped) -> dict[str, Any]:
         "scopes": {scope: _scope(memory, scope) for scope in memory.scopes()},
         "scores": {name: _score(given, name, reads) for name, reads in READS.items()},
         "start": asdict(START),
+        "tries": {words: _link(memory, *each) for words, each in TRIES.items()},
         "prompts": list(PROMPTS),
         "pieces": memory.words.pieces,
         "word": text.WORD.pattern,
@@ -222,6 +234,12 @@ def facts_of(given: Shipped) -> dict[str, Any]:
     }
 
 
+def _link(memory: TextMemory, controls: TextControls, off: str) -> str:
+    """The link of a setting that is offered."""
+    memory.check(controls)
+    return link_of(controls) + (f"&off={off}" if off else "")
+
+
 def _rows(memory: TextMemory) -> list[tuple[str, str]]:
     """What the panel's table calls its rows, and what it says below, before anything
     is evaluated."""
@@ -233,6 +251,10 @@ def _shapes(model: GPT) -> dict[str, Any]:
     block = model.blocks[0]
     attention, norm = block.get_submodule("attention"), model.norm
     assert isinstance(attention, Attention)
+    if attention.head_width != HEAD:
+        raise ValueError(
+            f"a head has {attention.head_width} numbers; the kernels know {HEAD}."
+        )
     return {
         "pieces": len(model.embedding.weight),
         "context": len(model.position.weight),
