@@ -7,6 +7,7 @@ import json
 import re
 
 import pytest
+from PIL import Image
 
 from tools import notebooks, syllabus
 from tools.web import asked, build, checking, lighter, live, pages, papers
@@ -270,19 +271,44 @@ def test_a_site_that_is_not_sound_is_refused(tmp_path, added, said):
         checking.check(folder)
 
 
+HEAVY = """<head>
+<link href="{up}_static/styles/theme.css?d=1" rel="stylesheet" />
+<link rel="stylesheet" type="text/css" href="{up}_static/b.css?v=2" />
+<link rel="preload" as="script" href="{up}_static/scripts/bootstrap.js?d=1" />
+<link rel="icon" href="{up}_static/icon.svg">
+<script defer src="{up}_static/scripts/fontawesome.js?d=1"></script>
+<script src="{up}_static/early.js?v=1"></script>
+<script src="{up}_static/doctools.js?v=1"></script>
+<script src="{up}searchindex.js"></script>
+</head><img alt="One" src="{up}p.png" /><img alt="Two" src="{up}d.svg" />text"""
+LIGHT = """<head>
+<link rel="stylesheet" href="{up}_static/site.css">
+<link rel="icon" href="{up}_static/icon.svg">
+<script>early()</script>
+<script defer src="{up}_static/doctools.js?v=1"></script>
+</head><img width="6" height="3" alt="One" src="{up}p.png" />\
+<img loading="lazy" width="40" height="20" alt="Two" src="{up}d.svg" />text"""
+
+
 def test_what_no_page_needs_is_taken_out_and_nothing_else(tmp_path):
-    search = '<script src="searchindex.js"></script>'
-    icons = '<script defer src="_static/scripts/fontawesome.js?digest=1"></script>'
-    page = f'<head>{icons}\n{search}<script src="early.js"></script></head><p>text</p>'
-    files = {"a.html": page, "search.html": page, "_static/x.js.map": "", "x.css": ""}
-    styles = "_static/styles/pydata-sphinx-theme.css"
-    rules = '.fa-fw{width:1em}.fa-a,.fa-b{--fa:"\\f1"}p{margin:0}'
-    lay(tmp_path, files | {styles: rules, "_static/scripts/fontawesome.js": "icons"})
+    files = {f"{name}.html": HEAVY.format(up="") for name in ("a", "search")}
+    files |= {"b/c.html": HEAVY.format(up="../"), "_static/x.js.map": ""}
+    files |= {
+        "_static/styles/theme.css": '@import "../first.css";',
+        "_static/first.css": "first{margin:0}@font-face {src:url(f.woff2)}",
+        "_static/b.css": '.fa-fw{width:1em}.fa-a,.fa-b{--fa:"\\f1"}last{margin:0}',
+        "_static/early.js": "early()\n",
+        "_static/scripts/fontawesome.js": "icons",
+        "d.svg": '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20"/>',
+    }
+    lay(tmp_path, files)
+    Image.new("L", (6, 3)).save(tmp_path / "p.png")
     lighter.lighten(tmp_path)
-    kept = '<script src="early.js"></script></head><p>text</p>'
-    assert (tmp_path / "a.html").read_text() == f"<head>{kept}"
-    assert search in (tmp_path / "search.html").read_text()
-    assert (tmp_path / styles).read_text() == ".fa-fw{width:1em}p{margin:0}"
+    assert (tmp_path / "a.html").read_text() == LIGHT.format(up="")
+    assert (tmp_path / "b" / "c.html").read_text() == LIGHT.format(up="../")
+    assert "searchindex.js" in (tmp_path / "search.html").read_text()
+    styles = (tmp_path / "_static" / "site.css").read_text()
+    assert styles.split() == ["first{margin:0}", ".fa-fw{width:1em}last{margin:0}"]
     assert not list(tmp_path.rglob("*.map")) + list(tmp_path.rglob("fontawesome*"))
 
 

@@ -236,6 +236,9 @@ def test_the_facts_are_what_the_explorer_offers(subject):
         assert tuple(said["scopes"]) == offered.scopes
         assert set(said["scores"]) <= set(offered.scores())
         assert said["stops"] == list(offered.stops(subject))
+        for name, words in zip(said["scores"], said["meaning"], strict=True):
+            docs = offered.functions[name].__doc__.replace("`", "")
+            assert " ".join(docs.split()).startswith(words) and len(words) > 20
         assert said["said"] == [offered.say(subject, stop) for stop in said["stops"]]
     assert facts["classes"] == list(data.CLASSES)
     scores = subject.scores("taylor", units=True)

@@ -6,7 +6,7 @@
  */
 
 import { picture, round, svg, text } from "./svg.js";
-import { duration, kilobytes, percent } from "./words.js";
+import { duration, kilobytes, percent, share } from "./words.js";
 
 // -------------------------------------------------------------------------- accuracy
 
@@ -41,7 +41,6 @@ export function curve(width, kind, points, now, dense, all) {
     text((LEFT + right) / 2, height - 20, kind.axis, "middle small"),
     text((LEFT + right) / 2, height - 3, "● all pictures  ○ first estimate  ★ fine-tuned", "middle tiny"),
     svg("line", { class: "dense", x1: LEFT, x2: right, y1: y(dense), y2: y(dense) }),
-    text(right, y(dense) - 6, `dense ${percent(dense)}`, "end small"),
     svg("polyline", { class: "path", points: path }),
     ...pruned.map(p =>
       svg("circle", {
@@ -52,6 +51,7 @@ export function curve(width, kind, points, now, dense, all) {
       }),
     ),
     svg("line", { class: "now", x1: x(now.sparsity), x2: x(now.sparsity), y1: TOP, y2: bottom }),
+    text(right, y(dense) - 6, `dense ${percent(dense)}`, "end small halo"),
     svg("line", {
       class: "whisker",
       x1: x(now.sparsity),
@@ -138,7 +138,7 @@ function row(bar, y, full, width) {
     marks.push(svg("path", { class: "whisker", d: `M${round(low)} ${y + 22.5}H${round(high)}M${round(low)} ${y + 18.5}v8M${round(high)} ${y + 18.5}v8` }));
   }
   const after = Math.max(length, bar.quartiles ? Math.min(full * bar.quartiles[1], most) : 0);
-  marks.push(text(after + 6, y + 27, `${percent(bar.value, bar.value < 0.0995 ? 1 : 0)}${full * bar.value > most ? " →" : ""}`, "small strong"));
+  marks.push(text(after + 6, y + 27, `${share(bar.value)}${full * bar.value > most ? " →" : ""}`, "small strong"));
   if (bar.said) marks.push(text(width, y + 10, bar.said, "end tiny"));
   return [label, ...marks];
 }

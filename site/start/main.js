@@ -16,7 +16,7 @@ function begin() {
     const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     worker.onerror = () => trouble(NO_WORKER);
     worker.onmessage = ({ data }) => {
-      if (data.type === "failed") trouble(data.words);
+      if (data.type === "failed" && !page) trouble(data.words);
       else if (data.type === "ready") page = new Page(worker, data);
       else page.hear(data);
     };

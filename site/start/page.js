@@ -13,7 +13,7 @@ import { html } from "./svg.js";
 import { ROUNDS } from "./timing.js";
 import { softmax } from "./tuning.js";
 import { Wires, sample } from "./wires.js";
-import { accuracy, byClass, changes, grouped, margin, percent } from "./words.js";
+import { accuracy, byClass, changes, grouped, margin, percent, share } from "./words.js";
 
 const STRIP = 40; // pictures to pick from
 const CHANGED = 12; // pictures with another answer that are shown
@@ -67,6 +67,7 @@ export class Page {
       pictures: () => this.pixels.push(message.pixels),
       dense: () => (this.dense = message.predicted),
       note: () => this.#say(message.words),
+      failed: () => this.#fail(message.words),
       tuning: () => this.#showTuning(message),
       tuned: () => this.#endTuning(`Fine-tuned: accuracy ${percent(message.accuracy)}.`, true),
     };
@@ -326,6 +327,19 @@ export class Page {
   // ------------------------------------------------------------------------- words
 
   /**
+   * A file that came later is damaged: the rest goes on, with a score that needs none.
+   * @param {string} words
+   */
+  #fail(words) {
+    const { setting, kind } = this.panel;
+    this.panel.setting = { ...setting, score: kind.scores[0] };
+    this.panel.show();
+    this.#ask();
+    this.notice = words;
+    this.#say(words);
+  }
+
+  /**
    * @param {string} notice  what is said of it
    * @param {boolean} done  whether it came to its end
    */
@@ -356,7 +370,7 @@ export class Page {
   /** What is shown, for a screen reader; said once all is known. */
   #describe() {
     const { times } = this.said.times;
-    const part = name => percent(times[name].ratio[1], 0);
+    const part = name => share(times[name].ratio[1]);
     return `${this.notice} Of the dense network's time: zeros multiplied ${part("zeros")}, zeros skipped ${part("sparse")}, neurons removed ${part("removed")}.`.trimStart();
   }
 }

@@ -8,14 +8,6 @@
 import { ofKind } from "./state.js";
 import { html } from "./svg.js";
 
-/** What a score is, in a few words; the names are the package's. */
-const MEANING = {
-  magnitude: "magnitude |w|",
-  l1: "magnitude, sum of |w|",
-  taylor: "Taylor |w·gradient|",
-  random: "random",
-};
-
 /**
  * An element of the page, by its id.
  * @param {string} id
@@ -69,7 +61,8 @@ export class Panel {
     at("sparsity-hint").textContent = `how many of the ${kind.zeros ? "weights" : "neurons"} are gone`;
     const kinds = Object.keys(facts.kinds).map(name => [name, facts.kinds[name].label]);
     this.#offer("kind", kinds, name => ofKind(setting, facts.kinds, name));
-    const scores = kind.scores.map(name => [name, MEANING[name] ?? name]);
+    const scores = kind.scores.map(name => [name, name]);
+    at("meaning").textContent = `${setting.score}: ${kind.meaning[kind.scores.indexOf(setting.score)]}`;
     this.#offer("score", scores, score => ({ ...setting, score }));
     const scopes = kind.scopes.map(name => [name, name]);
     this.#offer("scope", scopes, scope => ({ ...setting, scope }));
@@ -86,7 +79,7 @@ export class Panel {
     const wanted = options.map(([value]) => value).join();
     if (set.dataset.offered !== wanted) {
       set.dataset.offered = wanted;
-      for (const old of set.querySelectorAll("label")) old.remove();
+      set.querySelectorAll("label").forEach(old => old.remove());
       for (const [value, label] of options)
         set.append(html("label", {}, html("input", { type: "radio", name, value }), html("span", {}, label)));
     }

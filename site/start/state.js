@@ -13,6 +13,7 @@
  * @property {boolean} zeros  whether it leaves zeros in tensors of the old size
  * @property {string[]} scopes
  * @property {string[]} scores
+ * @property {string[]} meaning  of each score, as its docstring begins
  * @property {number[]} stops
  * @property {string[]} said  the stops in words
  * @property {string[]} ticks

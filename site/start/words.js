@@ -16,6 +16,11 @@ export function percent(share, digits = 1) {
   return `${(100 * share).toFixed(digits)}%`;
 }
 
+/** In whole percent; small ones with a digit more. @param {number} part */
+export function share(part) {
+  return percent(part, part < 0.0995 ? 1 : 0);
+}
+
 /** @param {number} count */
 export function grouped(count) {
   return Math.round(count).toLocaleString("en");

@@ -462,6 +462,24 @@ def test_where_it_cannot_run_a_sentence_says_why_and_pictures_stand_in(
     assert not page.locator("#exhibit").is_visible()
 
 
+def test_a_damaged_file_that_came_later_is_told_and_the_rest_goes_on(opened):
+    def lose(page):
+        damaged = re.compile("taylor-|training-")
+        page.context.route(damaged, lambda route: route.fulfill(body=b"of another"))
+
+    page = opened("#sparsity=0.9", before=lose)
+    rests(page)
+    page.locator("label").filter(has_text="taylor").click()
+    page.locator("#status").filter(has_text="10 bytes, not").wait_for()
+    rests(page)
+    assert "score=magnitude" in page.evaluate("location.hash")
+    assert "10 bytes, not" in page.locator("#status").text_content()
+    page.get_by_role("button", name="Fine-tune").click()
+    page.locator("#status").filter(has_text="training-").wait_for()
+    assert page.get_by_role("button", name="Fine-tune").is_enabled()
+    assert page.locator("#exhibit").is_visible()
+
+
 def test_without_javascript_there_are_a_sentence_and_pictures(opened):
     page = opened(java_script_enabled=False)
     words = page.locator("noscript p").first

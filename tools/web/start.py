@@ -9,10 +9,11 @@ offers and how it calls it is asked of `utils.explorer`.
 import html
 import json
 import os
+import re
 import shutil
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -294,10 +295,17 @@ def kind_facts(subject: Subject, kind: str) -> dict:
         "zeros": offered.zeros,
         "scopes": list(offered.scopes),
         "scores": list(OFFERED[kind]),
+        "meaning": [first_sentence(offered.functions[name]) for name in OFFERED[kind]],
         "stops": list(stops),
         "said": [offered.say(subject, stop) for stop in stops],
         "ticks": [offered.tick(subject, stop) for stop in stops],
     }
+
+
+def first_sentence(function: Callable) -> str:
+    """What a score is, as its docstring begins."""
+    words = " ".join((function.__doc__ or "").replace("`", "").split())
+    return re.split(r"\.(?: (?=[A-Z])|$)", words)[0] + "."
 
 
 # ------------------------------------------------------------------------------- stills
