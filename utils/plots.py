@@ -547,13 +547,14 @@ def pareto(  # noqa: PLR0913 - given by keyword, most of them left out
         ax.axvline(box[0], **REFERENCE)
         ax.axhline(box[1], **REFERENCE, label="budget")
     if log:
-        _set_logarithmic(ax)
+        set_logarithmic(ax)
     ax.margins(x=0.18, y=0.12)
     _name_points(figure, ax, ax.legend(loc="lower right"), points)
     return figure
 
 
-def _set_logarithmic(ax: Axes) -> None:
+def set_logarithmic(ax: Axes) -> None:
+    """A logarithmic x axis with plain numbers at 1, 2 and 5 times the powers of ten."""
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:g}")

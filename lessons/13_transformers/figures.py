@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from utils import plots
@@ -65,12 +66,7 @@ def scopes(found: Mapping[tuple[str, str], Tensor]) -> None:
             mean = rise.mean().item()
             ax.plot(mean, row, color=colour, marker=marker, linestyle="", label=label)
             first = False
-    ax.set_xscale("log")
-    ticks = (0.05, 0.1, 0.2, 0.5, 1, 2, 5)
-    low, high = ax.get_xlim()
-    ax.set_xticks([t for t in ticks if low <= t <= high])
-    ax.set_xticklabels([f"{t:g}" for t in ticks if low <= t <= high])
-    ax.set_xticks([], minor=True)
+    plots.set_logarithmic(ax)
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     ax.legend(title="compete within")
@@ -127,6 +123,7 @@ def learning(history: Mapping[str, Sequence[float]]) -> None:
         x_label="passes over the five novels",
         y_label="loss, nats a piece",
     )
+    figure.axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     plots.show(
         figure,
         alt=(
@@ -178,8 +175,8 @@ def compared(
     ax.margins(x=0.12)
     ax.invert_yaxis()
     if networks:
-        ax.set(xscale="log", xlabel=f"{RISE} (logarithmic)")
-        ax.xaxis.set_major_formatter("{x:g}")
+        plots.set_logarithmic(ax)
+        ax.set_xlabel(f"{RISE} (logarithmic)")
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     else:
         ax.set_xlim(left=min(0, *(min(values) for values in rows.values())))

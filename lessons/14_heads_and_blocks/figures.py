@@ -365,6 +365,7 @@ def greedy(
         x_label="heads removed, of 36",
         y_label="loss rise, nats a piece",
     )
+    figure.axes[0].set_xticks(counts)
     said = (f"{name} {losses[1]:.3f}" for name, losses in curves.items())
     plots.show(
         figure,
@@ -394,6 +395,7 @@ def firing(shares: Tensor, often: Sequence[float]) -> None:
         title="neurons that fire for a piece",
         xlabel="block",
         ylabel="% of the block's neurons",
+        xticks=range(len(shares)),
     )
     right.hist([100 * each for each in often], bins=40, color=PALETTE[1])
     right.set(
