@@ -21,9 +21,11 @@ export function share(part) {
   return percent(part, part < 0.0995 ? 1 : 0);
 }
 
+const GROUPED = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
 /** @param {number} count */
 export function grouped(count) {
-  return Math.round(count).toLocaleString("en");
+  return GROUPED.format(count);
 }
 
 /** Bytes as kB: 1 kB is 1,000 bytes. @param {number} count */
