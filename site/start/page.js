@@ -10,10 +10,8 @@ import { at, Panel } from "./panel.js";
 import { Pad, fillStrip, painted } from "./pictures.js";
 import { fromLink, toLink } from "./state.js";
 import { html } from "./svg.js";
-import { ROUNDS } from "./timing.js";
-import { softmax } from "./tuning.js";
 import { Wires, sample } from "./wires.js";
-import { accuracy, byClass, changes, grouped, margin, percent, share } from "./words.js";
+import { accuracy, byClass, changes, grouped, margin, percent, share, softmax } from "./words.js";
 
 const REST = 150; // milliseconds
 const STRIP = 40; // pictures to pick from
@@ -79,7 +77,7 @@ export class Page {
     };
     take[message.type]?.();
     this.said[message.type] = message;
-    if (message.type === "times" && message.rounds === ROUNDS) {
+    if (message.type === "times" && message.done) {
       this.#say(this.#describe());
       performance.mark("timed", { detail: message.times });
     }
