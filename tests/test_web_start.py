@@ -242,7 +242,12 @@ def test_the_facts_are_what_the_explorer_offers(subject):
         assert said["said"] == [offered.say(subject, stop) for stop in said["stops"]]
     assert facts["classes"] == list(data.CLASSES)
     scores = subject.scores("taylor", units=True)
-    assert facts["taylor"]["units"] == {n: s.tolist() for n, s in scores.items()}
+    for name, units in facts["taylor"]["units"].items():
+        assert torch.equal(torch.tensor(units), scores[name])
+    assert torch.equal(
+        torch.tensor(facts["taylor"]["steps"]),
+        torch.from_numpy(start.taylor(subject)[1]),
+    )
     assert Controls(**facts["start"]) == start.FIRST
     # each is offered by the notebook's explorer, too
     assert set(facts["kinds"]) < set(KINDS)

@@ -10,11 +10,10 @@ import { at, Panel } from "./panel.js";
 import { Pad, fillStrip, painted } from "./pictures.js";
 import { fromLink, toLink } from "./state.js";
 import { html } from "./svg.js";
-import { ROUNDS } from "./timing.js";
-import { softmax } from "./tuning.js";
 import { Wires, sample } from "./wires.js";
-import { accuracy, byClass, changes, grouped, margin, percent, share } from "./words.js";
+import { accuracy, byClass, changes, grouped, margin, percent, share, softmax } from "./words.js";
 
+const REST = 150; // milliseconds
 const STRIP = 40; // pictures to pick from
 const CHANGED = 12; // pictures with another answer that are shown
 
@@ -38,6 +37,10 @@ export class Page {
     this.waiting = new Set(); // and what after it
     /** @type {Map<number, HTMLElement>} pictures that were painted before, by place */
     this.painted = new Map();
+    this.width = 0; // of the exhibit
+    /** @type {Record<string, number>} of the charts, by id */
+    this.widths = {};
+    this.linked = 0; // the timer after which the address is brought up to date
     this.notice = ""; // stands before the description until the next action
     this.tuning = false;
     this.run = 0; // how often fine-tuning was begun or left
@@ -49,6 +52,7 @@ export class Page {
     this.pad = new Pad(at("pad"), () => at("erase").checked, drawn => this.#drew(drawn));
     fillStrip(at("strip"), this.#strip(), picture, place => this.#pick(place));
     at("network-words").textContent = sample(facts.layers);
+    this.#fit();
     this.#listen();
     this.#pick(picture);
     this.#ask();
@@ -73,7 +77,7 @@ export class Page {
     };
     take[message.type]?.();
     this.said[message.type] = message;
-    if (message.type === "times" && message.rounds === ROUNDS) {
+    if (message.type === "times" && message.done) {
       this.#say(this.#describe());
       performance.mark("timed", { detail: message.times });
     }
@@ -86,14 +90,19 @@ export class Page {
     at("clear").addEventListener("click", () => this.pad.clear());
     at("link").addEventListener("focus", event => event.target.select());
     window.addEventListener("hashchange", () => this.#goTo(location.hash));
-    new ResizeObserver(() => this.#fit()).observe(at("exhibit"));
+    new ResizeObserver(() => {
+      if (at("exhibit").clientWidth !== this.width) this.#fit();
+      this.width = at("exhibit").clientWidth;
+    }).observe(at("exhibit"));
     const dark = window.matchMedia("(prefers-color-scheme: dark)");
     dark.addEventListener("change", () => this.#fit());
   }
 
+  /** Take the sizes that the page gives; they are asked for only when they change. */
   #fit() {
+    for (const id of ["curve", "bars", "classes", "answers"]) this.widths[id] = at(id).clientWidth;
     this.wires.fit();
-    this.#later("state", "curve", "times", "answers");
+    this.#later("state", "answers");
   }
 
   // ----------------------------------------------------------------- to the worker
@@ -112,10 +121,14 @@ export class Page {
     this.#later("curve");
   }
 
+  /** Let the address say what is shown, as soon as the visitor rests. */
   #keepLink() {
-    const link = toLink(this.panel.setting, this.facts.network, this.picture);
-    history.replaceState(null, "", link);
-    at("link").value = `Explorer.from_link("${link}")`;
+    clearTimeout(this.linked);
+    this.linked = setTimeout(() => {
+      const link = toLink(this.panel.setting, this.facts.network, this.picture);
+      history.replaceState(null, "", link);
+      at("link").value = `Explorer.from_link("${link}")`;
+    }, REST);
   }
 
   /** @param {string} link */
@@ -274,7 +287,7 @@ export class Page {
     const box = at("curve");
     const dense = accuracy(this.dense, this.labels);
     box.replaceChildren(
-      charts.curve(box.clientWidth, this.panel.kind, curve?.points ?? [], this.#now, dense, this.facts.pictures),
+      charts.curve(this.widths.curve, this.panel.kind, curve?.points ?? [], this.#now, dense, this.facts.pictures),
     );
   }
 
@@ -283,7 +296,7 @@ export class Page {
     const { all, left } = this.#weights;
     const box = at("bars");
     const known = { weights: left / all, sizes: sizes?.bytes, dense: sizes?.dense, times: times?.times, said: this.panel.said };
-    box.replaceChildren(charts.bars(box.clientWidth, charts.barsOf({ ...known, zeros: this.panel.kind.zeros })));
+    box.replaceChildren(charts.bars(this.widths.bars, charts.barsOf({ ...known, zeros: this.panel.kind.zeros })));
     const dense = times?.times.dense.time[1];
     at("bars-note").textContent = dense
       ? `Hatched: measured in this browser, one picture, ${times.rounds} rounds in turn, with quartiles; the dense network took ${(1000 * dense).toFixed(0)} µs. Plain: counted.`
@@ -294,7 +307,7 @@ export class Page {
     const { now, before } = this.said.answers;
     const box = at("answers");
     const chances = [before, now].map(softmax);
-    box.replaceChildren(charts.answers(box.clientWidth, this.facts.classes, chances[0], chances[1]));
+    box.replaceChildren(charts.answers(this.widths.answers, this.facts.classes, chances[0], chances[1]));
     const name = list => this.facts.classes[list.indexOf(Math.max(...list))];
     const is = this.drawn ? "Your picture." : `This is: ${this.facts.classes[this.labels[this.picture]]}.`;
     at("answer-words").textContent = `${is} The dense network says ${name(chances[0])}, the pruned one ${name(chances[1])}.`;
@@ -307,7 +320,7 @@ export class Page {
     const count = classes.length;
     const before = this.dense.subarray(0, predicted.length);
     box.replaceChildren(
-      charts.classes(box.clientWidth, classes, byClass(predicted, this.labels, count), byClass(before, this.labels, count)),
+      charts.classes(this.widths.classes, classes, byClass(predicted, this.labels, count), byClass(before, this.labels, count)),
     );
     const { places, lost, won } = changes(before, predicted, this.labels);
     at("changed-words").textContent = `${grouped(places.length)} of ${grouped(before.length)}: ${grouped(lost)} right before, ${grouped(won)} right now.`;

@@ -125,7 +125,11 @@ export class Trained {
       if (score === "l1") return hidden.map(l1);
       if (score === "taylor")
         return hidden.map((_, number) =>
-          Float64Array.from(this.facts.taylor.units[this.facts.layers[number].weight]),
+          // written with as few digits as a float32 needs
+          Float64Array.from(
+            this.facts.taylor.units[this.facts.layers[number].weight],
+            Math.fround,
+          ),
         );
       let start = 0;
       return hidden.map(({ inputs, outputs, weight }) => {

@@ -12,6 +12,7 @@
  */
 
 import { Random } from "./random.js";
+import { softmax } from "./words.js";
 
 /** Made once for a network: memory that was reserved is never given back. */
 const rooms = new WeakMap();
@@ -140,17 +141,6 @@ export class Tuning {
     }
     return loss;
   }
-}
-
-/**
- * From logits to chances.
- * @param {Float32Array | number[]} logits
- */
-export function softmax(logits) {
-  const most = Math.max(...logits);
-  const powers = Array.from(logits, x => Math.exp(x - most));
-  const total = powers.reduce((a, b) => a + b);
-  return powers.map(power => power / total);
 }
 
 /**

@@ -1,4 +1,4 @@
-/** Numbers in words, and the one statistic that the page needs. */
+/** Numbers in words, and the few formulas behind them. */
 
 /**
  * Half of the 95% interval of a share, for a sample of so many (Wilson 1927), as
@@ -21,9 +21,11 @@ export function share(part) {
   return percent(part, part < 0.0995 ? 1 : 0);
 }
 
+const GROUPED = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
 /** @param {number} count */
 export function grouped(count) {
-  return Math.round(count).toLocaleString("en");
+  return GROUPED.format(count);
 }
 
 /** Bytes as kB: 1 kB is 1,000 bytes. @param {number} count */
@@ -78,4 +80,15 @@ export function byClass(predicted, labels, classes) {
     if (answer === labels[n]) right[labels[n]]++;
   });
   return right.map((count, label) => (all[label] ? count / all[label] : null));
+}
+
+/**
+ * From logits to chances.
+ * @param {Float32Array | number[]} logits
+ */
+export function softmax(logits) {
+  const most = Math.max(...logits);
+  const powers = Array.from(logits, x => Math.exp(x - most));
+  const total = powers.reduce((a, b) => a + b);
+  return powers.map(power => power / total);
 }

@@ -267,7 +267,13 @@ class Work {
     while (race.rounds < ROUNDS) {
       yield* race.round();
       if (race.rounds % 3 === 0)
-        post({ type: "times", setting, times: race.results(), rounds: race.rounds });
+        post({
+          type: "times",
+          setting,
+          times: race.results(),
+          rounds: race.rounds,
+          done: race.rounds === ROUNDS,
+        });
     }
   }
 

@@ -257,9 +257,9 @@ def facts(subject: Subject) -> dict:
         "start": _as_setting(FIRST),
         "link": link_of(FIRST),
         "taylor": {
-            "steps": [float(mean) for mean in taylor(subject)[1]],
+            "steps": in_few_digits(taylor(subject)[1]),
             "units": {
-                name: scores.tolist()
+                name: in_few_digits(scores.numpy())
                 for name, scores in subject.scores("taylor", units=True).items()
             },
             "pictures": subject.scores("taylor", units=False).pictures,
@@ -267,6 +267,12 @@ def facts(subject: Subject) -> dict:
         "tuning": RECIPE,
         "training": TRAINING * len(subject.batches[0][1]),
     }
+
+
+def in_few_digits(numbers: np.ndarray) -> list[float]:
+    """float32 numbers as JSON should have them: with the fewest digits that give the
+    same float32 again."""
+    return [float(str(number)) for number in numbers.astype(np.float32)]
 
 
 def _as_setting(controls: Controls) -> dict:
