@@ -117,8 +117,9 @@ export function bars(width, bars) {
     height,
     `Compared with the dense network. ${words.join("; ")}.`,
     hatch(),
-    ...marks,
+    ...marks.filter(mark => mark.tagName !== "text"),
     line,
+    ...marks.filter(mark => mark.tagName === "text"), // readable where the line runs
     text(full, height - 3, "dense: 100%", "middle tiny"),
   );
 }
@@ -138,7 +139,7 @@ function row(bar, y, full, width) {
     marks.push(svg("path", { class: "whisker", d: `M${round(low)} ${y + 22.5}H${round(high)}M${round(low)} ${y + 18.5}v8M${round(high)} ${y + 18.5}v8` }));
   }
   const after = Math.max(length, bar.quartiles ? Math.min(full * bar.quartiles[1], most) : 0);
-  marks.push(text(after + 6, y + 27, `${share(bar.value)}${full * bar.value > most ? " →" : ""}`, "small strong"));
+  marks.push(text(after + 6, y + 27, `${share(bar.value)}${full * bar.value > most ? " →" : ""}`, "small strong halo"));
   if (bar.said) marks.push(text(width, y + 10, bar.said, "end tiny"));
   return [label, ...marks];
 }
