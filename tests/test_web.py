@@ -317,3 +317,9 @@ def test_a_folder_that_is_no_site_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="is not empty"):
         build(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_part_that_there_is_not_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match=r"'strat'.* none of pages, start, write"):
+        build(tmp_path / "site", ["strat"])
+    assert not (tmp_path / "site").exists()
