@@ -1,6 +1,7 @@
 /**
  * Random numbers as PyTorch draws them, so that the score "random" ranks the same weights
- * first here and there: the Mersenne Twister (Matsumoto & Nishimura 1998).
+ * first here and there: the Mersenne Twister (Matsumoto & Nishimura 1998). The page that
+ * writes has a copy, made when the site is built.
  */
 
 const SIZE = 624;
@@ -31,6 +32,12 @@ export class Random {
   /** A float32 from 0 to below 1: PyTorch takes the lowest 24 bits. */
   number() {
     return (this.bits() & 0xffffff) / 0x1000000;
+  }
+
+  /** A float64 from 0 to below 1: PyTorch takes 53 bits. */
+  double() {
+    const high = this.bits() & 0x1fffff;
+    return (high * 2 ** 32 + this.bits()) / 2 ** 53;
   }
 
   /**

@@ -7,7 +7,7 @@
  * all layers one after the other. A mask is a byte a weight, 1 = kept. Both lie in the
  * kernels' memory; what is done with them is in masks.wat.
  */
-import { Random } from "./sampling.js";
+import { Random } from "./random.js";
 
 /**
  * @typedef {{name: string, start: number, rows: number, columns: number}} Layer
@@ -48,7 +48,7 @@ export const sizeOf = (layers) =>
 export function writeKeys(keys, score, layers, weights, read) {
   if (score === "random") {
     const random = new Random(0);
-    for (let i = 0; i < keys.length; i++) keys[i] = random.next24();
+    for (let i = 0; i < keys.length; i++) keys[i] = random.bits() & 0xffffff;
   } else if (score === "taylor") keys.set(new Uint8Array(read ?? []));
   else {
     // floats that are not negative are in the order of their bits

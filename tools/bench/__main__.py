@@ -24,6 +24,7 @@ PARTS = {  # where each is; a room is imported when it is asked for
     "explorer": ("explorer", "answering"),
     "writing": ("writing", "writing"),
     "site": ("site", "answering"),
+    "site-write": ("site_write", "answering"),
     "exactness": ("exactness", "exactness"),
 }
 ASKED_FOR = {"exactness"}  # minutes, and about values: only by name

@@ -44,6 +44,7 @@ from utils.models.gpt import GPT, Attention
 
 HEAD = 32  # numbers of a head, as site/write/kernels.wat has it
 SOURCE = Path(__file__).parents[2] / "site" / "write"
+RANDOM = SOURCE.parent / "start" / "random.js"  # both pages draw alike
 # scores that the page offers, and what it reads for them. Those with a gradient come as
 # a byte a weight, which is 2.7 MB each: of the three alike, Taylor's alone
 READS = {
@@ -97,7 +98,7 @@ def write(folder: Path) -> None:
         DamagedFileError: the network or a novel is missing or damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(SOURCE.iterdir()):
+    for path in (*sorted(SOURCE.iterdir()), RANDOM):
         if path.suffix in {".js", ".css", ".svg"}:
             shutil.copyfile(path, folder / path.name)
     given = shipped()
