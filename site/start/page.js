@@ -50,7 +50,8 @@ export class Page {
     this.panel = new Panel(facts, setting, () => this.#ask());
     this.wires = new Wires(at("network"), facts);
     this.pad = new Pad(at("pad"), () => at("erase").checked, drawn => this.#drew(drawn));
-    fillStrip(at("strip"), this.#strip(), picture, place => this.#pick(place));
+    afterPaint(() =>
+      fillStrip(at("strip"), this.#strip(), this.picture, place => this.#pick(place)));
     at("network-words").textContent = sample(facts.layers);
     this.#fit();
     this.#listen();
@@ -233,9 +234,10 @@ export class Page {
   #drawRest() {
     const dirty = new Set(this.waiting);
     this.waiting.clear();
-    if (has(dirty, "answers")) this.#drawAnswers();
-    if (has(dirty, "state", "sizes", "times")) this.#drawBars();
-    if (has(dirty, "state", "dense", "pictures")) this.#drawPictures();
+    // each in a task of its own: a key press can come between
+    if (has(dirty, "answers")) setTimeout(() => this.#drawAnswers());
+    if (has(dirty, "state", "sizes", "times")) setTimeout(() => this.#drawBars());
+    if (has(dirty, "state", "dense", "pictures")) setTimeout(() => this.#drawPictures());
   }
 
   #drawNetwork() {
