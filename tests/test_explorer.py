@@ -10,6 +10,7 @@ other score and scope.
 import copy
 import io
 import xml.etree.ElementTree as ET
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from utils import lab, measure, surgery
-from utils.baselines import baseline
+from utils.baselines import baseline, to_bytes
 from utils.data import Data, Split, sample_batches
 from utils.explorer import Controls, Explorer, State, recorded
 from utils.explorer import memory as memory_module
@@ -809,13 +810,13 @@ def test_the_zipped_file_is_counted_in_slices_that_a_key_can_come_between(
     quick, monkeypatch
 ):
     """As many bytes as at once, and no slice takes more of the file than it may."""
-    monkeypatch.setattr(memory_module, "ZIPPED_AT_ONCE", 512)
+    monkeypatch.setattr(measure.counting, "ZIPPED_AT_ONCE", 512)
     state, model = quick.memory.look(Controls(0.5, network=OWN))
     content = measure.file_bytes(model)
     *slices, last = quick.memory.refined(state, model)
     assert len(slices) > content / 512
     assert all(each.zipped is None for each in slices)
-    whole = measure.zipped_bytes(model, level=1)
+    whole = len(zlib.compress(to_bytes(model), 1))
     assert last.zipped == whole / measure.file_bytes(quick.subject(OWN).dense)
     assert quick.memory.states[state.controls] is last
 

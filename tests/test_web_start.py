@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from tools.web import start
+from tools.web import sources, start
 from utils import data, surgery
 from utils.explorer import Controls, Explorer
 from utils.explorer.kinds import KINDS
@@ -30,7 +30,9 @@ class Kernels:
 
     def __init__(self):
         self.store = wasmtime.Store()
-        module = wasmtime.Module(self.store.engine, start.compiled())
+        module = wasmtime.Module(
+            self.store.engine, sources.compiled(start.SOURCE / "kernels.wat")
+        )
         self.exports = wasmtime.Instance(self.store, module, []).exports(self.store)
         self.memory = self.exports["memory"]
         self.next = 16

@@ -12,7 +12,8 @@ import wasmtime
 
 from tools.web import write
 from utils.explorer import TextExplorer
-from utils.explorer.text_links import link_of, read_link
+from utils.explorer.links import link_of
+from utils.explorer.text_links import read_link
 from utils.explorer.text_memory import PATTERN, PATTERN_STOPS, STOPS, TextControls
 from utils.scores import score
 from utils.selection import mark_largest

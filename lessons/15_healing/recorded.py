@@ -5,12 +5,13 @@ from statistics import mean
 from typing import Any
 
 from utils import studies
+from utils.exercises import load
 
-NARROW, SHALLOW = "3 heads, 384 neurons", "3 of 6 blocks"
+shapes = load("15_healing", "shapes")
+_, NARROW, SHALLOW = shapes.SHAPES
 HALVES = (NARROW, SHALLOW)
-STEPS = 120  # of four windows: healing
-LENGTHS = (STEPS, 240, 480, 1017)  # the last reads the whole text once
-RATES = {"from scratch": 3e-3, "LoRA": 1e-2}
+LENGTHS = shapes.LENGTHS
+STEPS = LENGTHS[0]
 
 
 def runs(
@@ -23,7 +24,7 @@ def runs(
 ) -> list[dict]:
     """The runs of one setting, a seed each."""
     where = {"network": network, "shape": shape, "way": way, "steps": steps}
-    return studies.runs("healing", **where, rate=rate or RATES.get(way, 1e-3))
+    return studies.runs("healing", **where, rate=rate or shapes.rate_of(way))
 
 
 def losses(way: str, **where: Any) -> list[float]:

@@ -40,6 +40,14 @@ HEALING = Recipe(
     epochs=1, batch_size=4, learning_rate=1e-3, weight_decay=0.01, flip=False
 )
 LORA = replace(HEALING, learning_rate=1e-2)
+LENGTHS = (120, 240, 480, 1017)  # steps of healing; the last see the whole text once
+GROUP = 64  # weights that share a scale
+
+
+def rate_of(way: str) -> float:
+    """The highest learning rate of a way to heal."""
+    own = {"from scratch": 3e-3, "LoRA": LORA.learning_rate}
+    return own.get(way, HEALING.learning_rate)
 
 
 def made(shape: Shape, seed: int) -> GPT:

@@ -18,11 +18,10 @@ from utils.text import Texts, Windows
 from utils.training import Loss, Recipe
 
 shapes, payers = (load("15_healing", part) for part in ("shapes", "payers"))
-NARROW, SHALLOW = "3 heads, 384 neurons", "3 of 6 blocks"
+_, NARROW, SHALLOW = shapes.SHAPES
 NEVER = Shipped("gpt_early")  # never pruned: what is paired with
 KEPT_OUT_NOVEL = "the novel kept out"
 KEPT_OUT = 64  # windows of the novel that is kept out
-GROUP = 64  # weights that share a scale
 
 # --------------------------------------------------------------------------- the start
 
@@ -229,7 +228,7 @@ def rounded(network: nn.Module, bits: int, table: int) -> nn.Module:
     copies = {
         b: network
         if b == 32
-        else quantization.quantize_weights(network, b, group=GROUP)
+        else quantization.quantize_weights(network, b, group=shapes.GROUP)
         for b in {bits, table}
     }
     result = copy.deepcopy(copies[bits])
@@ -241,9 +240,8 @@ def rounded(network: nn.Module, bits: int, table: int) -> nn.Module:
 
 # ---------------------------------------------------------------------------- the runs
 
-RATE, LARGER = 1e-3, 3e-3
-WHOLE = 1017  # steps that see the whole training text once
-RATES = {"from scratch": LARGER, "LoRA": 1e-2}  # others heal with RATE
+RATE, LARGER = shapes.HEALING.learning_rate, 3e-3
+STEPS, *LONGER, WHOLE = shapes.LENGTHS
 
 
 def settings_of(  # noqa: PLR0913 - what the lab finds a run by
@@ -265,7 +263,7 @@ def healed(  # noqa: PLR0913 - a run, by keywords
     *,
     network: str = "gpt",
     shape: str = NARROW,
-    steps: int = 120,
+    steps: int = STEPS,
     rate: float | None = None,
 ) -> Run:
     """A network that was cut and healed, in one of several ways."""
@@ -283,7 +281,7 @@ def healed(  # noqa: PLR0913 - a run, by keywords
         "temperature 2": Told(dense, temperature=2.0),
         "half of the loss": Told(dense, weight=0.5),
     }
-    rate = rate or RATES.get(way, RATE)
+    rate = rate or float(shapes.rate_of(way))
     recipe = replace(shapes.HEALING, learning_rate=rate)
     heal = Heal(recipe, seed, told.get(way), rank=8 if way == "LoRA" else 0)
     found: tuple[Step, ...] = (Judge(NEVER),)
@@ -320,7 +318,7 @@ def compared(network: str) -> Iterator[Run]:
 
 def longer() -> Iterator[Run]:
     """More steps of healing, with labels and with the teacher."""
-    for steps in (240, 480, WHOLE):
+    for steps in (*LONGER, WHOLE):
         for way in ("labels alone", "taught"):
             yield healed(way, 0, steps=steps)
 

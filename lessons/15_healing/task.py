@@ -7,11 +7,11 @@ from utils import quantization, studies
 from utils.arguments import one_of
 from utils.exercises import load
 from utils.tasks import Task
+from utils.text import CONTEXT
 
 shapes = load("15_healing", "shapes")
 BITS = (32, 8, 4)
-GROUP = 64  # inputs that share a scale of 16 bits
-PIECES, WIDTH, CONTEXT = 1024, 192, 256
+PIECES, WIDTH = 1024, 192
 PARTS = {"shape", "steps", "bits", "table_bits"}
 
 
@@ -43,7 +43,7 @@ def weight_bytes(units: int, inputs: int, bits: int) -> float:
     inputs; the last group is filled up."""
     if bits == 32:
         return 4 * units * inputs
-    size = quantization.group_size(inputs, bits, GROUP)
+    size = quantization.group_size(inputs, bits, shapes.GROUP)
     return units * -(-inputs // size) * (size * bits + 16) / 8
 
 
@@ -83,7 +83,7 @@ def _choice(shape: str, steps: int, bits: int, table_bits: int) -> dict[str, Any
     return {"shape": shape, "steps": steps, "bits": bits, "table_bits": table_bits}
 
 
-NARROW, SHALLOW = "3 heads, 384 neurons", "3 of 6 blocks"
+_, NARROW, SHALLOW = shapes.SHAPES
 TASK = Task(
     measure=reached,
     reference=_choice(NARROW, 1017, 4, 8),

@@ -14,7 +14,8 @@ from playwright.sync_api import Browser, Page
 
 from tools.web import write
 from tools.web.served import served
-from utils.explorer.text_links import link_of, read_link
+from utils.explorer.links import link_of
+from utils.explorer.text_links import read_link
 from utils.explorer.text_memory import TextControls
 
 pytestmark = pytest.mark.timeout(900)

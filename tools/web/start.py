@@ -10,7 +10,6 @@ import html
 import json
 import os
 import re
-import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tools.web import ROOT
+from tools.web import ROOT, sources
 from utils import data
 from utils.baselines import baseline_facts
 from utils.data import Split, sample_batches
@@ -77,11 +76,9 @@ class Files:
 
 def write(folder: Path) -> None:
     """Write the start page into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(SOURCE.glob("*")):
-        if path.suffix in (".css", ".js", ".svg"):
-            shutil.copyfile(path, folder / path.name)
-    write_atomically(folder / "kernels.wasm", compiled())
+    sources.copy(SOURCE, folder)
+    kernels = sources.compiled(SOURCE / "kernels.wat")
+    write_atomically(folder / "kernels.wasm", kernels)
     subject, files = Subject(NETWORK, pictures=PICTURES), Files(folder)
     described = facts(subject)
     for name, content in contents(subject).items():
@@ -105,13 +102,6 @@ def page(stills: Iterable[str]) -> str:
     for name, content in blanks.items():
         filled = filled.replace("{{" + name + "}}", content)
     return filled
-
-
-def compiled() -> bytes:
-    """The kernels as WebAssembly."""
-    import wasmtime  # what only builds the site needs
-
-    return bytes(wasmtime.wat2wasm((SOURCE / "kernels.wat").read_text()))
 
 
 def _readme() -> str:

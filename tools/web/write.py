@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tools.web import sources
 from utils import scores as scoring
 from utils import text
 from utils.baselines import baseline
 from utils.data import Batches, sample_batches
 from utils.explorer import drawing, text_drawing
+from utils.explorer.links import link_of
 from utils.explorer.text import CALIBRATION
-from utils.explorer.text_links import link_of
 from utils.explorer.text_memory import (
     COUNT,
     GROUP,
@@ -97,10 +98,8 @@ def write(folder: Path) -> None:
     Raises:
         DamagedFileError: the network or a novel is missing or damaged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in (*sorted(SOURCE.iterdir()), RANDOM):
-        if path.suffix in {".js", ".css", ".svg"}:
-            shutil.copyfile(path, folder / path.name)
+    sources.copy(SOURCE, folder)
+    shutil.copyfile(RANDOM, folder / RANDOM.name)
     given = shipped()
     files = files_of(given) | kernels()
     for name, content in files.items():
@@ -114,12 +113,8 @@ def write(folder: Path) -> None:
 
 def kernels() -> dict[str, bytes]:
     """Both modules of kernels, compiled, by the name of their file."""
-    import wasmtime  # by authors only, and only here
-
     return {
-        path.with_suffix(".wasm").name: bytes(
-            wasmtime.wat2wasm(path.read_text("utf-8"))
-        )
+        path.with_suffix(".wasm").name: sources.compiled(path)
         for path in sorted(SOURCE.glob("*.wat"))
     }
 

@@ -5,7 +5,6 @@ A state begins as a first estimate (`look`) and gets better (`refined`, `zipped`
 the time is measured anew whenever it is asked for. No widgets here.
 """
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,14 +12,12 @@ import torch
 from torch import nn
 
 from utils import measure
-from utils.baselines import to_bytes
 from utils.explorer.kinds import KINDS, Kind
 from utils.explorer.state import Controls, Curve, State
 from utils.explorer.subject import Subject, laid_out
 from utils.models import MODELS
 
 ROUNDS = 15  # of timing
-ZIPPED_AT_ONCE = 2**17  # bytes: a few milliseconds
 # pruned networks at hand, as many as a slider has stops, and how large they may be
 PRUNED_AT_HAND, LARGEST_AT_HAND = 16, 2e6
 Stops = tuple[float, ...]
@@ -179,7 +176,7 @@ class Memory:
             yield state
         if state.zipped is None:
             size = 0
-            for so_far in _zipping(model):
+            for so_far in measure.zipping(model, 1):
                 size = so_far
                 yield state
             yield self._with_zipped(state, model, size)
@@ -200,8 +197,7 @@ class Memory:
         """The state with the size of its zipped file."""
         if state.zipped is not None:
             return state
-        *_, size = _zipping(model)
-        return self._with_zipped(state, model, size)
+        return self._with_zipped(state, model, measure.zipped_bytes(model, level=1))
 
     def _with_zipped(self, state: State, model: nn.Module, size: int) -> State:
         saved = self.subject(state.controls.network).saved
@@ -282,13 +278,3 @@ def _stops_or_reason(kind: Kind, subject: Subject) -> Stops | str:
     except Exception as error:  # noqa: BLE001 - the network's own code runs here
         own = type(error) is ValueError
         return str(error) if own else f"{type(error).__name__}: {error}."
-
-
-def _zipping(model: nn.Module) -> Iterator[int]:
-    """Bytes of the network's zipped file so far, a piece at a time: the last are those
-    of `measure.zipped_bytes` at level 1."""
-    content, packer, size = memoryview(to_bytes(model)), zlib.compressobj(1), 0
-    for start in range(0, len(content), ZIPPED_AT_ONCE):
-        size += len(packer.compress(content[start : start + ZIPPED_AT_ONCE]))
-        yield size
-    yield size + len(packer.flush())

@@ -14,9 +14,10 @@ from utils.baselines import baseline
 from utils.data import Batches, sample_batches
 from utils.explorer import drawing, text_drawing
 from utils.explorer.background import Background, Work
+from utils.explorer.links import link_of
 from utils.explorer.shell import REST, Shell, all_in, dropdown, offer, row
 from utils.explorer.slider import StopSlider
-from utils.explorer.text_links import link_of, read_link
+from utils.explorer.text_links import read_link
 from utils.explorer.text_memory import PROMPTS, TextControls, TextMemory, TextState
 from utils.models.gpt import GPT
 

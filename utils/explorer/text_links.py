@@ -1,24 +1,13 @@
 """A setting is a link: what the explorer of a text network is set to, in the address of
 the page on which it writes."""
 
-import contextlib
 from dataclasses import fields
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from utils.arguments import whole
+from utils.explorer.links import link_of, pairs_in
 from utils.explorer.text_memory import TextControls
 
 KEYS = tuple(field.name for field in fields(TextControls))
-
-
-def link_of(controls: TextControls) -> str:
-    """The end of the page's address that opens these controls there.
-
-    >>> link_of(TextControls(0.9, "taylor", prompt="Emma"))
-    '#sparsity=0.9&score=taylor&scope=global&prompt=Emma&draw=0'
-    """
-    pairs = [(key, f"{getattr(controls, key)}") for key in KEYS]
-    return f"#{urlencode(pairs, quote_via=quote)}"
 
 
 def read_link(link: str) -> TextControls:
@@ -35,7 +24,8 @@ def read_link(link: str) -> TextControls:
     TextControls(sparsity=0.9, score='magnitude', scope='unit', \
 prompt='"My dear Mr. Bennet," said his lady to him one day,', draw=2)
     """
-    found = dict(_pairs(link))
+    example = link_of(TextControls(0.9, prompt="Emma"))
+    found = dict(pairs_in(link, example))
     if unknown := found.keys() - KEYS:
         why = ", for which the panel has no controls" if "off" in unknown else ""
         raise ValueError(
@@ -47,25 +37,8 @@ prompt='"My dear Mr. Bennet," said his lady to him one day,', draw=2)
         draw = int(found.get("draw", 0))
     except ValueError:
         raise ValueError(
-            f"link={link!r}: sparsity and draw must be numbers; {_example()}."
+            f"link={link!r}: sparsity and draw must be numbers; it ends like {example}."
         ) from None
     whole("draw", draw, 0, 2**32 - 1)
     words = {key: found[key] for key in ("score", "scope", "prompt") if key in found}
     return TextControls(sparsity, draw=draw, **words)
-
-
-def _pairs(link: str) -> list[tuple[str, str]]:
-    if not isinstance(link, str):
-        raise ValueError(f"link={link!r} must be text: {_example()}.")
-    parts, pairs = urlsplit(link.strip()), []
-    with contextlib.suppress(ValueError):
-        pairs = parse_qsl(
-            parts.fragment or parts.path, keep_blank_values=True, strict_parsing=True
-        )
-    if not pairs:
-        raise ValueError(f"link={link!r} holds no setting; {_example()}.")
-    return pairs
-
-
-def _example() -> str:
-    return f"it ends like {link_of(TextControls(0.9, prompt='Emma'))}"

@@ -13,6 +13,7 @@ from utils.measure.counting import (
     parameters,
     sparsity,
     zipped_bytes,
+    zipping,
 )
 from utils.measure.energy import (
     EnergyEstimate,
@@ -58,4 +59,5 @@ __all__ = [
     "writing_race",
     "writing_speed",
     "zipped_bytes",
+    "zipping",
 ]

@@ -2,12 +2,15 @@
 network. Built in lessons/01_baseline."""
 
 import zlib
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
 from utils.baselines import State, to_bytes
 from utils.layers import check_not_lazy, prunable
 from utils.measure.products import products
+
+ZIPPED_AT_ONCE = 2**17  # bytes: a few milliseconds
 
 
 def parameters(model: nn.Module) -> int:
@@ -107,4 +110,15 @@ def zipped_bytes(state: State, level: int = 6) -> int:
     >>> zipped_bytes({"weight": torch.zeros(1000)}) < 100  # zeros take hardly any place
     True
     """
-    return len(zlib.compress(to_bytes(state), level))
+    *_, size = zipping(state, level)
+    return size
+
+
+def zipping(state: State, level: int) -> Iterator[int]:
+    """Bytes of that file so far, a slice of it at a time, for where something else may
+    want to come between; the last are those of all."""
+    content, packer, size = memoryview(to_bytes(state)), zlib.compressobj(level), 0
+    for start in range(0, len(content), ZIPPED_AT_ONCE):
+        size += len(packer.compress(content[start : start + ZIPPED_AT_ONCE]))
+        yield size
+    yield size + len(packer.flush())
