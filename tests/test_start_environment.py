@@ -114,7 +114,8 @@ class Project:
         self.root, self.made, self.installed = root, 0, []
         self.version, self.fails = "3.12", None
         self.require("lab", "torch==1\nnumpy==2\n-e .\n")
-        self.require("dev", "torch==1\nnumpy==2\npytest==3\n-e .\n")
+        self.require("class", "torch==1\nnumpy==2\nhub==1\n-e .\n")
+        self.require("dev", "torch==1\nnumpy==2\nhub==1\npytest==3\n-e .\n")
 
     def require(self, level: str, text: str) -> None:
         (self.root / environment.REQUIREMENTS[level]).write_text(text)
@@ -154,7 +155,7 @@ class Project:
         return self.root / ".venv"
 
 
-LAB, DEV = environment.REQUIREMENTS.values()
+LAB, CLASS, DEV = environment.REQUIREMENTS.values()
 
 
 @pytest.fixture
@@ -172,9 +173,11 @@ def test_a_second_start_installs_nothing(project):
     assert project.made == 1
 
 
-def test_dev_implies_lab_but_not_the_reverse(project):
+def test_dev_implies_class_and_lab_but_not_the_reverse(project):
     assert project.ensure("lab") == [LAB]
+    assert project.ensure("class") == [CLASS]
     assert project.ensure("dev") == [DEV]
+    assert project.ensure("class") == []
     assert project.ensure("lab") == []
 
 
@@ -190,7 +193,7 @@ def test_the_files_of_an_environment_name_its_final_place(project):
 
 def test_a_changed_requirement_installs_again(project):
     project.ensure("dev")
-    project.require("dev", "torch==1\nnumpy==2\npytest==4\n-e .\n")
+    project.require("dev", "torch==1\nnumpy==2\nhub==1\npytest==4\n-e .\n")
     assert project.ensure("lab") == []
     assert project.ensure("dev") == [DEV]
     project.require("lab", "torch==2\nnumpy==2\n-e .\n")
@@ -235,7 +238,7 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 def test_a_failed_or_stopped_update_leaves_the_old_one_whole(project, error):
     project.ensure("dev")
     before = everything_in(project.venv)
-    project.require("dev", "torch==2\nnumpy==2\npytest==3\n-e .\n")
+    project.require("dev", "torch==2\nnumpy==2\nhub==1\npytest==3\n-e .\n")
     project.fails = error
     with pytest.raises(type(error)):
         project.ensure("dev")

@@ -62,6 +62,8 @@ TOOLS = {
     "bench": ("tools.bench", "measure the speed of the package"),
     "lock": ("tools.lock", "write requirements*.txt from pyproject.toml"),
 }
+# those that a teacher uses, who needs nothing of what authors need
+FOR_A_CLASS = ()
 
 
 def tool(options: argparse.Namespace, rest: list[str]) -> int:
@@ -73,7 +75,7 @@ def tool(options: argparse.Namespace, rest: list[str]) -> int:
             f"{path}.py is missing: this copy of the course is not complete, so fetch"
             " it again."
         )
-    ensure(ROOT, "dev")
+    ensure(ROOT, "class" if options.command in FOR_A_CLASS else "dev")
     os.chdir(ROOT)
     return serving.become([str(venv_python(ROOT)), "-m", module, *rest])
 

@@ -1,4 +1,4 @@
-"""Write requirements.txt and requirements-dev.txt: `make lock`, or with `--upgrade`.
+"""Write requirements*.txt: `make lock`, or with `--upgrade`.
 
 Every package at one version, for Linux, macOS and Windows and every Python that the
 course runs on, resolved by uv from pyproject.toml and PyPI alone. Versions stay as they
@@ -18,6 +18,7 @@ from utils.files import write_atomically
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {
     "requirements.txt": "What the labs use, at the versions they are tested with.",
+    "requirements-class.txt": "What the labs use, and what a class on a hub adds.",
     "requirements-dev.txt": "What the labs use, and what `make test` and `lint` add.",
 }
 CUDA = re.compile(r"(nvidia|cuda|triton)\b")
@@ -31,8 +32,9 @@ def keep(line: str) -> bool:
 def resolve(name: str, folder: Path, options: list[str], base: str = "") -> str:
     """The text of a requirement file; the versions in `folder` are kept where they fit,
     and those of the text `base` in any case."""
-    group = ["--group", "dev"] if "dev" in name else []
-    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", *group]
+    group = name.removeprefix("requirements").removesuffix(".txt").removeprefix("-")
+    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml"]
+    command += ["--group", group] if group else []
     command += ["--universal", "--no-annotate", "--no-header", "--quiet", *options]
     # a folder of wheels on this machine is nobody else's
     env = {k: v for k, v in os.environ.items() if k != "UV_FIND_LINKS"}
@@ -59,7 +61,7 @@ def resolve(name: str, folder: Path, options: list[str], base: str = "") -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Write both files."""
+    """Write the files."""
     parser = argparse.ArgumentParser(prog="lock", description=__doc__)
     parser.add_argument(
         "--upgrade", action="store_true", help="take the newest that pyproject allows"

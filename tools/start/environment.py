@@ -31,7 +31,11 @@ from tools.start.installing import install_packages
 from utils.files import write_atomically
 
 SPACE = 3e9  # bytes wanted before an install
-REQUIREMENTS = {"lab": "requirements.txt", "dev": "requirements-dev.txt"}
+REQUIREMENTS = {  # by level; each holds all that those before it hold
+    "lab": "requirements.txt",
+    "class": "requirements-class.txt",
+    "dev": "requirements-dev.txt",
+}
 OVERRIDES = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false"},
     # pages as pages
@@ -112,8 +116,9 @@ def fingerprint(root: Path, level: str) -> str:
 
 def fingerprints(root: Path, level: str) -> dict[str, str]:
     """Of `level` and what it includes."""
-    levels = ("lab", "dev") if level == "dev" else ("lab",)
-    return {name: fingerprint(root, name) for name in levels}
+    levels = list(REQUIREMENTS)
+    included = levels[: levels.index(level) + 1]
+    return {name: fingerprint(root, name) for name in included}
 
 
 def ask(python: Path, *arguments: str) -> str:
@@ -185,7 +190,7 @@ def accept(root: Path, level: str) -> bool:
 
 
 def ensure(root: Path, level: str) -> None:
-    """Make .venv with all that `level` ("lab" or "dev") requires, unless it is there.
+    """Make .venv with all that a level of `REQUIREMENTS` asks for, unless it is there.
 
     Raises:
         StartError: it cannot be made, and there is none to work with.
