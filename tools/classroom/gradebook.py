@@ -80,8 +80,8 @@ def _submissions(copy: Path) -> list[tuple[str, str, float, float]]:
             with Gradebook(f"sqlite:///{copy}") as book:
                 return [
                     (
-                        each.name,
-                        one.student_id,
+                        str(each.name),
+                        str(one.student_id),
                         _number(one.score),
                         _number(one.max_score),
                     )

@@ -14,7 +14,7 @@ from utils import plots
 from utils.progress import SIDES, Compared, comparison
 
 DRAWN = 12  # questions in the picture: as many as the last row of a room can read
-LABEL = 44  # letters in a line of a question
+LABEL = 46  # letters in a line of a question
 BINS = 50  # places along the range; what falls on one place is stacked
 
 
@@ -45,14 +45,15 @@ class Question:
         """How many were `high`, `low` or `close`."""
         return sum(one.side == side for one in self.guesses)
 
-    def said(self, share: float) -> str:
-        """A place on the range in the question's unit."""
+    def number(self, share: float) -> str:
+        """A place on the range as a number in the question's unit."""
         low, high = self.asked.low, self.asked.high
-        return f"{low + share * (high - low):.4g} {self.asked.unit}".rstrip()
+        return f"{low + share * (high - low):.4g}"
 
     def measured_in_words(self) -> str:
-        """What was measured; where it differs, that this is the median."""
-        said = self.said(self.measured)
+        """What was measured, with its unit; where it differs, that this is the
+        median."""
+        said = f"{self.number(self.measured)} {self.asked.unit}".rstrip()
         return f"{said} (median)" if self.differs() else said
 
 
@@ -102,15 +103,15 @@ def drawn(chosen: Sequence[Question]) -> tuple[Figure, str]:
         "share of the range that was asked, %",
         "",
         width=10.5,
-        height=1.3 + 0.72 * len(chosen),
+        height=1.4 + 0.74 * len(chosen),
     )
     for row, question in enumerate(chosen):
         _draw_strip(ax, row, question)
     ax.set(xlim=(-1, 101), ylim=(len(chosen) - 0.45, -0.55))
-    ax.set_yticks(range(len(chosen)), [_label(each) for each in chosen])
+    ax.set_yticks(range(len(chosen)), [_label(each) for each in chosen], fontsize=9)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
-    _draw_legend(ax)
+    _draw_legend(figure, ax)
     return figure, " ".join([_alt(chosen), *map(_in_words, chosen)])
 
 
@@ -155,17 +156,17 @@ def _inside(share: float) -> float:
 
 def _label(question: Question) -> str:
     asked = question.asked
-    lines = wrap(asked.question, LABEL, max_lines=2, placeholder=" ...")
+    lines = wrap(asked.question, LABEL, max_lines=3, placeholder=" ...")
     ends = f"{question.lab[:2]}, {asked.low:g} to {asked.high:g} {asked.unit}".rstrip()
     return "\n".join([*lines, f"({ends})"])
 
 
-def _draw_legend(ax: Axes) -> None:
+def _draw_legend(figure: Figure, ax: Axes) -> None:
     for words, marker, colour in SIDES.values():
-        look: plots.Look = dict(marker=marker, color=colour, s=40, label=f"{words}")
+        look: plots.Look = dict(marker=marker, color=colour, s=40, label=words)
         ax.scatter([], [], **look)
     ax.plot([], [], color="black", linewidth=3, label="measured (number at the right)")
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=10)
 
 
 def _alt(chosen: Sequence[Question]) -> str:

@@ -19,6 +19,7 @@ from utils.capstone.openings import SCORES
 from utils.capstone.rules import BUDGET
 from utils.progress import Row, escaped, html_table, picture
 
+LONG = 5  # columns: with so many, some hold sentences and need room
 SHOWN = 12  # rows of a table before the others are folded away
 LATEST = 4e9  # seconds since 1970: a later time of a file is none
 STYLE = """\
@@ -37,20 +38,26 @@ thead th{background:var(--soft)}
 .wide{overflow-x:auto}
 .wide:focus-visible,summary:focus-visible{outline:3px solid currentColor;
 outline-offset:2px}
+.wide td{min-width:4.5em}.wide th[scope=row]{min-width:8em}
+.long table{min-width:62em}
+@media (max-width:600px){table{font-size:.85em}}
 .matrix{font-size:.82em;line-height:1.25}
-.matrix th[scope=row]{position:sticky;left:0;background:var(--paper)}
-.matrix td{min-width:3.4em;padding:.2em .35em}
+.matrix tbody th[scope=row]{min-width:0;position:sticky;left:0;background:var(--paper)}
+.matrix tbody td{min-width:3.4em;padding:.2em .35em}
 .matrix small{white-space:nowrap}
 .done{background:var(--done)}.begun{background:var(--open)}.stuck{background:var(--mark)}
 .stuck b{text-decoration:underline}
 summary{cursor:pointer;padding:.3em 0}
-img{max-width:100%;background:#fff}
+img{max-width:100%;min-width:44em;background:#fff}
 @page{size:A4 landscape;margin:12mm}
 @media print{:root{color-scheme:light;--ink:#000;--paper:#fff;--line:#777;--soft:#eee;
 --done:#e4f1e4;--open:#fff6dd;--mark:#fbe6e0}
 body{font-size:10.5px;margin:0;padding:0;max-width:none}.wide{overflow:visible}
+.long table{min-width:0}
 details::details-content{content-visibility:visible;block-size:auto}
-tr,img{break-inside:avoid}h2{break-after:avoid}.matrix th[scope=row]{position:static}}
+tr,img{break-inside:avoid}h2{break-after:avoid}
+.matrix tbody th[scope=row]{position:static}
+img{min-width:0}}
 """
 
 
@@ -112,22 +119,23 @@ def paragraph(text: str) -> str:
     return f"<p>{escaped(text)}</p>"
 
 
-def wide(name: str, content: str) -> str:
+def wide(name: str, content: str, look: str = "wide") -> str:
     """A table that scrolls by itself where the screen is narrow, by keyboard too."""
     return (
-        f'<div class="wide" role="region" aria-label="{escaped(name)}" tabindex="0">'
+        f'<div class="{look}" role="region" aria-label="{escaped(name)}" tabindex="0">'
         f"{content}</div>"
     )
 
 
 def table(name: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table with a caption; what goes beyond its first lines is folded away."""
-    first = wide(name, html_table(head, lines[:SHOWN], name))
+    look = "wide long" if len(head) >= LONG else "wide"
+    first = wide(name, html_table(head, lines[:SHOWN], name), look)
     rest = lines[SHOWN:]
     if not rest:
         return first
     more = f"{name}, the other {len(rest)}"
-    return first + folded(more, wide(more, html_table(head, rest, more)))
+    return first + folded(more, wide(more, html_table(head, rest, more), look))
 
 
 def folded(summary: str, content: str) -> str:
@@ -234,16 +242,25 @@ def state_of(row: Row, one: Standing) -> str:
 def _lesson(
     place: int, points: Points | None, shown: Sequence[tuple[str, Standing]]
 ) -> str:
-    """One lesson at length."""
+    """One lesson at length: those who began it. Nothing where nobody did."""
     column = [one.rows[place] for _, one in shown]
     lesson = column[0].lesson
+    there = [
+        (label, one)
+        for (label, one), row in zip(shown, column, strict=True)
+        if not row.is_empty() or (one.learner.name, lesson) in (points or {})
+    ]
+    if not there:
+        return ""
     head = ("Learner", *progress.HEAD[1:], *(("Points",) if points is not None else ()))
     lines = [
         (label, *one.rows[place].cells()[1:], *_points(points, one, lesson))
-        for label, one in shown
+        for label, one in there
     ]
     done = sum(map(is_finished, column))
     name = f"{lesson_name(lesson)}: finished by {done} of {len(column)}"
+    if silent := len(shown) - len(there):
+        name += f", not begun by {silent}"
     return folded(name, wide(name, html_table(head, lines, name)))
 
 
@@ -280,7 +297,8 @@ def day(seconds: float) -> str:
     """The day of a time since 1970; a dash when it is none."""
     if not 0 < seconds < LATEST:
         return "-"
-    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+    when = datetime.fromtimestamp(seconds, UTC)
+    return f"{when:%d %b %Y}".replace(" ", "\u00a0")  # never parted
 
 
 # ---------------------------------------------------------------- what was often wrong
@@ -295,14 +313,14 @@ def wrong(learners: Sequence[Learner]) -> str:
         "Lesson",
         "Wrong at the first try",
         "Wrong answer that most gave",
-        "What it is told",
+        "Its feedback",
     )
     lines = [
         (
             each.question,
             each.lesson[:2],
             each.share(),
-            f"{each.chosen} ({each.chosen_by})",
+            f"{each.chosen} ({each.chosen_by} of {each.wrong})",
             each.feedback,
         )
         for each in found
@@ -328,7 +346,8 @@ def _exercises(learners: Sequence[Learner]) -> str:
         )
         for each in found
     ]
-    return table("Exercises that were checked and are not yet right", head, lines)
+    name = "Exercises that were checked and are not yet right"
+    return wide(name, html_table(head, lines, name))
 
 
 # -------------------------------------------------------------------------- the guesses
@@ -354,7 +373,7 @@ def guesses(found: Sequence[Question], unknown: int) -> str:
             " many guessed. Where machines measured different values, the bar is their"
             " median, and it is said so."
         ),
-        picture(*guessed.drawn(chosen)),
+        wide("The picture", picture(*guessed.drawn(chosen))),
         table("All questions", QUESTION_HEAD, [_question(each) for each in found]),
     ]
     if unknown:
@@ -380,18 +399,18 @@ def _question(question: Question) -> tuple[str, ...]:
     values = sorted(one.guess for one in question.guesses)
     middle = quantiles(values, n=4, method="inclusive") if values[1:] else values
     ends = " / ".join(
-        question.said(value) for value in (values[0], *middle, values[-1])
+        question.number(value) for value in (values[0], *middle, values[-1])
     )
     measured = question.measured_in_words()
     if question.differs():
         low = min(one.measured for one in question.guesses)
         high = max(one.measured for one in question.guesses)
-        measured += f", {question.said(low)} to {question.said(high)}"
+        measured += f", {question.number(low)} to {question.number(high)}"
     return (
         question.asked.question,
-        question.lab,
+        question.lab[:2] + (" further" if question.lab.endswith("_further") else ""),
         str(len(values)),
-        ends if values[1:] else question.said(values[0]),
+        ends if values[1:] else question.number(values[0]),
         measured,
         *(str(question.count(side)) for side in ("high", "close", "low")),
     )

@@ -16,10 +16,11 @@ RULE = (
     "Finished is a lesson with all exercises right, all questions of the quiz that can"
     " be judged answered, and the open task met. A learner may be stuck where one of"
     f" three things holds: an exercise was checked {TRIES} times or more and is not"
-    " right; an open task was tried and is not met; or the first lesson that the"
-    " learner has not finished is one that at least half of the others have. The files"
-    " hold no times, so nobody can be told for how long. A file says what its learner's"
-    " machine wrote into it: it is no examination."
+    " right; in the last lesson that was begun, the open task was tried and is not met;"
+    " or nothing was begun beyond a lesson that is not finished, while at least half of"
+    " the others have finished it. The files hold no times, so nobody can be told for"
+    " how long. A file says what its learner's machine wrote into it: it is no"
+    " examination."
 )
 
 
@@ -75,23 +76,26 @@ def unmet(learner: Learner) -> list[str]:
         wrong = record.wrong_checks(entry)
         if entry.get("right") is not True and wrong >= TRIES:
             said.append(f"{lesson[:2]}: {name} is not right after {wrong} checks")
-    for row in rows(learner.kept):
-        if row.task is False:
-            said.append(f"{row.lesson[:2]}: the open task was tried and is not met")
+    begun = [row for row in rows(learner.kept) if not row.is_empty()]
+    if begun and begun[-1].task is False:
+        lesson = begun[-1].lesson[:2]
+        said.append(f"{lesson}: the open task was tried and is not met")
     return said
 
 
 def behind(name: str, table: Mapping[str, Sequence[Row]]) -> list[str]:
-    """Whether the first lesson that a learner has not finished is one that at least
-    half of the others have."""
-    place = next((i for i, row in enumerate(table[name]) if not is_finished(row)), None)
+    """Whether a learner stands at a lesson, with nothing begun beyond it, that at least
+    half of the others have finished."""
+    own = table[name]
+    place = next((i for i, row in enumerate(own) if not is_finished(row)), None)
     others = [other for other in table if other != name]
     if place is None or not others:
         return []
     ahead = sum(is_finished(table[other][place]) for other in others)
-    if 2 * ahead < len(others):
+    gone_on = not all(row.is_empty() for row in own[place + 1 :])
+    if gone_on or 2 * ahead < len(others):
         return []
-    lesson = table[name][place].lesson[:2]
+    lesson = own[place].lesson[:2]
     return [f"{lesson}: not finished, and {ahead} of {len(others)} others have"]
 
 
