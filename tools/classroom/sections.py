@@ -57,7 +57,7 @@ body{font-size:10.5px;margin:0;padding:0;max-width:none}.wide{overflow:visible}
 details::details-content{content-visibility:visible;block-size:auto}
 tr,img{break-inside:avoid}h2{break-after:avoid}
 .matrix tbody th[scope=row]{position:static}
-img{min-width:0}}
+img{min-width:0;max-height:172mm}}
 """
 
 
