@@ -129,16 +129,20 @@ def test_a_right_answer_is_kept_and_an_untouched_one_is_not(some_exercise, capsy
     def double(x):
         return x * x
 
-    with pytest.raises(exercises.WrongAnswer):
-        check(double)
-    assert record.kept() == {}
+    for count in (1, 2):
+        with pytest.raises(exercises.WrongAnswer):
+            check(double)
+        record.forget()
+        assert record.kept() == {"13_new": {"exercises": {"double": {"wrong": count}}}}
 
     def double(x):
         return x + x
 
     assert check(double) is double
     record.forget()  # a new kernel
-    assert record.kept() == {"13_new": {"exercises": {"double": {"right": True}}}}
+    assert record.kept() == {
+        "13_new": {"exercises": {"double": {"wrong": 2, "right": True}}}
+    }
     assert "double: right" in capsys.readouterr().out
 
 

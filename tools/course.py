@@ -60,10 +60,14 @@ TOOLS = {
         "record what pruned networks answer, for the explorer",
     ),
     "bench": ("tools.bench", "measure the speed of the package"),
+    "class": (
+        "tools.classroom.page",
+        "one page for the teacher of a class, from the learners' files",
+    ),
     "lock": ("tools.lock", "write requirements*.txt from pyproject.toml"),
 }
 # those that a teacher uses, who needs nothing of what authors need
-FOR_A_CLASS = ()
+FOR_A_CLASS = ("class",)
 
 
 def tool(options: argparse.Namespace, rest: list[str]) -> int:

@@ -5,6 +5,7 @@ what was measured.
 import html
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import ipywidgets
@@ -21,6 +22,7 @@ from utils.files import (
 from utils.problems import guarded
 
 FILE = "my_guesses.json"  # beside the notebook; by question
+LARGEST = 1_000_000  # bytes of the file
 CLOSE = 0.05  # of the range: nearer than that, a guess was close
 LONG = 999.5  # from here on a number has no decimals, and a comma
 
@@ -160,13 +162,37 @@ def kept_guesses() -> dict[str, dict]:
     `guess`, `measured`, `low` and `high`; perhaps `unit`, `better` and `lesson`. A
     damaged file holds none."""
     try:
-        found = read_json(Path(FILE), "delete it.", limit=1_000_000)
+        return read(FILE)
     except DamagedFileError:
         return {}
-    found = found if isinstance(found, dict) else {}
+
+
+def read(path: Path | str) -> dict[str, dict]:
+    """What somebody's file holds, as `kept_guesses` gives it.
+
+    Raises:
+        DamagedFileError: it is missing, too large, or holds no guesses.
+    """
+    found = read_json(path, "delete it.", LARGEST)
+    if not isinstance(found, dict):
+        raise DamagedFileError(f"{path} is damaged (it holds no guesses).")
     return {
         question: each for question, each in found.items() if isinstance(each, dict)
     }
+
+
+def merged(files: Sequence[dict[str, dict]]) -> dict[str, dict]:
+    """One learner's guesses of several files, the oldest first: the first guess counts,
+    with what was measured in its file, else in a later one.
+
+    >>> merged([{"?": {"guess": 1}}, {"?": {"guess": 2, "measured": 3}}])
+    {'?': {'guess': 1, 'measured': 3}}
+    """
+    whole: dict[str, dict] = {}
+    for question, each in (item for one in files for item in one.items()):
+        first = whole.get(question, {})
+        whole[question] = each | first if "guess" in first else first | each
+    return whole
 
 
 def predict(

@@ -40,19 +40,31 @@ _claims: list[str] = []  # claims that did not hold
 def check(answer: Callable) -> Callable:
     """`exercises.check`: check an exercise by the name of its function; return the
     function that the rest of the lab uses. That it is right is kept in the learner's
-    record.
+    record, or how often it was not.
 
     Raises:
         WrongAnswer: says what is wrong, by an example.
         ValueError: no exercise of that name.
     """
-    used = exercises.check(answer)
+    try:
+        used = exercises.check(answer)
+    except WrongAnswer:
+        _keep_wrong(answer.__name__)
+        raise
     exercise = exercises.find(used.__name__)
     if used is not exercise.right:
         lesson = exercises.listed()[exercise.name]
         record.note("exercises", exercise.name, {"right": True}, lesson=lesson)
         record.save()
     return used
+
+
+def _keep_wrong(exercise: str) -> None:
+    """Keep that an exercise was checked and not right, once more."""
+    lesson = exercises.listed()[exercise]
+    before = record.wrong_checks(record.entry(lesson, "exercises", exercise))
+    record.note("exercises", exercise, {"wrong": before + 1}, lesson=lesson)
+    record.save()
 
 
 # -------------------------------------------------------------------------------- claim

@@ -7,7 +7,7 @@ them is data: counted, shortened and escaped, never trusted.
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import starmap
@@ -39,17 +39,20 @@ EMPTY = (
 )
 PAGE = """\
 <!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>My progress</title>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<style>body{{font-family:sans-serif;max-width:50em;margin:2em auto;color:#1a1a1a}}
-table{{border-collapse:collapse}}th,td{{border:1px solid #999;padding:.3em .6em;\
-text-align:left}}
-img{{max-width:100%}}</style></head>
-<body><h1>My progress</h1>
-{body}
+<style>{style}</style></head>
+<body>{body}
 </body></html>
 """
+STYLE = (
+    "body{font-family:sans-serif;max-width:50em;margin:2em auto;color:#1a1a1a}"
+    "table{border-collapse:collapse}"
+    "th,td{border:1px solid #999;padding:.3em .6em;text-align:left}"
+    "img{max-width:100%}"
+)
 
 
 # ------------------------------------------------------------------------- by lesson
@@ -92,9 +95,9 @@ def of(pair: tuple[int, int]) -> str:
     return f"{pair[0]} of {pair[1]}" if pair[1] else "-"
 
 
-def rows() -> list[Row]:
-    """What is kept, for each lesson of the course."""
-    kept, exercises = record.kept(), listed()
+def rows(kept: Mapping[str, record.Lesson] | None = None) -> list[Row]:
+    """What is kept, by default in this folder, for each lesson of the course."""
+    kept, exercises = record.kept() if kept is None else kept, listed()
     folders = sorted(path for path in LESSONS.glob("[0-9]*") if path.is_dir())
     return [
         row(
@@ -149,13 +152,22 @@ def table_text(rows: Sequence[Row]) -> str:
 
 def table_html(rows: Sequence[Row]) -> str:
     """The table for a page."""
-    head = "".join(f'<th scope="col">{name}</th>' for name in HEAD)
+    return html_table(HEAD, (row.cells() for row in rows))
+
+
+def html_table(
+    head: Sequence[str], lines: Iterable[Sequence[str]], caption: str = ""
+) -> str:
+    """A table of texts for a page, with a head to each column and to each line."""
+    heads = "".join(f'<th scope="col">{escaped(name)}</th>' for name in head)
     body = ""
-    for row in rows:
-        first, *others = map(escaped, row.cells())
+    for line in lines:
+        first, *others = map(escaped, line)
         cells = "".join(f"<td>{cell}</td>" for cell in others)
         body += f'<tr><th scope="row">{first}</th>{cells}</tr>'
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    said = f"<caption>{escaped(caption)}</caption>" if caption else ""
+    head_line = f"<thead><tr>{heads}</tr></thead>"
+    return f"<table>{said}{head_line}<tbody>{body}</tbody></table>"
 
 
 # --------------------------------------------------------------------------- guesses
@@ -183,9 +195,10 @@ class Compared:
         return "high" if far > 0 else "low"
 
 
-def compared() -> list[Compared]:
-    """The guesses of this folder whose result was measured."""
-    each = (comparison(question, kept) for question, kept in kept_guesses().items())
+def compared(kept: Mapping[str, dict] | None = None) -> list[Compared]:
+    """The guesses, by default of this folder, whose result was measured."""
+    kept = kept_guesses() if kept is None else kept
+    each = (comparison(question, one) for question, one in kept.items())
     return [one for one in each if one is not None][:MOST]
 
 
@@ -355,17 +368,22 @@ def written(path: Path, table: Sequence[Row], guesses: Sequence[Compared]) -> st
 
 def page(table: Sequence[Row], guesses: Sequence[Compared]) -> str:
     """One page that stands alone, without script; everything in it is escaped."""
-    body = [table_html(table), f"<h2>Guesses</h2><p>{escaped(judged(guesses))}</p>"]
+    body = ["<h1>My progress</h1>", table_html(table)]
+    body.append(f"<h2>Guesses</h2><p>{escaped(judged(guesses))}</p>")
     if guesses:
-        figure, alt = drawn(guesses)
-        buffer = BytesIO()
-        look: plots.Look = dict(bbox_inches="tight", facecolor="white")
-        figure.savefig(buffer, format="png", dpi=plots.DPI, **look)
-        picture = base64.b64encode(buffer.getvalue()).decode()
-        body.append(f'<img alt="{escaped(alt)}" src="data:image/png;base64,{picture}">')
+        body.append(picture(*drawn(guesses)))
         items = (
             f"<li>{escaped(guess.question)} {escaped(guess.said)}</li>"
             for guess in guesses
         )
         body.append(f"<ol>{''.join(items)}</ol>")
-    return PAGE.format(body="\n".join(body))
+    return PAGE.format(title="My progress", style=STYLE, body="\n".join(body))
+
+
+def picture(figure: Figure, alt: str) -> str:
+    """A figure as an HTML element that holds all of it."""
+    buffer = BytesIO()
+    look: plots.Look = dict(bbox_inches="tight", facecolor="white")
+    figure.savefig(buffer, format="png", dpi=plots.DPI, **look)
+    content = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="{escaped(alt)}" src="data:image/png;base64,{content}">'

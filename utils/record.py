@@ -7,6 +7,7 @@ the other has written. Standard library only.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ Lesson = dict[str, dict[str, Entry]]  # by kind, then by name
 
 FILE = "my_progress.json"
 KINDS = ("exercises", "claims", "quiz", "task")
+MET = {"exercises": "right", "claims": "held", "task": "met"}  # once so, it stays so
 LARGEST = 1_000_000  # bytes of the file
+MANY = 1000  # wrong checks of one exercise: more are not counted
 PATIENCE = 5  # seconds to wait for another kernel that writes
 
 _fresh: dict[tuple[str, str, str], Entry] = {}  # lesson, kind, name: not yet written
@@ -94,6 +97,58 @@ def forget() -> None:
     """Forget the lesson and what is not yet written, as in a new kernel."""
     begin("")
     _fresh.clear()
+
+
+# --------------------------------------------------------------------------- of others
+
+
+def read(path: Path | str) -> dict[str, Lesson]:
+    """What somebody's file holds, as `kept` gives it.
+
+    Raises:
+        DamagedFileError: it is missing, too large, or no record.
+    """
+    found = read_json(path, "delete it.", LARGEST)
+    if not isinstance(found, dict):
+        raise DamagedFileError(f"{path} is damaged (it is no record).")
+    return _sound(found)
+
+
+def merged(records: Sequence[dict[str, Lesson]]) -> dict[str, Lesson]:
+    """One record of several of one learner, the oldest first: what was met once stays
+    met, and of a question the first answer counts.
+
+    >>> wrong, right = ({"quiz": {"Why?": {"answer": a}}} for a in "ab")
+    >>> merged([{"00": wrong}, {"00": right}])
+    {'00': {'quiz': {'Why?': {'answer': 'a'}}}}
+    """
+    whole: dict[str, Lesson] = {}
+    for lesson, kinds in (item for one in records for item in one.items()):
+        for kind, named in kinds.items():
+            known = whole.setdefault(lesson, {}).setdefault(kind, {})
+            for name, later in named.items():
+                known[name] = _both(kind, known.get(name, {}), later)
+    return whole
+
+
+def _both(kind: str, earlier: Entry, later: Entry) -> Entry:
+    """One entry of two of one thing."""
+    if kind == "quiz":
+        return earlier if "answer" in earlier else later
+    one = earlier if earlier.get(MET[kind]) is True else later
+    tries = max(wrong_checks(earlier), wrong_checks(later))
+    return one | {"wrong": tries} if tries else dict(one)
+
+
+def wrong_checks(entry: Entry) -> int:
+    """How often an exercise was checked and not right, as far as its entry says."""
+    count = entry.get("wrong")
+    if isinstance(count, bool) or not isinstance(count, int):
+        return 0
+    return min(max(count, 0), MANY)
+
+
+# ---------------------------------------------------------------------------- the file
 
 
 def _read() -> object:

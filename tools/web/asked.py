@@ -7,35 +7,18 @@ import ast
 import html
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-from tools.notebooks import NOTEBOOKS, labs
+from tools.notebooks import labs
+from tools.printed import ASKED, Asked, cells, read_guess
 from utils import quizzes
 from utils.guesses import CLOSE
 
-ASKED = re.compile(
-    r"^Predict\. (.*) \(A guess from (\S+) to ([^ )]+?)( [^)]*)?\.\)$", re.MULTILINE
-)
 MEASURED = re.compile(r"^Measured: (.*)\. You locked no guess\.$", re.MULTILINE)
 CLAIMED = re.compile(r"^Holds: (.*) \(measured ([^;]*); .*\)\.$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A guess that a lab asks for.
-
-    question, low, high, unit: as in `predict`.  measured: what the notebook printed,
-    with its unit; empty where it can't be told which guess it was compared with.
-    """
-
-    question: str
-    low: float
-    high: float
-    unit: str = ""
-    measured: str = ""
 
 
 def calls(code: str) -> list[ast.Call]:
@@ -79,19 +62,6 @@ def comparing(code: str) -> list[str]:
     ]
 
 
-def cells(lab: str) -> Iterator[tuple[str, list[str]]]:
-    """(source, what it printed and showed) of each code cell of a built notebook."""
-    notebook = json.loads((NOTEBOOKS / f"{lab}.ipynb").read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            yield "".join(cell["source"]), [text_of(each) for each in cell["outputs"]]
-
-
-def text_of(output: dict) -> str:
-    """An output as text."""
-    return "".join(output.get("text") or output.get("data", {}).get("text/plain", ""))
-
-
 def guesses(lesson: str) -> list[Asked]:
     """The guesses that the lab of a lesson asks for, as its notebook showed them, with
     what it measured."""
@@ -109,11 +79,6 @@ def guesses(lesson: str) -> list[Asked]:
 
 def _as_many(names: list[str], found: Sequence[object]) -> list[str]:
     return names if len(names) == len(found) else ["?"] * len(found)
-
-
-def read_guess(question: str, low: str, high: str, unit: str) -> Asked:
-    """A guess from the parts of what was shown."""
-    return Asked(question, float(low), float(high), unit.strip())
 
 
 def claimed(lesson: str) -> dict[str, float]:
