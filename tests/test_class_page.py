@@ -16,8 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tools.classroom import folders, gradebook, guessed, names, page, ranking, standing
-from tools.classroom.folders import Learner
+from tools.classroom import (
+    gradebook,
+    guessed,
+    handed_in,
+    names,
+    page,
+    ranking,
+    standing,
+)
+from tools.classroom.handed_in import Learner
 from tools.start.files import StartError
 from utils import guesses, progress, quizzes, record
 from utils.capstone.openings import SCORES
@@ -466,7 +474,7 @@ def test_what_was_met_once_stays_met_and_the_first_try_counts(tmp_path):
     for path in place.rglob("*.json"):
         when = 1000 if path.parent.name == "z" else 2000
         os.utime(path, (when, when))
-    learner, skipped = folders.read_learner(place)
+    learner, skipped = handed_in.read_learner(place)
     assert skipped == [] and learner.changed == 2000
     assert learner.kept[LESSON] == {
         "quiz": {"Why?": {"answer": "a"}},
@@ -568,20 +576,20 @@ def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path, content):
 
 
 def test_a_folder_without_end_is_read_in_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "MOST_ENTRIES", 50)
-    monkeypatch.setattr(folders, "MOST_FILES", 3)
+    monkeypatch.setattr(handed_in, "MOST_ENTRIES", 50)
+    monkeypatch.setattr(handed_in, "MOST_FILES", 3)
     for number in range(8):
         put(tmp_path / "ann" / str(number) / "my_progress.json", {})
-    _, skipped = folders.read_learner(tmp_path / "ann")
+    _, skipped = handed_in.read_learner(tmp_path / "ann")
     assert [each.why for each in skipped] == ["more than 3 files of this name"] * 5
     for number in range(60):
         (tmp_path / "ann" / f"file {number}").write_text("")
-    _, skipped = folders.read_learner(tmp_path / "ann")
+    _, skipped = handed_in.read_learner(tmp_path / "ann")
     assert skipped[0].why == "only 50 of its entries were read"
-    monkeypatch.setattr(folders, "MOST_LEARNERS", 1)
+    monkeypatch.setattr(handed_in, "MOST_LEARNERS", 1)
     (tmp_path / "bob").mkdir()
     with pytest.raises(StartError, match="more than 1 entries"):
-        folders.read_class(tmp_path)
+        handed_in.read_class(tmp_path)
 
 
 HOSTILE = st.recursive(

@@ -8,7 +8,7 @@ from textwrap import wrap
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tools.classroom.folders import Learner
+from tools.classroom.handed_in import Learner
 from tools.printed import Asked, all_asked
 from utils import plots
 from utils.progress import SIDES, Compared, comparison

@@ -13,9 +13,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.classroom import folders, gradebook, guessed, names, ranking, sections
-from tools.classroom.folders import Learner, Skipped
+from tools.classroom import gradebook, guessed, handed_in, names, ranking, sections
 from tools.classroom.gradebook import GradebookError, Points
+from tools.classroom.handed_in import Learner, Skipped
 from tools.classroom.standing import standings
 from tools.start.files import ROOT, StartError, os_problem
 from utils import progress
@@ -74,7 +74,7 @@ def build(options: argparse.Namespace) -> list[str]:
         OSError: it cannot be written.
     """
     folder, source = places(options)
-    learners, skipped = folders.read_class(source)
+    learners, skipped = handed_in.read_class(source)
     points, more = read_points(folder, bool(options.source), learners)
     skipped += more
     learners = with_graded(learners, points)
@@ -104,7 +104,7 @@ def places(options: argparse.Namespace) -> tuple[Path, Path]:
             return folder, folder_named("--from", options.source)
     except ValueError as error:
         raise StartError(str(error)) from None
-    return folder, folder / folders.SUBMITTED
+    return folder, folder / handed_in.SUBMITTED
 
 
 def read_points(
@@ -118,7 +118,7 @@ def read_points(
     try:
         found = gradebook.points(path, [row.lesson for row in rows({})])
     except GradebookError as error:
-        why = f"it cannot be read as a gradebook ({folders.shown(str(error))})"
+        why = f"it cannot be read as a gradebook ({handed_in.shown(str(error))})"
         return None, [Skipped("", gradebook.FILE, why)]
     here = {one.name for one in learners}
     kept = {
@@ -131,7 +131,7 @@ def with_graded(learners: list[Learner], points: Points | None) -> list[Learner]
     """With those who are in the gradebook and have no folder."""
     here = {one.name for one in learners}
     others = {name for name, _ in points or {}} - here
-    named = [Learner(name) for name in others if folders.NAME.fullmatch(name)]
+    named = [Learner(name) for name in others if handed_in.NAME.fullmatch(name)]
     return sorted([*learners, *named], key=lambda one: one.name)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tools.classroom.folders import Learner, Skipped
+from tools.classroom.handed_in import Learner, Skipped
 from utils.capstone.openings import SCORES
 from utils.capstone.rules import BUDGET, Cost, points
 from utils.quizzes import is_number

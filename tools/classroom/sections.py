@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import quantiles
 
 from tools.classroom import guessed, standing
-from tools.classroom.folders import Learner, Skipped
 from tools.classroom.gradebook import Points
 from tools.classroom.guessed import Question
+from tools.classroom.handed_in import Learner, Skipped
 from tools.classroom.ranking import Place
 from tools.classroom.standing import Standing, is_finished
 from utils import guesses as guesses_file

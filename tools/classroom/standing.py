@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tools.classroom.folders import Learner
+from tools.classroom.handed_in import Learner
 from utils import quizzes, record
 from utils.exercises import listed
 from utils.progress import Row, judgeable, rows
