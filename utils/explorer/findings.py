@@ -134,6 +134,7 @@ def append(path: Path, new: Sequence[Row]) -> list[Row]:
     """
     for row in new:
         _check(row)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with alone(path):
         rows = [*read(path), *new]
         buffer = io.StringIO()
@@ -169,8 +170,9 @@ def _points(rows: Sequence[Row], cost: str) -> dict[int, tuple[float, float]]:
     }
 
 
-def table(rows: Sequence[Row], cost: str = "time") -> str:
-    """The rows as an HTML table; those of the front are marked."""
+def table(rows: Sequence[Row], cost: str = "time", file: str = FILE) -> str:
+    """The rows as an HTML table; those of the front are marked. It says that they are
+    kept in `file`."""
     best = set(front(rows, cost))
     cell = 'style="padding:2px 8px;text-align:right;white-space:nowrap"'
     head = "".join(
@@ -188,7 +190,7 @@ def table(rows: Sequence[Row], cost: str = "time") -> str:
         '"border-collapse:collapse;font-size:13px"><caption'
         ' style="text-align:left">What I found. ★: no other row is '
         f"both as accurate and as cheap ({html.escape(cost)}). % of the dense network;"
-        f" kept in {FILE}.</caption>"
+        f" kept in {html.escape(file)}.</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
