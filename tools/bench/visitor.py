@@ -181,6 +181,16 @@ class Visitor:
                 if words in json.dumps(content):
                     return
 
+    async def leave(self) -> None:
+        """Leave as one who closes the page, which says so."""
+        url = urljoin(self.address, f"/voila/api/shutdown/{self.kernel}")
+        token = self.address.partition("token=")[2]
+        request = HTTPRequest(
+            url, "POST", {"Authorization": f"token {token}"}, body=b""
+        )
+        await self.client.fetch(request)
+        self.close()
+
     def close(self) -> None:
         """Leave, as one who closes a laptop: without a word."""
         if self._socket is not None:
