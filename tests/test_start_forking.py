@@ -9,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-import ipywidgets
 import psutil
 import pytest
 import torch
+from ipywidgets.widgets.widget import _instances
 
 from tests.test_start_page import ask, served
 from tools.start import forking
@@ -160,14 +160,14 @@ def light_memory(monkeypatch, small, noise):
 
 
 def test_what_is_prepared_is_what_the_page_shows_and_holds_no_widget(light_memory):
-    before = set(ipywidgets.Widget.widgets)
+    before = set(_instances)
     work = visit.warming()
     next(work)
     begin = Controls(0.0, "magnitude", "global", "weights", "lenet300")
     assert all(place in light_memory.states for place in light_memory.places(begin))
     assert sum(1 for _ in work) > 50
     # in each kernel there would be one more panel, which answers nobody
-    assert set(ipywidgets.Widget.widgets) == before
+    assert set(_instances) == before
     looked = set(light_memory.states)
     panel = visit.Visit()
     panel.refresh()

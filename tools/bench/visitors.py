@@ -22,7 +22,7 @@ import psutil
 from tools import browser
 from tools.bench.explorer import to_and_fro
 from tools.bench.table import Row
-from tools.bench.visitor import Visitor, VisitFailedError
+from tools.bench.visitor import Visitor
 
 CROWDS = (1, 10, 20, 30)
 ALONE = (1, 10)  # crowds without anything shared: more take minutes
