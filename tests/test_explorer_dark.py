@@ -11,7 +11,8 @@ from utils.explorer.kinds import KINDS
 from utils.explorer.slider import StopSlider
 
 USED = re.compile(r'(fill|stroke)="(?!none|url)([^"]+)"')
-KEPT = {("fill", "#000000"), ("fill", "#FFFFFF")}  # what pixels of weights stand for
+# what pixels of weights stand for, and the hatching of measured bars
+KEPT = {("fill", "#000000"), ("fill", "#FFFFFF"), ("fill", "rgb(86,180,233)")}
 
 
 def luminance(colour: str) -> float:
@@ -40,6 +41,8 @@ def test_words_and_marks_stand_out_from_the_card():
         assert contrast(colour, dark.CARD) >= 4.5 and contrast(colour, jupyter) >= 4.5
     for colour in (*dark.MARKS.values(), *dark.STROKES.values()):
         assert contrast(colour, dark.CARD) >= 3
+    line = dark.STROKES["#000000"]
+    assert contrast(line, dark.MARKS[drawing.ORANGE]) >= 3  # quartiles on a bar
     track = dark.QUIET[drawing.TRACK]
     assert contrast(dark.MARKS[drawing.GREEN], track) >= 3  # what a layer keeps
 

@@ -17,7 +17,7 @@ WORDS = {  # of letters: 4.5 times as light as the card
     PALETTE[0]: "#5AB4EE",
 }
 MARKS = {  # of lines and surfaces that say something: 3 times
-    PALETTE[1]: "#FF8A3D",
+    PALETTE[1]: "#CC5F14",  # quartiles are drawn over it
     PALETTE[2]: "#2FC79A",
     PALETTE[3]: "#E39BC2",
     PALETTE[4]: "#F2B53A",
@@ -26,8 +26,8 @@ MARKS = {  # of lines and surfaces that say something: 3 times
     "#555555": "#C9CED4",
 }
 QUIET = {EDGE: "#454B54", "#DDDDDD": "#454B54", TRACK: "#3D434B"}  # of frames, grids
-STROKES = {"#000000": "#E9E7E2", "black": "#E9E7E2"}  # of lines alone
-FILLS = {"white": CARD}  # of hollow dots
+STROKES = {"#000000": "#F4F2EE", "black": "#F4F2EE"}  # of lines alone
+BEHIND = {"white": CARD}  # of hollow dots, and of what is cut out of a bar
 ALERT = "#FF9E94"
 _WHERE = '[data-jp-theme-light="false"]'
 
@@ -35,8 +35,8 @@ _WHERE = '[data-jp-theme-light="false"]'
 def _rules() -> list[str]:
     pairs = [
         (attribute, light, dark)
-        for attribute, own in (("fill", FILLS), ("stroke", STROKES))
-        for light, dark in {**WORDS, **MARKS, **QUIET, **own}.items()
+        for attribute, own in (("fill", {}), ("stroke", STROKES))
+        for light, dark in {**WORDS, **MARKS, **QUIET, **BEHIND, **own}.items()
     ]
     cards = f"{_WHERE} .explorer-card"
     return [
