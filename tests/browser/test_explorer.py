@@ -211,13 +211,13 @@ def rgb(colour: str) -> str:
 
 
 @pytest.mark.parametrize("network", ["lenet300", "resnet"])
-def test_the_panel_follows_the_dark_theme(chromium, tmp_path, network):
+def test_the_panel_follows_the_dark_theme(chromium, tmp_path, monkeypatch, network):
+    monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", str(tmp_path / "settings"))
     source = EXPLORER.format(network=network, score="magnitude")
     with opened(chromium, tmp_path, source) as lab:
         lab.press(lab.slider(), "ArrowRight", times=5)
         lab.settle()
         card = lab.page.locator(".explorer-card").first
-        word = card.locator("svg text").first
         assert card.evaluate(COLOUR, "backgroundColor") == rgb("#FFFFFF")
         lab.screenshot(f"light_{network}", whole=True)
         lab.page.evaluate(
@@ -226,7 +226,8 @@ def test_the_panel_follows_the_dark_theme(chromium, tmp_path, network):
         )
         lab.page.wait_for_function("document.body.dataset.jpThemeLight === 'false'")
         assert card.evaluate(COLOUR, "backgroundColor") == rgb(dark.CARD)
-        assert word.evaluate(COLOUR, "fill") == rgb(dark.WORDS[drawing.INK])
+        ink = card.locator("svg").first.evaluate(COLOUR, "fill")
+        assert ink == rgb(dark.WORDS[drawing.INK])
         lab.press(lab.slider(), "ArrowRight", times=1)  # drawn anew
         assert card.evaluate(COLOUR, "backgroundColor") == rgb(dark.CARD)
         lab.settle()
