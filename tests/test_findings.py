@@ -31,6 +31,8 @@ NUMBERS = (
     "MACs %",
     "zipped %",
     "time %",
+    "time % quartile 1",
+    "time % quartile 3",
 )
 WORDS = [column for column in COLUMNS if column not in NUMBERS]
 
@@ -81,11 +83,12 @@ def test_a_row_has_the_numbers_of_the_state(quick, kind):
         state.macs,
         state.zipped,
         state.time,
+        *state.time_quartiles,
     )
     for name, value in zip(NUMBERS, wanted, strict=True):
         scale = 100 if "%" in name or name == "margin" else 1
         assert float(got[name]) == pytest.approx(
-            scale * value, abs=0.51 if name == "time %" else 0.06
+            scale * value, abs=0.51 if name.startswith("time %") else 0.06
         ), name
 
 
@@ -94,6 +97,7 @@ def test_what_is_not_known_is_left_open(quick):
     panel.refresh()
     got = findings.row_of(panel.subject(OWN), panel.shown)
     assert got["time %"] == got["zipped %"] == "" and got["weights %"] == "100.0"
+    assert [got[name] for name in findings.QUARTILES] == ["", ""]
 
 
 # --------------------------------------------------------------------------- the button
@@ -172,6 +176,44 @@ def test_a_panel_after_a_restart_adds_to_the_old_file(quick):
     assert len(panel.findings) == 2
 
 
+def timed_row(median: float, low: float, high: float) -> dict[str, str]:
+    return row(time=median) | {
+        findings.QUARTILES[0]: str(low),
+        findings.QUARTILES[1]: str(high),
+    }
+
+
+def test_every_time_is_shown_with_its_quartiles(quick):
+    panel = quick(sparsity=0.9)
+    panel.find.click()
+    time, (low, high) = panel.shown.time, panel.shown.time_quartiles
+    assert low <= time <= high
+    cell = f">{100 * time:.0f} ({100 * low:.0f} to {100 * high:.0f})</td>"
+    assert cell in panel.found.value and "quartiles in brackets" in panel.found.value
+
+
+def test_a_time_s_quartiles_are_a_line_through_its_point_and_in_the_words():
+    rows = [timed_row(60, 55, 72), row(time=40) | dict.fromkeys(findings.QUARTILES, "")]
+    drawn = findings.draw_front(rows)
+    assert "1: 80.0% at 60% (quartiles 55 to 72)" in drawn.words
+    assert (
+        "2: 80.0% at 40%, on the front" in drawn.words
+    )  # not kept: nothing is made up
+    lines = [
+        each for each in drawn.marks if each.startswith("<line") and "#555" in each
+    ]
+    (line,) = map(ET.fromstring, lines)
+    left, right = float(line.get("x1")), float(line.get("x2"))
+    scale = (424 - 50) / 108  # pixels for a percent
+    assert left == pytest.approx(50 + 55 * scale, abs=0.1)
+    assert right == pytest.approx(50 + 72 * scale, abs=0.1)
+    # counted costs have none
+    assert not any("#555" in mark for mark in findings.draw_front(rows, "MACs").marks)
+    wide = findings.draw_front([timed_row(60, 55, 400)])
+    (line,) = (ET.fromstring(mark) for mark in wide.marks if "#555" in mark)
+    assert float(line.get("x2")) < 424  # all of it is in the picture
+
+
 # ----------------------------------------------------------------------------- the file
 
 AMOUNTS = st.floats(0, 100).map(lambda value: f"{value:.1f}")
@@ -207,6 +249,15 @@ def test_a_file_that_a_spreadsheet_saved_is_read(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     (got,) = findings.read(path)
     assert got == row(accuracy=71.5, network="vgg")
+
+
+def test_a_file_from_before_the_quartiles_is_read_and_goes_on(tmp_path):
+    path = tmp_path / "my.csv"
+    path.write_text(csv_of(list(findings.FORMER), list(row().values())[:-2]))
+    former = row() | dict.fromkeys(findings.QUARTILES, "")
+    assert findings.read(path) == [former]
+    assert findings.append(path, [row()]) == [former, row()] == findings.read(path)
+    assert "100</td>" in findings.table([former])
 
 
 def csv_of(columns: list[str], *rows: list[str]) -> str:
@@ -402,9 +453,13 @@ def test_the_front_is_what_nothing_beats(points, cost):
 def test_the_table_says_every_row_in_order_whatever_its_words(rows, cost):
     root = ET.fromstring(findings.table(rows, cost))
     head, *lines = root.iter("tr")
-    assert [cell.text or "" for cell in head] == ["", *COLUMNS]
+    assert [cell.text or "" for cell in head] == ["", *findings.FORMER]
+    said = [
+        r | {"time %": "{} ({} to {})".format(*(r[name] for name in NUMBERS[-3:]))}
+        for r in rows
+    ]
     assert [[cell.text or "" for cell in line.findall("td")] for line in lines] == [
-        list(r.values()) for r in rows
+        [r[name] for name in findings.FORMER] for r in said
     ]
     assert [line.find("th").text.split()[0] for line in lines] == [
         str(n + 1) for n in range(len(rows))

@@ -2,6 +2,7 @@
 for so many."""
 
 import contextlib
+import copy
 import json
 import os
 import re
@@ -36,16 +37,21 @@ SMALL["metadata"]["kernelspec"]["display_name"] = "Python 3"
 
 
 @contextlib.contextmanager
-def served(folder: Path, *options: str, open_browser=False, **variables: str):
+def served(
+    folder: Path, *options: str, open_browser=False, source="", warms="", **variables
+):
     """The page's server with a notebook that starts quickly; its address with the
     token."""
     folder.mkdir(exist_ok=True)
-    (folder / "small.ipynb").write_text(json.dumps(SMALL))
+    notebook = copy.deepcopy(SMALL)
+    notebook["cells"][0]["source"] = source or SMALL["cells"][0]["source"]
+    (folder / "small.ipynb").write_text(json.dumps(notebook))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-P", page.__file__, f"--port={port}"]
     command += [f"--ExplorerPage.notebook_path={folder / 'small.ipynb'}", *options]
+    command.append(f"--ExplorerPage.warms={warms}")
     command.append(f"--Voila.open_browser={open_browser}")
     # whoever starts it from such a folder, as from a download
     own = {"Voila": {"token": ""}, "VoilaConfiguration": {"strip_sources": False}}
@@ -77,11 +83,11 @@ def address(server: subprocess.Popen, said: Path) -> str:
     raise AssertionError(said.read_text())
 
 
-def ask(url: str, **headers: str) -> tuple[int, str, dict]:
+def ask(url: str, seconds: float = 60, **headers: str) -> tuple[int, str, dict]:
     """Status, text and headers."""
     try:
         with urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=60
+            urllib.request.Request(url, headers=headers), timeout=seconds
         ) as answer:
             return answer.status, answer.read().decode(), dict(answer.headers)
     except urllib.error.HTTPError as error:
@@ -158,15 +164,28 @@ def test_the_browser_gets_the_token_by_way_of_a_file_of_its_owner(tmp_path):
 
 def test_kernels_of_those_who_left_are_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    served = page.ExplorerPage(config=page.settings())
+    served = page.ExplorerPage(config=page.settings(), warms="")
     served.initialize([str(page.NOTEBOOK), "--preheat_kernel=False"])
     manager = served.init_settings()["kernel_manager"]
     assert (manager.cull_idle_timeout, manager.cull_interval) == (300, 60)
     assert not manager.cull_connected and not manager.cull_busy
 
 
-def test_the_room_is_what_the_machines_memory_leaves(monkeypatch):
-    for free, room in ((24e9, 36), (6.1e9, 6), (1e9, 1)):
-        memory = type("Memory", (), {"available": free})
-        monkeypatch.setattr(page.psutil, "virtual_memory", lambda memory=memory: memory)
-        assert page.ExplorerPage().visitors == room
+@pytest.mark.parametrize(
+    ("free", "alone", "shared"),
+    [(24e9, 36, 141), (8e9, 9, 34), (6.1e9, 6, 21), (1e9, 1, 1)],
+)
+def test_the_room_is_what_the_machines_memory_leaves(monkeypatch, free, alone, shared):
+    memory = type("Memory", (), {"available": free})
+    monkeypatch.setattr(page.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    process = type("Warm", (), {"works": True})
+    monkeypatch.setattr(page.forking, "Warm", lambda _: process)
+    served = page.ExplorerPage(config=page.settings(), warms="something")
+    served.initialize([str(page.NOTEBOOK), "--preheat_kernel=False"])
+    page.forking.use(None)
+    assert served.room == shared
+    process.works = False  # from now on each reads everything itself
+    assert served.room == alone
+    served.visitors = 3
+    assert served.room == 3

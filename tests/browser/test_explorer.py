@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from tools import browser
+from tools.bench.explorer import EXPLORER, opened
 from tools.browser import ARTEFACTS, FIGURE, Panel
+from utils.explorer import dark, drawing
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(900)
@@ -198,6 +200,38 @@ def test_the_panel_is_readable_without_some_colours(open_app):
     )
     words = panel.page.locator(".widget-html svg").nth(1).text_content()
     assert words.count("counted") == 4 and words.count("measured") == 2
+
+
+COLOUR = "(each, name) => getComputedStyle(each)[name]"
+
+
+def rgb(colour: str) -> str:
+    """A colour as a browser says it."""
+    return f"rgb({', '.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))})"
+
+
+@pytest.mark.parametrize("network", ["lenet300", "resnet"])
+def test_the_panel_follows_the_dark_theme(chromium, tmp_path, monkeypatch, network):
+    monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", str(tmp_path / "settings"))
+    source = EXPLORER.format(network=network, score="magnitude")
+    with opened(chromium, tmp_path, source) as lab:
+        lab.press(lab.slider(), "ArrowRight", times=5)
+        lab.settle()
+        card = lab.page.locator(".explorer-card").first
+        assert card.evaluate(COLOUR, "backgroundColor") == rgb("#FFFFFF")
+        lab.screenshot(f"light_{network}", whole=True)
+        lab.page.evaluate(
+            "jupyterapp.commands.execute('apputils:change-theme',"
+            " {theme: 'JupyterLab Dark'})"
+        )
+        lab.page.wait_for_function("document.body.dataset.jpThemeLight === 'false'")
+        assert card.evaluate(COLOUR, "backgroundColor") == rgb(dark.CARD)
+        ink = card.locator("svg").first.evaluate(COLOUR, "fill")
+        assert ink == rgb(dark.WORDS[drawing.INK])
+        lab.press(lab.slider(), "ArrowRight", times=1)  # drawn anew
+        assert card.evaluate(COLOUR, "backgroundColor") == rgb(dark.CARD)
+        lab.settle()
+        lab.screenshot(f"dark_{network}", whole=True)
 
 
 def test_lab_03_and_a_tab_closed_and_a_kernel_restarted_in_the_middle(open_lab):

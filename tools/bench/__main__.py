@@ -22,12 +22,13 @@ PARTS = {  # where each is; a room is imported when it is asked for
     "deployment": ("deployment", "deployment"),
     "stored": ("deployment", "stored"),
     "explorer": ("explorer", "answering"),
+    "visitors": ("visitors", "visiting"),
     "writing": ("writing", "writing"),
     "site": ("site", "answering"),
     "site-write": ("site_write", "answering"),
     "exactness": ("exactness", "exactness"),
 }
-ASKED_FOR = {"exactness"}  # minutes, and about values: only by name
+ASKED_FOR = {"exactness", "visitors"}  # minutes: only by name
 BOUND = (
     "pruning moves 14 bytes a weight (read it, write the mask; read the mask, read and"
     " write\nthe weight), and surgery 4 bytes for each weight scored (read) and for"

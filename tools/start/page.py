@@ -5,9 +5,11 @@ Voila leaves some things open that are closed here. Its browser window gets the 
 with the token; the Host of a request must be this machine; the page asks no other
 machine for anything; and a user's own configuration of Jupyter is not read, so it can
 not take the token away. Visitors are let in as the machine has room, and start in turn.
-Each costs a process of half a gigabyte and about 9 s of one core, so two cores let in
-a visitor every 5 s, and 8 GB serve about ten. One kernel waits ready, so that a visitor
-who comes alone sees the panel at once.
+Each has a kernel of their own. On Linux it is a fork of a process that has read the
+pictures and networks (forking.py), and they share what was read; elsewhere it reads
+them itself, which costs half a gigabyte and about 9 s of one core. `make bench
+ARGS=visitors` measures both. One kernel waits ready, so that a visitor who comes alone
+sees the panel at once.
 """
 
 import asyncio
@@ -25,19 +27,30 @@ from typing import Any
 
 import psutil
 from tornado import web
-from traitlets import Integer, default
+from traitlets import Integer, Unicode
 from traitlets.config import Config
 from voila.app import Voila
 from voila.tornado.handler import TornadoVoilaHandler
 
+from tools.start import forking
+
 NOTEBOOK = Path(__file__).with_name("explorer.ipynb")
-A_VISITOR = 0.6e9  # bytes of memory
+A_VISITOR = 0.15e9  # bytes of memory, beside what is shared
+ALONE = 0.6e9  # bytes, of a visitor whose kernel shares nothing
+SHARED = 1.2e9  # bytes
 KEPT_FREE = 1.5e9  # bytes, for the browser and the system
 CORES = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 STARTS = 2 * CORES  # visitors whose kernels may start at the same time
 HELD = 10  # seconds that a request waits for its turn before the page says so
 PATIENCE = 300  # seconds after which a kernel that has shown nothing is given up
 LONGEST_SOCKET = 40  # characters of the folder; the system allows about 100 in all
+
+# of the extensions of JupyterLab, those that show the panel
+WIDGETS = [
+    "@jupyter-widgets/jupyterlab-manager",
+    "@voila-dashboards/widgets-manager8",
+    "anywidget",
+]
 
 # what a page may ask for: of this server alone
 POLICY = "; ".join(
@@ -75,12 +88,12 @@ class Visit(TornadoVoilaHandler):
     @web.authenticated
     async def get(self, path: str | None = None) -> None:
         page: ExplorerPage = self.settings["voila"]
-        if page.visitors_now() >= page.visitors:
+        if page.visitors_now() >= page.room:
             # a kernel that is still starting may be the one that will wait ready
             if page.starts_one():
                 self.tell(NOT_YET, 1)
             else:
-                self.tell(FULL.format(visitors=page.visitors), 60)
+                self.tell(FULL.format(visitors=page.room), 60)
             return
         try:
             await asyncio.wait_for(page.turns.acquire(), HELD)
@@ -94,7 +107,7 @@ class Visit(TornadoVoilaHandler):
 
     async def let_in(self, page: "ExplorerPage", path: str | None) -> None:
         """Send the panel's page as it grows."""
-        if page.visitors_now() + page.coming >= page.visitors:
+        if page.visitors_now() + page.coming >= page.room:
             self.tell(NOT_YET, 1)  # until those who are coming are counted
             return
         page.coming += 1
@@ -119,12 +132,13 @@ class Visit(TornadoVoilaHandler):
 class ExplorerPage(Voila):
     """Voila for one notebook, closed where Voila is open."""
 
-    visitors = Integer(help="How many are let in at once.").tag(config=True)
-
-    @default("visitors")
-    def _visitors_default(self) -> int:
-        room = psutil.virtual_memory().available - KEPT_FREE
-        return max(1, int(room / A_VISITOR) - 1)  # one kernel waits ready
+    visitors = Integer(
+        help="How many are let in at once; 0: as many as there is memory for."
+    ).tag(config=True)
+    warms = Unicode(
+        "utils.explorer.visit" if sys.platform == "linux" else "",
+        help="The module whose `warming` the kernels share; empty: they share nothing.",
+    ).tag(config=True)
 
     def load_config_file(self, *_: object, **__: object) -> None:
         """Nothing: what the user has configured for other servers is no matter here."""
@@ -134,6 +148,26 @@ class ExplorerPage(Voila):
         self.coming = 0
         self.turns = asyncio.Semaphore(STARTS)
         self.token = self.token or secrets.token_hex(24)
+        self.free = psutil.virtual_memory().available - KEPT_FREE
+        self.warm = self._started()
+        forking.use(self.warm)
+
+    def _started(self) -> forking.Warm | None:
+        """The process that kernels share; None where there can be none."""
+        try:
+            return forking.Warm(self.warms) if self.warms else None
+        except OSError as error:
+            self.log.warning("Kernels share nothing here: %s.", error)
+            return None
+
+    @property
+    def room(self) -> int:
+        """How many visitors are let in at once; one more kernel waits ready."""
+        if self.visitors:
+            return self.visitors
+        if self.warm is not None and self.warm.works:
+            return max(1, int((self.free - SHARED) / A_VISITOR) - 1)
+        return max(1, int(self.free / ALONE) - 1)
 
     @property
     def display_url(self) -> str:
@@ -184,6 +218,7 @@ def settings() -> Config:
     config = Config()
     config.Voila.ip = "127.0.0.1"
     config.VoilaConfiguration.preheat_kernel = True
+    config.VoilaConfiguration.extension_allowlist = WIDGETS
     # a busy machine is slow to answer, which is no error
     config.VoilaExecutor.iopub_timeout = config.VoilaExecutor.startup_timeout = 240
     config.VoilaExecutor.cell_error_instruction = SAID_OF_ERRORS

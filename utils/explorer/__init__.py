@@ -8,9 +8,11 @@
     kinds     what "prune it" means: weights, N:M, channels, blocks
     memory    what has been found out so far, and what a new score makes worthless
     drawing   the picture, as SVG
+    dark      the same in JupyterLab's dark theme
     findings  the table of what the learner kept, and its Pareto front
     slider    the slider, a native one with an accessible name
     panel     the widgets around all this, and the work done while nobody presses a key
+    visit     the panel of one visitor of `make explorer`
 
 Of a text network, which is not among those above:
 

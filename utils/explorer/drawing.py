@@ -175,7 +175,8 @@ def _card(piece: Part, x: float, y: float, high: float) -> str:
 def html_of(pieces: Sequence[Part]) -> str:
     """The parts as cards side by side as far as there is room."""
     boxes = "".join(
-        f'<div style="border:1px solid {EDGE};border-radius:10px;padding:10px;'
+        f'<div class="explorer-card" style="border:1px solid {EDGE};'
+        "border-radius:10px;padding:10px;"
         'background:#fff;min-width:0;box-sizing:border-box"><svg'
         f' xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {piece.height:.0f}"'
         f' width="100%" role="img" aria-label="{escaped(piece.words)}" {FONT}'

@@ -22,7 +22,7 @@ from utils.plots import PALETTE, unbeaten
 
 FILE = "my_findings.csv"  # beside the learner's notebook
 LARGEST = 300_000  # bytes of it: some three thousand rows
-COLUMNS = (
+FORMER = (  # of files from before the quartiles were kept
     *(
         "network",
         "kind",
@@ -36,6 +36,8 @@ COLUMNS = (
     ),
     *("weights %", "MACs %", "zipped %", "time %"),
 )
+QUARTILES = ("time % quartile 1", "time % quartile 3")
+COLUMNS = (*FORMER, *QUARTILES)
 NUMBERS = (
     "fine-tuned on",
     "accuracy %",
@@ -45,13 +47,14 @@ NUMBERS = (
     "MACs %",
     "zipped %",
     "time %",
+    *QUARTILES,
 )
 MOST = {  # the largest that a number can be; else 100%
     **dict.fromkeys(("fine-tuned on", "pictures"), 10**12),
     # of the dense network: a thousand times as much
-    **dict.fromkeys(("weights %", "MACs %", "zipped %", "time %"), 100_000),
+    **dict.fromkeys(("weights %", "MACs %", "zipped %", "time %", *QUARTILES), 100_000),
 }
-OPEN = ("zipped %", "time %")  # may be empty: not known
+OPEN = ("zipped %", "time %", *QUARTILES)  # may be empty: not known
 COSTS = {
     "time": "time %",
     "MACs": "MACs %",
@@ -77,7 +80,10 @@ def row_of(subject: Subject, state: State) -> Row:
             f"{100 * part:.1f}" if part is not None else ""
             for part in (state.weights, state.macs, state.zipped)
         ),
-        f"{100 * state.time:.0f}" if state.time is not None else "",
+        *(
+            f"{100 * part:.0f}" if state.time is not None else ""
+            for part in (state.time or 0.0, *state.time_quartiles)
+        ),
     )
     return dict(zip(COLUMNS, map(str, values), strict=True))
 
@@ -101,7 +107,9 @@ def read(path: Path) -> list[Row]:
         text = content.decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows = list(reader)
-        if list(reader.fieldnames or ()) != list(COLUMNS):
+        if list(reader.fieldnames or ()) == list(FORMER):
+            rows = [{**row, **dict.fromkeys(QUARTILES, "")} for row in rows]
+        elif list(reader.fieldnames or ()) != list(COLUMNS):
             raise ValueError(f"its columns are {reader.fieldnames}")
         for row in rows:
             _check(row)
@@ -134,6 +142,7 @@ def append(path: Path, new: Sequence[Row]) -> list[Row]:
     """
     for row in new:
         _check(row)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with alone(path):
         rows = [*read(path), *new]
         buffer = io.StringIO()
@@ -169,16 +178,17 @@ def _points(rows: Sequence[Row], cost: str) -> dict[int, tuple[float, float]]:
     }
 
 
-def table(rows: Sequence[Row], cost: str = "time") -> str:
-    """The rows as an HTML table; those of the front are marked."""
+def table(rows: Sequence[Row], cost: str = "time", file: str = FILE) -> str:
+    """The rows as an HTML table; those of the front are marked. It says that they are
+    kept in `file`."""
     best = set(front(rows, cost))
     cell = 'style="padding:2px 8px;text-align:right;white-space:nowrap"'
     head = "".join(
-        f'<th scope="col" {cell}>{html.escape(name)}</th>' for name in ("", *COLUMNS)
+        f'<th scope="col" {cell}>{html.escape(name)}</th>' for name in ("", *FORMER)
     )
     body = "".join(
         f'<tr><th scope="row" {cell}>{i + 1}{" ★" if i in best else ""}</th>'
-        + "".join(f"<td {cell}>{html.escape(row[column])}</td>" for column in COLUMNS)
+        + "".join(f"<td {cell}>{html.escape(_said(row, name))}</td>" for name in FORMER)
         + "</tr>"
         for i, row in enumerate(rows)
     )
@@ -187,10 +197,25 @@ def table(rows: Sequence[Row], cost: str = "time") -> str:
         ' findings"><table style='
         '"border-collapse:collapse;font-size:13px"><caption'
         ' style="text-align:left">What I found. ★: no other row is '
-        f"both as accurate and as cheap ({html.escape(cost)}). % of the dense network;"
-        f" kept in {FILE}.</caption>"
+        f"both as accurate and as cheap ({html.escape(cost)}). % of the dense network,"
+        " times as medians with quartiles in brackets;"
+        f" kept in {html.escape(file)}.</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def _said(row: Row, column: str) -> str:
+    """An entry of the table: a time with its quartiles."""
+    low, high = (row[name] for name in QUARTILES)
+    spread = f" ({low} to {high})" if column == "time %" and low and high else ""
+    return row[column] + spread
+
+
+def _quartiles(row: Row, cost: str) -> tuple[float, float] | None:
+    """Between which costs half of the measurements lay; None of what is counted, or
+    where they were not kept."""
+    low, high = (row[name] for name in QUARTILES)
+    return (float(low), float(high)) if cost == "time" and low and high else None
 
 
 class _Axes:
@@ -219,19 +244,31 @@ def draw_front(rows: Sequence[Row], cost: str = "time") -> Part:
         none = heading(title), text(0, 44, "None yet.")
         return Part(title, f"{title}: none with this number yet.", none)
     best = sorted(front(rows, cost), key=lambda i: points[i])
-    frame = _Axes(points.values())
+    spreads = {index: _quartiles(rows[index], cost) for index in points}
+    ends = [(spread[1], points[i][1]) for i, spread in spreads.items() if spread]
+    frame = _Axes([*points.values(), *ends])
     marks = [
         heading(title),
         *_grid(frame, cost),
         _steps([frame.at(*points[index]) for index in best]),
     ]
     for index, point in points.items():
+        if between := spreads[index]:
+            (left, y), (right, _) = (frame.at(x, point[1]) for x in between)
+            marks.append(line(left, y, right, y, "#555555", stroke_width=1.5))
         marks += _finding(index, frame.at(*point), on_front=index in best)
     said = "; ".join(
-        f"{i + 1}: {y:.1f}% at {x:.0f}%{', on the front' if i in best else ''}"
+        f"{i + 1}: {y:.1f}% at {x:.0f}%{_between(spreads[i])}"
+        f"{', on the front' if i in best else ''}"
         for i, (x, y) in points.items()
     )
     return Part(title, f"{title}. {said}.", tuple(marks))
+
+
+def _between(quartiles: tuple[float, float] | None) -> str:
+    return (
+        "" if quartiles is None else " (quartiles {:.0f} to {:.0f})".format(*quartiles)
+    )
 
 
 def _grid(frame: _Axes, cost: str) -> Iterator[str]:

@@ -70,7 +70,7 @@ class Explorer(Shell):
                 " Fashion-MNIST only."
             )
         own = None if model is None else Subject(OWN, model, data, pictures)
-        self.memory = Memory(own, pictures)
+        self.memory = self._remembered(own, pictures)
         self.problems: list[str] = []
         self.path = Path(findings.FILE)
         self.findings: list[findings.Row] = []
@@ -112,6 +112,10 @@ class Explorer(Shell):
         if self.controls.network == OWN:
             raise ValueError("a network of your own is on no page: it has no link.")
         return link_of(self.controls)
+
+    def _remembered(self, own: Subject | None, pictures: int) -> Memory:
+        """What the panel begins with: nothing that was found out before."""
+        return Memory(own, pictures)
 
     # -------------------------------------------------------------- what it can answer
 
@@ -461,7 +465,8 @@ class Explorer(Shell):
         self.finds.layout.display = "" if self.findings else "none"
         cost = str(self.cost.value)
         picture = drawing.html_of([findings.draw_front(self.findings, cost)])
-        self.found.value = picture + findings.table(self.findings, cost)
+        table = findings.table(self.findings, cost, str(self.path))
+        self.found.value = picture + table
 
 
 def _same_or_first(name: str, offered: Sequence[str]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import anywidget
 import traitlets
 
+from utils.explorer.dark import CSS
+
 SCRIPT = """
 let made = 0;
 export default {
@@ -63,7 +65,7 @@ class StopSlider(anywidget.AnyWidget):
     """
 
     _esm = SCRIPT
-    _css = STYLE
+    _css = STYLE + CSS
     label = traitlets.Unicode().tag(sync=True)
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     index = traitlets.Int(0).tag(sync=True)

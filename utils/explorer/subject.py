@@ -77,6 +77,7 @@ class Subject:
         size = 64 if self.heavy else 256
         count = max(1, min(4, len(self.train) // size))
         self.batches = sample_batches(self.train, count, min(size, len(self.train)))
+        self._kept: dict[int, data.Split] = {}
         # the function, what it gave, and what is to be said of it
         self._scores: dict[tuple[str, bool], tuple[object, Scores, str]] = {}
 
@@ -235,19 +236,25 @@ class Subject:
             run: another number draws other pictures.
             zeros: whether the weights that are zero stay it.
         """
-        count = self.tune_pictures
-        order = torch.randperm(
-            len(self.train), generator=torch.Generator().manual_seed(run)
-        )[:count]
+        train = self._kept.get(run) or self._drawn(run)
         keep = None
         if zeros:
             keep = hold(
                 model, {name: weight != 0 for name, weight in prunable(model).items()}
             )
-        yield from fit_in_steps(
-            model, self.train[order], self._recipe(), seed=run, after_step=keep
-        )
+        yield from fit_in_steps(model, train, self._recipe(), seed=run, after_step=keep)
         laid_out(model, torch.channels_last)
+
+    def _drawn(self, run: int) -> data.Split:
+        """The training pictures of a short fine-tuning, drawn anew."""
+        generator = torch.Generator().manual_seed(run)
+        order = torch.randperm(len(self.train), generator=generator)
+        return self.train[order[: self.tune_pictures]]
+
+    def keep_drawn(self, run: int) -> None:
+        """Draw the pictures of that fine-tuning now and keep them (up to 172 MB), for
+        processes that share this one's memory."""
+        self._kept[run] = self._drawn(run)
 
     @property
     def tune_pictures(self) -> int:
