@@ -35,6 +35,7 @@ from utils.capstone.process import address_space
 ROOT = Path(__file__).parents[2]
 MOST_SENT = 30_000_000  # bytes of what comes back
 CHUNK = 1 << 20
+MOMENT = 0.5  # seconds to end after the last word
 NOT_HERE = (
     "learners' code is run where it can harm nothing, which needs Linux with Landlock"
     " and seccomp (a kernel from 6.2 on; also in WSL 2 and in most containers), and"
@@ -215,10 +216,11 @@ def run(work: Callable[[], Any], limits: Limits, folder: Path | None = None) -> 
             _inside(work, limits, place, end)
         os.close(end)
         stack.callback(os.close, outcome)
+        content, late = b"", True
         try:
             content, late = _hear(outcome, limits.seconds)
         finally:
-            status = _end(child)
+            status = _end(child, late)
     if late:
         raise Escaped(f"it has not ended after {limits.seconds:g} s", endless=True)
     try:
@@ -227,8 +229,15 @@ def run(work: Callable[[], Any], limits: Limits, folder: Path | None = None) -> 
         raise Escaped(_how_it_ended(status, content)) from None
 
 
-def _end(child: int) -> int:
-    """Kill the process and, without a cage, its own; how it ended."""
+def _end(child: int, late: bool) -> int:
+    """Kill the process and, without a cage, its own; how it ended. One that has closed
+    its end is given a moment, to say how."""
+    until = time.monotonic() + (0 if late else MOMENT)
+    while time.monotonic() < until:
+        # left as it is until the end, so that nobody else gets its number
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            break
+        time.sleep(0.001)
     for kill, number in ((os.killpg, child), (os.kill, child)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(number, signal.SIGKILL)
