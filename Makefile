@@ -2,7 +2,7 @@
 CANDIDATES = $(PYTHON) .venv/bin/python .venv/Scripts/python.exe \
 	python3 python3.14 python3.13 python3.12 python3.11 python py
 
-.PHONY: help lab explorer test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench class lock
+.PHONY: help lab explorer test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench assignments collect autograde class lock
 
 help:         ## list these commands
 	@sed -n 's/^\([a-z-]*\): *## /make \1\t/p' Makefile | expand -t 20
@@ -21,11 +21,14 @@ checkpoints:  ## train the baselines again
 results:      ## run what is stale of the studies that the labs quote
 predictions:  ## record what pruned networks answer, for the explorer
 bench:        ## measure the speed of the package
+assignments:  ## make nbgrader assignments of the lessons' exercises, into class/
+collect:      ## take in what learners hand in (ARGS=FOLDER, with one for each learner)
+autograde:    ## grade what was handed in, each function in a cage
 class:        ## one page for the teacher of a class, from the learners' files
 lock:         ## write requirements*.txt from pyproject.toml
 
 # A candidate is tried by running it: a name on the PATH may be a shim that fails.
-lab explorer test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench class lock:
+lab explorer test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench assignments collect autograde class lock:
 	@for python in $(CANDIDATES); do \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 			&& exec "$$python" tools/course.py $@ \

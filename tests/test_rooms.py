@@ -44,6 +44,7 @@ ORDER = (
     "limits",
     "exercises",
     "tasks",
+    "hidden",
     "guesses",
     "quizzes",
     "progress",

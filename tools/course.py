@@ -60,6 +60,18 @@ TOOLS = {
         "record what pruned networks answer, for the explorer",
     ),
     "bench": ("tools.bench", "measure the speed of the package"),
+    "assignments": (
+        "tools.classroom.assignments",
+        "make nbgrader assignments of the lessons' exercises, into class/",
+    ),
+    "collect": (
+        "tools.classroom.collect",
+        "take in what learners hand in (ARGS=FOLDER, with one for each learner)",
+    ),
+    "autograde": (
+        "tools.classroom.autograde",
+        "grade what was handed in, each function in a cage",
+    ),
     "class": (
         "tools.classroom.page",
         "one page for the teacher of a class, from the learners' files",
@@ -67,7 +79,7 @@ TOOLS = {
     "lock": ("tools.lock", "write requirements*.txt from pyproject.toml"),
 }
 # those that a teacher uses, who needs nothing of what authors need
-FOR_A_CLASS = ("class",)
+FOR_A_CLASS = ("assignments", "collect", "autograde", "class")
 
 
 def tool(options: argparse.Namespace, rest: list[str]) -> int:

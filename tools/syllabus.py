@@ -7,8 +7,8 @@ Nothing lists the lessons: they are the folders `lessons/NN_name`. `make noteboo
 
 import json
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.files import write_atomically
@@ -45,7 +45,7 @@ class Lesson:
     name: of its folder.  title, question: one line each.  hours: for a learner, with
     the page and the quiz.  needs: numbers of the lessons before it.  seconds: of each
     code cell, when the notebook was last built; empty before.  further: the same of its
-    second notebook.
+    second notebook.  points: by exercise, where an assignment gives others than usual.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Lesson:
     needs: tuple[int, ...]
     seconds: tuple[float, ...] = ()
     further: tuple[float, ...] = ()
+    points: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def number(self) -> str:
@@ -107,7 +108,7 @@ def read_times(path: Path) -> tuple[float, ...]:
 
 def what_is_wrong(facts: dict, number: int) -> str:
     """Half a sentence about the facts of lesson `number`; empty when they are right."""
-    if set(facts) != set(KINDS):
+    if set(facts) - {"points"} != set(KINDS):
         return f"it has {', '.join(facts) or 'nothing'}; it must say {', '.join(KINDS)}"
     for key, kind in KINDS.items():
         if not isinstance(facts[key], kind):
@@ -117,6 +118,12 @@ def what_is_wrong(facts: dict, number: int) -> str:
             return f"{key} = {facts[key]!r} must be one line of text without |"
     if facts["hours"] not in HOURS:
         return f"hours = {facts['hours']!r} must be one of {', '.join(map(str, HOURS))}"
+    points = facts.get("points", {})
+    if not isinstance(points, dict) or not all(
+        isinstance(value, (int, float)) and 0 < value <= 100
+        for value in points.values()
+    ):
+        return f"points = {points!r} must be numbers above 0, at most 100, by exercise"
     if not set(facts["needs"]) <= set(range(number)):
         return f"needs = {facts['needs']!r} must be numbers of earlier lessons"
     return ""

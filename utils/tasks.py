@@ -45,6 +45,10 @@ class Task:
             )
         ]
 
+    def share_met(self, measured: Mapping[str, float]) -> float:
+        """The goals that are met, as a share of all, 0 to 1."""
+        return 1 - len(self.missed(measured)) / len(self.goals())
+
 
 def decide(lesson: str, choice: Any) -> None:
     """Measure what a choice achieves at the open task of a lesson, beside its goals;

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tools.start.environment import ensure, environment, venv_python
-from tools.start.files import ROOT, StartError, try_lock
+from tools.start.files import ROOT, StartError, try_lock, write_json
 from tools.start.workspace import (
     lay_notebooks,
     lay_pages,
@@ -20,6 +20,16 @@ from tools.start.workspace import (
 
 FIRST_NOTEBOOK = "00_start_here.ipynb"
 FIRST_PORT = 8888
+# `make explorer` serves voila's page, and a teacher has nbgrader's panels elsewhere;
+# in the lab each would be one more open door
+NOT_IN_LAB = (
+    "voila.server_extension",
+    "nbgrader.server_extensions.formgrader",
+    "nbgrader.server_extensions.validate_assignment",
+    "nbgrader.server_extensions.assignment_list",
+    "nbgrader.server_extensions.course_list",
+)
+NOT_SHOWN = {"disabledExtensions": {"@jupyter/nbgrader": True}}
 
 
 def is_free(port: int) -> bool:
@@ -72,8 +82,7 @@ def lab_command(
     ]
     command += [f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    # `make explorer` serves its page; in the lab it would be one more open door
-    command += ["--ServerApp.jpserver_extensions=voila.server_extension=False"]
+    command += [f"--ServerApp.jpserver_extensions={name}=False" for name in NOT_IN_LAB]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     return command if browser else [*command, "--no-browser"]
@@ -140,6 +149,9 @@ def jupyter_environment(workspace: Path) -> dict[str, str]:
     config = workspace / ".jupyter"
     config.mkdir(exist_ok=True)
     (config / "migrated").touch()  # nothing of IPython 3 either
+    shown = config / "labconfig" / "page_config.json"
+    if not shown.exists():
+        write_json(shown, NOT_SHOWN)
     return {
         "JUPYTERLAB_SETTINGS_DIR": looks,
         **kept,
