@@ -5,20 +5,18 @@ what is no sound file is named and left out.
 """
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tools.classroom.folder import is_learner
 from tools.start.files import StartError
 from utils import guesses, record
 from utils.capstone import openings
 from utils.files import DamagedFileError, read_json
 
-SUBMITTED = "submitted"  # nbgrader's folder of what was collected
-NAME = re.compile(r"\w[\w .,@'()+-]{0,79}")  # what a learner may be called
 MOST_LEARNERS = 1000
 DEEPEST = 5  # folders below the learner's own
 MOST_FILES = 60  # of one learner and one kind that are read
@@ -95,7 +93,7 @@ def _no_learner(entry: os.DirEntry[str]) -> str:
     """Why a folder is not taken for a learner's; empty when it is."""
     if entry.is_symlink():
         return "it is a link, and links are not followed"
-    if not NAME.fullmatch(entry.name):
+    if not is_learner(entry.name):
         return "no learner's name: up to 80 letters, digits, spaces or .,@'()+-"
     return ""
 

@@ -7,17 +7,18 @@ there is one, `gradebook.db`. Two classes are two folders.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from tools.classroom import gradebook, guessed, handed_in, names, ranking, sections
+from tools.classroom.folder import add_folder_option, chosen_folder, is_learner
 from tools.classroom.gradebook import GradebookError, Points
 from tools.classroom.handed_in import Learner, Skipped
+from tools.classroom.running import run
 from tools.classroom.standing import standings
-from tools.start.files import ROOT, StartError, os_problem
+from tools.start.files import StartError
 from utils import progress
 from utils.files import folder_named, write_atomically
 from utils.progress import rows
@@ -40,11 +41,7 @@ TOP = {
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """What stands on the command line."""
     parser = argparse.ArgumentParser(prog="make class", description=__doc__)
-    parser.add_argument(
-        "--folder",
-        default=os.environ.get("CLASS") or str(ROOT / "class"),
-        help="the folder of the class (also: CLASS); default: class/",
-    )
+    add_folder_option(parser)
     parser.add_argument(
         "--from",
         dest="source",
@@ -98,13 +95,13 @@ def places(options: argparse.Namespace) -> tuple[Path, Path]:
     Raises:
         StartError: one of them leads nowhere.
     """
+    chosen = chosen_folder(options)
+    if not options.source:
+        return chosen.path, chosen.submitted
     try:
-        folder = folder_named("--folder", options.folder)
-        if options.source:
-            return folder, folder_named("--from", options.source)
+        return chosen.path, folder_named("--from", options.source)
     except ValueError as error:
         raise StartError(str(error)) from None
-    return folder, folder / handed_in.SUBMITTED
 
 
 def read_points(
@@ -131,7 +128,7 @@ def with_graded(learners: list[Learner], points: Points | None) -> list[Learner]
     """With those who are in the gradebook and have no folder."""
     here = {one.name for one in learners}
     others = {name for name, _ in points or {}} - here
-    named = [Learner(name) for name in others if handed_in.NAME.fullmatch(name)]
+    named = [Learner(name) for name in others if is_learner(name)]
     return sorted([*learners, *named], key=lambda one: one.name)
 
 
@@ -187,17 +184,11 @@ def page(content: sections.Class, whom: str) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write the page; what goes wrong in a known way is one sentence."""
     options = read_arguments(sys.argv[1:] if arguments is None else arguments)
-    try:
-        print("\n".join(build(options)))
-    except StartError as problem:
-        sys.exit(str(problem))
-    except OSError as error:
-        sys.exit(os_problem(error))
-    return 0
+    run(lambda: print("\n".join(build(options))))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
