@@ -18,6 +18,7 @@ import hashlib
 import ipaddress
 import logging
 import sys
+import time
 from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from urllib.parse import urlsplit
 import dask.config
 import torch
 from distributed import Client, Future, KilledWorker, LocalCluster, Security, wait
+from distributed.comm.core import CommClosedError
 
 from tools.start.files import ROOT, StartError
 from utils import files
@@ -40,6 +42,9 @@ CODE = ("utils", "lessons", "tools")  # what a worker runs
 READ = {"lab.py", "further.py"}  # in it: notebooks as text, which nothing imports
 DATA = ("FashionMNIST", "austen", "baselines")  # what runs read
 PATIENCE = 15  # seconds until a scheduler must have answered
+GONE = (
+    "The scheduler is gone. What was done is kept: the same command goes on from there."
+)
 LOOK = 1.0  # seconds between two looks at who is there
 SETTINGS = {
     # threads are set by `results_of`, in the thread that works
@@ -217,11 +222,14 @@ def difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
 
 # ---------------------------------------------------------------------------- the work
 
+# an item that waits or goes on, with its place
+Job = tuple[int, Any]
+
 
 def results_of(
     client: Client,
     function: Callable[[Item], Result],
-    items: Iterable[Item],
+    items: Iterable[Item] | Callable[[str], tuple[int, Item] | None],
     *,
     threads: int = 1,
     retries: int = 2,
@@ -233,30 +241,35 @@ def results_of(
     died is done by another one.
 
     Args:
+        items: them, or a function that gives the worker at an address its next one,
+            with its place; None: there are no more.
         threads: of PyTorch, in each worker.
         retries: how often an item that failed is tried again.
     Raises:
         WorkError: after all others are done: some items failed; a sentence for each.
         StartError: no worker is like this client, or the scheduler is gone.
     """
-    jobs = _Jobs(client, partial(checked, own_fingerprint(), threads, function))
-    waiting, failed = enumerate(items), []
+    hand_out = items if callable(items) else _in_turn(items)
+    task = partial(checked, own_fingerprint(), threads, function)
+    crew, failed = _Crew(client, hand_out, task, retries), []
     try:
-        while jobs.fill(waiting, retries):
-            for (place, item), future in jobs.done():
+        while crew.goes_on():
+            for (place, item), future in crew.done():
                 if error := error_of(future):
                     failed.append(_sentence(item, error))
                 else:
                     yield place, future.result()
-    except CancelledError:
-        raise StartError(
-            "The scheduler is gone. What was done is kept: the same command goes on"
-            " from there."
-        ) from None
+    except (CancelledError, CommClosedError):
+        raise StartError(GONE) from None
     finally:
-        jobs.stop()
+        crew.stop()
     if failed:
         raise WorkError("\n".join(failed))
+
+
+def _in_turn(items: Iterable[Item]) -> Callable[[str], tuple[int, Item] | None]:
+    pairs = iter(enumerate(items))
+    return lambda _: next(pairs, None)
 
 
 def error_of(future: Future) -> BaseException | None:
@@ -272,41 +285,52 @@ def _sentence(item: object, error: BaseException) -> str:
 
 
 @dataclass
-class _Jobs:
-    """What the workers have in hand."""
+class _Crew:
+    """The workers, and what they have in hand."""
 
     client: Client
-    function: Callable
-    running: dict[Future, tuple[int, Any]] = field(default_factory=dict)
-    again: list[tuple[int, Any]] = field(default_factory=list)
+    hand_out: Callable[[str], Job | None]
+    task: Callable
+    retries: int
+    running: dict[Future, tuple[str, Job]] = field(default_factory=dict)
+    again: list[Job] = field(default_factory=list)
     fit: set[str] = field(default_factory=set)  # addresses
-    refused: dict[str, str] = field(default_factory=dict)  # addresses, and why
+    refused: set[str] = field(default_factory=set)
+    more: bool = True
     told: bool = False
 
-    def fill(self, waiting: Iterator[tuple[int, Any]], retries: int) -> bool:
-        """Give each idle worker one of what is waiting; whether anything goes on."""
-        self.meet()
-        while len(self.running) < max(1, len(self.fit)):
-            job = self.again.pop() if self.again else next(waiting, None)
+    def goes_on(self) -> bool:
+        """Give each idle worker an item; False when all are done."""
+        self._meet()
+        for worker in sorted(
+            self.fit - {worker for worker, _ in self.running.values()}
+        ):
+            job = self.again.pop() if self.again else self.hand_out(worker)
             if job is None:
+                self.more = False
                 break
-            future = self.client.submit(
-                self.function,
-                job[1],
-                pure=False,
-                retries=retries,
-                workers=list(self.fit) or None,
-                allow_other_workers=bool(self.fit),  # one that comes for one that died
-            )
-            self.running[future] = job
-        return bool(self.running)
+            self._submit(worker, job)
+        return bool(self.running or self.again or self.more)
 
-    def done(self) -> Iterator[tuple[tuple[int, Any], Future]]:
-        """What is there, after at most LOOK seconds."""
+    def _submit(self, worker: str, job: Job) -> None:
+        future = self.client.submit(
+            self.task,
+            job[1],
+            pure=False,
+            retries=self.retries,
+            workers=[worker],
+            allow_other_workers=True,  # where this one dies
+        )
+        self.running[future] = worker, job
+
+    def done(self) -> Iterator[tuple[Job, Future]]:
+        """What is there, after LOOK seconds at most."""
+        if not self.running:
+            time.sleep(LOOK)  # no worker is there yet
         with contextlib.suppress(TimeoutError):
             wait(list(self.running), timeout=LOOK, return_when="FIRST_COMPLETED")
         for future in [each for each in self.running if each.done()]:
-            job = self.running.pop(future)
+            _, job = self.running.pop(future)
             if future.cancelled():
                 raise CancelledError
             if isinstance(error_of(future), OtherWorkerError):
@@ -314,18 +338,19 @@ class _Jobs:
             else:
                 yield job, future
 
-    def meet(self) -> None:
+    def _meet(self) -> None:
         """Ask each new worker who it is; say once of each that is refused why."""
         there = cast(dict[str, int], self.client.nthreads())
         self.fit &= there.keys()
-        new = [each for each in there if each not in self.fit | self.refused.keys()]
+        new = [each for each in there if each not in self.fit | self.refused]
         for address, answer in self._answers(new).items():
             if problem := _problem(there[address], answer):
-                self.refused[address] = problem
+                self.refused.add(address)
                 print(f"The worker {address} gets no work: {problem}.", file=sys.stderr)
             else:
                 self.fit.add(address)
-        self._check_crew(bool(there))
+        if not self.fit:
+            self._nobody(there.keys() & self.refused)
 
     def _answers(self, addresses: list[str]) -> dict[str, object]:
         if not addresses:
@@ -333,10 +358,8 @@ class _Jobs:
         asked = self.client.run(own_fingerprint, workers=addresses, on_error="return")
         return cast(dict[str, object], asked)
 
-    def _check_crew(self, anybody: bool) -> None:
-        if self.fit:
-            return
-        if anybody and self.refused:
+    def _nobody(self, refused: set[str]) -> None:
+        if refused:
             raise StartError(
                 "No worker is like this client: give all of them the same code and"
                 " data, as CONTRIBUTING.md says."
@@ -347,7 +370,7 @@ class _Jobs:
 
     def stop(self) -> None:
         """Nothing goes on, whatever it was."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # it may be gone
             self.client.cancel(list(self.running), force=True)
 
 
