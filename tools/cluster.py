@@ -17,10 +17,11 @@ import contextlib
 import hashlib
 import ipaddress
 import logging
+import signal
 import sys
 import time
-from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -31,6 +32,7 @@ import dask.config
 import torch
 from distributed import Client, Future, KilledWorker, LocalCluster, Security, wait
 from distributed.comm.core import CommClosedError
+from distributed.utils import silence_logging_cmgr
 
 from tools.start.files import ROOT, StartError
 from utils import files
@@ -83,11 +85,10 @@ def connected(
         check_address(scheduler, trusted=trusted)
     with (
         dask.config.set(SETTINGS),
-        contextlib.ExitStack() as stack,
+        silence_logging_cmgr(logging.CRITICAL),  # what matters is an error of ours
+        _client_of(scheduler) if scheduler else _local(workers) as client,
     ):
-        yield stack.enter_context(
-            _client_of(scheduler) if scheduler else _local(workers)
-        )
+        yield client
 
 
 @contextlib.contextmanager
@@ -102,10 +103,17 @@ def _local(workers: int) -> Iterator[Client]:
             dashboard_address="127.0.0.1:0",
             worker_dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
+            preload=[__name__],  # Dask calls `dask_setup`
         ) as cluster,
         Client(cluster) as client,
     ):
         yield client
+
+
+def dask_setup(_worker: object) -> None:
+    """In a worker of this machine, before its first item: a terminal's Ctrl+C goes to
+    it too, and is the client's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _client_of(address: str) -> Client:

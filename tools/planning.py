@@ -8,7 +8,6 @@ what that gains against the longest first alone, and against a worker a start.
 """
 
 import heapq
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -130,8 +129,3 @@ def grouped(jobs: Iterable[Job], starts: Mapping[str, float]) -> list[Job]:
                 apart.append((other, names))
         groups = [*apart, (seconds, needs)]
     return [Job(own + sum(starts[name] for name in names)) for own, names in groups]
-
-
-def shares(jobs: Iterable[Job]) -> Counter[str]:
-    """How many jobs need each start."""
-    return Counter(name for job in jobs for name in job.needs)
