@@ -3,8 +3,10 @@ stopped, and what is committed is what would come out today.
 """
 
 import json
+import pickle
 import runpy
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -235,7 +237,7 @@ def test_a_study_is_written_after_each_run(study, monkeypatch, capsys):
             or sizes.append(len(json.loads(study.path.read_text())["runs"]))
         ),
     )
-    tool.bring_up_to_date(study)
+    tool.bring_up_to_date([study])
     assert DONE == [0, 1, 2] and sizes == [0, 1, 2, 3]
     # and no half-written one
     assert [path.name for path in study.path.parent.iterdir()] == ["small.json"]
@@ -269,63 +271,63 @@ def test_an_interrupted_study_goes_on_where_it_stopped(study, capsys):
     stop = study.path.parent / "stop"
     stop.touch()
     with pytest.raises(KeyboardInterrupt):
-        tool.bring_up_to_date(study)
+        tool.bring_up_to_date([study])
     first = studies.runs("small")
     assert [run["seed"] for run in first] == [0, 1]
     stop.unlink()
     capsys.readouterr()
-    tool.bring_up_to_date(study)
+    tool.bring_up_to_date([study])
     assert DONE == [0, 1, 2]
     assert studies.runs("small")[:2] == first and len(studies.runs("small")) == 3
     assert capsys.readouterr().out.count("small:") == 1
     before = study.path.stat().st_mtime_ns
-    tool.bring_up_to_date(study)
+    tool.bring_up_to_date([study])
     assert DONE == [0, 1, 2] and study.path.stat().st_mtime_ns == before
 
 
 def test_an_interruption_before_later_runs_loses_none_of_them(study):
     """A run in the middle is missing (somebody added a setting): stopping there keeps
     what comes behind it."""
-    tool.bring_up_to_date(small(study.path, runs=4))
+    tool.bring_up_to_date([small(study.path, runs=4)])
     record = read_sealed(study.path, "")
     record["runs"].pop(2)
     study.path.write_bytes(sealed(study.path.name, record))
     (study.path.parent / "stop").touch()
     with pytest.raises(KeyboardInterrupt):
-        tool.bring_up_to_date(small(study.path, runs=4))
+        tool.bring_up_to_date([small(study.path, runs=4)])
     assert [run["seed"] for run in studies.runs("small")] == [0, 1, 3]
 
 
 def test_runs_that_the_study_no_longer_has_leave_its_file(study):
-    tool.bring_up_to_date(study)
+    tool.bring_up_to_date([study])
     record = read_sealed(study.path, "")
     record["runs"].insert(0, {"method": "other", "seed": 0})
     study.path.write_bytes(sealed(study.path.name, record))
-    tool.bring_up_to_date(study)
+    tool.bring_up_to_date([study])
     assert DONE == [0, 1, 2]
     assert [run["method"] for run in studies.runs("small")] == ["some"] * 3
 
 
 def test_a_run_whose_numbers_changed_is_done_again(study):
-    tool.bring_up_to_date(study)
-    tool.bring_up_to_date(small(study.path, factor=2))
+    tool.bring_up_to_date([study])
+    tool.bring_up_to_date([small(study.path, factor=2)])
     assert DONE == [0, 1, 2, 0, 1, 2] and len(studies.runs("small")) == 3
 
 
 def test_a_stale_run_stays_in_the_file_until_it_is_done_again(study):
-    tool.bring_up_to_date(study)
+    tool.bring_up_to_date([study])
     (study.path.parent / "stop").touch()
     with pytest.raises(KeyboardInterrupt):
-        tool.bring_up_to_date(small(study.path, factor=2))
+        tool.bring_up_to_date([small(study.path, factor=2)])
     found = [("factor=2" in run["identity"]) for run in studies.runs("small")]
     assert found == [True, True, False]
 
 
 def test_a_damaged_file_is_put_aside_and_its_runs_are_done_again(study, capsys):
-    tool.bring_up_to_date(study)
+    tool.bring_up_to_date([study])
     damaged = study.path.read_bytes().replace(b"0.25", b"0.75")
     study.path.write_bytes(damaged)
-    tool.bring_up_to_date(study)
+    tool.bring_up_to_date([study])
     assert DONE == [0, 1, 2, 0, 1, 2]
     assert (study.path.parent / "small.damaged").read_bytes() == damaged
     assert "It is now small.damaged" in capsys.readouterr().out
@@ -334,39 +336,79 @@ def test_a_damaged_file_is_put_aside_and_its_runs_are_done_again(study, capsys):
 
 @pytest.mark.parametrize("entry", ["identity", "probe"])
 def test_a_record_without_identity_or_probe_is_done_again(study, entry):
-    tool.bring_up_to_date(study)
+    tool.bring_up_to_date([study])
     record = read_sealed(study.path, "")
     del record["runs"][1][entry]
     study.path.write_bytes(sealed(study.path.name, record))
-    tool.bring_up_to_date(study)
+    tool.bring_up_to_date([study])
     assert DONE == [0, 1, 2, 1]
 
 
 def test_a_run_is_done_again_when_the_code_makes_something_else_of_it(
     study, monkeypatch
 ):
-    tool.bring_up_to_date(study)
+    tool.bring_up_to_date([study])
     monkeypatch.setattr(studies, "probe", lambda run: [1.5])
-    tool.bring_up_to_date(study)
+    tool.bring_up_to_date([study])
     assert DONE == [0, 1, 2, 0, 1, 2]
     assert {tuple(run["probe"]) for run in studies.runs("small")} == {(1.5,)}
 
 
-def test_two_workers_find_what_one_finds(folder):
-    """Real runs, in processes of their own."""
-    due = [
-        run for run in STUDIES["deployment"].runs() if run.settings["loss"] == "taught"
-    ][:2]
+@pytest.mark.parametrize("name", sorted(studies.find()))
+def test_a_run_arrives_at_a_worker_as_it_was_sent(name):
+    """What two workers make of runs is in test_cluster.py."""
+    for run in studies.find()[name].runs():
+        arrived = pickle.loads(pickle.dumps(run))
+        assert studies.identity(arrived) == studies.identity(run)
+        assert arrived.settings == run.settings and arrived.text == run.text
+
+
+def test_probes_are_those_of_this_process_whoever_makes_them(study, monkeypatch):
+    """By workers from the moment that it has taken too long here."""
+    asked = []
+
+    class Workers(tool.Crew):
+        alone = False
+
+        def results_of(self, function, items, ahead):
+            asked.append(len(items))
+            yield from reversed([(p, function(each)) for p, each in enumerate(items)])
+
+    several = [small(study.path, factor=factor) for factor in (1, 2, 3)]
+    dues = [list(each.runs()) for each in several]
+    plain = tool.expected_of(dues, tool.Crew())
+    firsts = [[numbers[0] for numbers in probes] for probes in plain]
+    assert firsts == [[1, 1, 1], [2, 2, 2], [3, 3, 3]]
+    assert tool.expected_of(dues, Workers(2)) == plain and asked == [0]
+    monkeypatch.setattr(tool, "WORTH", -1.0)
+    assert tool.expected_of(dues, Workers(2)) == plain and asked == [0, 3]
+
+
+def test_what_runs_share_is_found_wherever_it_is():
+    """As a start, as what a mask is made of, as a teacher."""
     found = {}
-    for workers in (1, 2):
-        path = folder / f"deployment{workers}.json"
-        two = Study(f"deployment{workers}", "", lambda: iter(due), path)
-        tool.bring_up_to_date(two, workers)
-        found[workers] = [
-            {key: value for key, value in run.items() if key != "seconds"}
-            for run in studies.runs(two.name)
-        ]
-    assert found[1] == found[2] and len(found[1]) == 2
+    for name in ("tickets", "independent", "generalization", "dynamic"):
+        book = tool.Book.of(studies.find()[name])
+        jobs = [tool._job(book, place) for place in range(len(book.due))]
+        found[name] = Counter(name for job in jobs for name in job.needs)
+        assert [job.seconds for job in jobs] == [run["seconds"] for run in book.known]
+    assert sorted(found["tickets"].values()) == [9, 9, 9]
+    assert sorted(found["independent"].values()) == [3, 12]
+    assert sorted(found["generalization"].values()) == 6 * [3] + 6 * [7]
+    assert not found["dynamic"]
+
+
+def test_numbers_of_the_command_are_checked(monkeypatch, capsys):
+    for wrong in ("0", "-1", "two", "1.5", "10000"):
+        with pytest.raises(SystemExit) as caught:
+            tool.main(["--workers", wrong])
+        assert caught.value.code == 2
+        told = capsys.readouterr().err
+        assert f"--workers: '{wrong}' must be a whole number from 1 to 1000" in told
+    monkeypatch.setenv("SCHEDULER", "10.0.0.1")
+    monkeypatch.setattr(tool, "WORTH", -1.0)
+    with pytest.raises(SystemExit, match=r"SCHEDULER=10\.0\.0\.1 is no address"):
+        tool.main(["deployment"])
 
 
 def test_a_name_that_is_no_study_is_an_error_of_the_command(monkeypatch, capsys):

@@ -5,46 +5,165 @@ Runs what is stale and nothing else: a recorded run stands while its identity, a
 the code makes of it on very few pictures, are what they were. Each run is written as
 soon as it is done, so that an interrupted command goes on from there. Choices rest on
 validation data; studies of the course's targets also look, once, at the test set.
+
+Several workers share the runs: processes of this machine, or those of the Dask
+scheduler at SCHEDULER=tls://host:port (see CONTRIBUTING). They find the same numbers as
+one does.
 """
 
 import argparse
+import contextlib
 import os
+import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, TypeVar
 
 import torch
 
+from tools.ahead import Ahead
+from tools.cluster import check_address, connected, results_of
+from tools.planning import Job
+from tools.start.files import StartError
 from utils import files, studies
-from utils.studies import Run, Study
+from utils.files import DamagedFileError
+from utils.studies import Run, Study, Trained
 
 Record = dict[str, Any]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+WORTH = 10.0  # seconds of small work that are not worth starting workers for
+MOST = 1000  # workers or threads
+USUAL = 60.0  # seconds that a run is expected to take of which nothing is known
 
 
-def bring_up_to_date(study: Study, workers: int = 1) -> None:
-    """Carry out the stale runs of a study; write its file after each."""
-    due = list(study.runs())
-    known, probes = recorded(study, due), expected(due)
-    stale = [
-        place
-        for place, run in enumerate(due)
-        if not is_fresh(known[place], run, probes[place])
-    ]
-    write(study, known)
-    for place, found in carried_out([(place, due[place]) for place in stale], workers):
-        run = due[place]
-        known[place] = found | {
+# ------------------------------------------------------------------------ who does it
+
+
+@dataclass
+class Crew:
+    """This process, or workers, which are started when there is enough to do."""
+
+    workers: int = 1
+    threads: int = 1
+    scheduler: str = ""
+    trusted: bool = False
+    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    client: Any = None
+
+    def __enter__(self) -> "Crew":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody but this process."""
+        return self.workers == 1 and not self.scheduler
+
+    def results_of(
+        self, function: Callable[[Item], Result], items: Sequence[Item], ahead: Ahead
+    ) -> Iterator[tuple[int, Result]]:
+        """The place of each item, and what the function gives, as soon as it is there.
+
+        Raises:
+            StartError: as `cluster.results_of` and `cluster.connected`.
+        """
+
+        def hand_out(worker: str) -> tuple[int, Item] | None:
+            place = ahead.next_for(worker)
+            return None if place is None else (place, items[place])
+
+        if self.alone or (len(items) < 2 and not self.scheduler):
+            while job := hand_out("this process"):
+                yield job[0], function(job[1])
+        else:
+            if self.client is None:
+                self.client = self.stack.enter_context(
+                    connected(self.workers, self.scheduler, trusted=self.trusted)
+                )
+            yield from results_of(self.client, function, hand_out, threads=self.threads)
+
+
+# ------------------------------------------------------------------------ what is stale
+
+
+@dataclass
+class Book:
+    """A study: its runs, and what its file holds of each."""
+
+    study: Study
+    due: list[Run]
+    known: list[Record | None]
+    probes: list[list[float]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, study: Study) -> "Book":
+        due = list(study.runs())
+        return cls(study, due, recorded(study, due))
+
+    def stale(self) -> list[int]:
+        """The places of the runs that are to be done."""
+        return [
+            place
+            for place, run in enumerate(self.due)
+            if not is_fresh(self.known[place], run, self.probes[place])
+        ]
+
+    def keep(self, place: int, found: Record) -> None:
+        """Write what came of a run."""
+        run, probe = self.due[place], self.probes[place]
+        self.known[place] = found | {
             "identity": studies.identity(run),
-            "probe": probes[place],
+            "probe": probe,
         }
-        write(study, known)
-        print(
-            f"{study.name}: {dict(run.settings)}: {result(found)},"
-            f" {found['seconds']} s",
-            flush=True,
-        )
+        write(self.study, self.known)
+
+
+def bring_up_to_date(chosen: Sequence[Study], crew: Crew | None = None) -> None:
+    """Carry out the stale runs of studies; write a study's file after each.
+
+    Raises:
+        StartError: as `Crew.results_of`; what was done is written.
+    """
+    crew = crew or Crew()
+    books = [Book.of(study) for study in chosen]
+    for book, probes in zip(
+        books, expected_of([book.due for book in books], crew), strict=True
+    ):
+        book.probes = probes
+        write(book.study, book.known)
+    todo = [(book, place) for book in books for place in book.stale()]
+    ahead = Ahead([_job(book, place) for book, place in todo])
+    runs = [book.due[place] for book, place in todo]
+    with ahead.bar() as say:
+        for number, found in crew.results_of(record, runs, ahead):
+            book, place = todo[number]
+            book.keep(place, found)
+            ahead.done(number, found["seconds"])
+            settings = dict(book.due[place].settings)
+            say(f"{book.study.name}: {settings}: {result(found)}, {found['seconds']} s")
+
+
+def _job(book: Book, place: int) -> Job:
+    """What is known of a run before it is done: how long it took the last time."""
+    run, before = book.due[place], book.known[place] or {}
+    needs = frozenset(map(repr, starts_in((run.start, run.steps, run.pictures))))
+    return Job(float(before.get("seconds", USUAL)), needs)
+
+
+def starts_in(part: object) -> Iterator[Trained]:
+    """All networks in a part of a run that are trained once for several runs."""
+    if isinstance(part, Trained):
+        yield part
+    if isinstance(part, tuple):
+        for each in part:
+            yield from starts_in(each)
+    elif is_dataclass(part) and not isinstance(part, type):
+        yield from starts_in(tuple(vars(part).values()))
 
 
 def result(found: Record) -> str:
@@ -77,20 +196,43 @@ def _runs_of(study: Study) -> list[Record]:
         return []
 
 
+def expected_of(dues: Sequence[list[Run]], crew: Crew) -> list[list[list[float]]]:
+    """What today's code makes of each run of each list: the probe of its setting, by
+    the first seed."""
+    firsts = [_first_of_its_setting(due) for due in dues]
+    # settings that differ in scale only share a probe
+    probes = {key: run for first in firsts for key, run in first}
+    numbers = dict(zip(probes, _probed(list(probes.values()), crew), strict=True))
+    return [[numbers[key] for key, _ in first] for first in firsts]
+
+
 def expected(due: list[Run]) -> list[list[float]]:
-    """What today's code makes of each run: the probe of its setting, by the first
-    seed."""
+    """The same of one list, in this process."""
+    return expected_of([due], Crew())[0]
+
+
+def _first_of_its_setting(due: list[Run]) -> list[tuple[str, Run]]:
+    """Of each run: the small one that is probed for it, and that one's identity."""
     settings: list[dict] = []
-    small: list[Run] = []
+    small: list[tuple[str, Run]] = []
     for run in due:
         if run.setting not in settings:
             settings.append(run.setting)
-            small.append(studies.small(run))
-    # settings that differ in scale only share a probe
-    probes = {studies.identity(run): run for run in small}
-    numbers = {key: studies.probe(run) for key, run in probes.items()}
-    firsts = [small[settings.index(run.setting)] for run in due]
-    return [numbers[studies.identity(run)] for run in firsts]
+            short = studies.small(run)
+            small.append((studies.identity(short), short))
+    return [small[settings.index(run.setting)] for run in due]
+
+
+def _probed(runs: list[Run], crew: Crew) -> list[list[float]]:
+    """The probe of each; by workers what is more than a few seconds of work."""
+    began, numbers = time.monotonic(), []
+    for run in runs:
+        if not crew.alone and time.monotonic() - began > WORTH:
+            break
+        numbers.append(studies.probe(run))
+    rest = runs[len(numbers) :]
+    found = dict(crew.results_of(studies.probe, rest, Ahead([Job(1)] * len(rest))))
+    return numbers + [found[place] for place in range(len(rest))]
 
 
 def is_fresh(record: Record | None, run: Run, probe: list[float]) -> bool:
@@ -98,24 +240,6 @@ def is_fresh(record: Record | None, run: Run, probe: list[float]) -> bool:
     if record is None or record.get("identity") != studies.identity(run):
         return False
     return studies.agree(record.get("probe", []), probe)
-
-
-def carried_out(
-    todo: list[tuple[int, Run]], workers: int
-) -> Iterator[tuple[int, Record]]:
-    """What came of each run, with its place, as soon as it is there."""
-    if workers == 1:
-        yield from ((place, record(run)) for place, run in todo)
-        return
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), torch.set_num_threads, (torch.get_num_threads(),)
-    ) as pool:
-        places = {pool.submit(record, run): place for place, run in todo}
-        try:
-            for future in as_completed(places):
-                yield places[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def record(run: Run) -> Record:
@@ -145,10 +269,33 @@ def write(study: Study, known: list[Record | None]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Bring all studies, or the named ones, up to date."""
+    """Bring all studies, or the named ones, up to date; what goes wrong in a known way
+    is one sentence."""
     known = studies.find()
+    options = _options(known, arguments)
+    torch.set_num_threads(options.threads)
+    scheduler = os.environ.get("SCHEDULER", "").strip()
+    try:
+        if scheduler:
+            check_address(scheduler, trusted=options.trusted_network)
+        with Crew(
+            options.workers, options.threads, scheduler, options.trusted_network
+        ) as crew:
+            bring_up_to_date([known[name] for name in options.names or known], crew)
+    except (StartError, DamagedFileError) as problem:
+        sys.exit(str(problem))
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _options(
+    known: dict[str, Study], arguments: list[str] | None
+) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="make results",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "names",
@@ -157,18 +304,37 @@ def main(arguments: list[str] | None = None) -> None:
         help=f"of: {', '.join(known)}; default: all",
     )
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="runs at the same time"
+        "--workers",
+        type=_count,
+        default=os.cpu_count(),
+        help="processes of this machine; default: one a core. 1: in this one",
     )
-    parser.add_argument("--threads", type=int, default=1, help="of each worker")
+    parser.add_argument("--threads", type=_count, default=1, help="of each worker")
+    parser.add_argument(
+        "--trusted-network",
+        action="store_true",
+        help="SCHEDULER may be tcp:// on another machine: nobody else is on its"
+        " network",
+    )
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(known):
         parser.error(
             f"no such study: {', '.join(sorted(unknown))}. Known: {', '.join(known)}."
         )
-    torch.set_num_threads(options.threads)
-    for name in options.names or known:
-        bring_up_to_date(known[name], options.workers)
+    return options
+
+
+def _count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be a whole number from 1 to {MOST}"
+        )
+    return int(text)
 
 
 if __name__ == "__main__":
-    main()
+    # by its own name, so that workers find there what they are to do
+    from tools.studies import main as command
+
+    command()

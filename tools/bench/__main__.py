@@ -27,9 +27,10 @@ PARTS = {  # where each is; a room is imported when it is asked for
     "site": ("site", "answering"),
     "site-write": ("site_write", "answering"),
     "grading": ("grading", "grading"),
+    "studies": ("studies", "workers"),
     "exactness": ("exactness", "exactness"),
 }
-ASKED_FOR = {"exactness", "grading", "visitors"}  # minutes: only by name
+ASKED_FOR = {"exactness", "grading", "studies", "visitors"}  # minutes: only by name
 BOUND = (
     "pruning moves 14 bytes a weight (read it, write the mask; read the mask, read and"
     " write\nthe weight), and surgery 4 bytes for each weight scored (read) and for"
