@@ -1,0 +1,1 @@
+"""What a class needs beyond one learner: a server for all of them."""
