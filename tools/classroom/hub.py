@@ -40,8 +40,6 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 MOST = 300  # learners
 FIRST_UID = 20_001
 FIRST_PORT = 8000
-LONGEST_SOCKET = 40  # characters of a folder; the system allows about 100 in all
-IDLE = 3600  # seconds after which a kernel, then a server, that nobody uses is stopped
 HERE_ONLY = (
     "make hub is for trying out and listens on this machine alone, so --ip {ip} is"
     " refused: deploy/README.md has what a real installation takes."
@@ -251,22 +249,6 @@ def command() -> list[str]:
     """JupyterHub with the configuration beside this file."""
     config = Path(__file__).with_name("jupyterhub_config.py")
     return [sys.executable, "-m", "jupyterhub", "--config", str(config)]
-
-
-def server_arguments(hub: Hub) -> list[str]:
-    """What each learner's server is told: no terminal, nothing fetched, and an end when
-    nobody uses it."""
-    told = {
-        "ServerApp.terminals_enabled": False,
-        "ServerApp.shutdown_no_activity_timeout": IDLE,
-        "MappingKernelManager.cull_idle_timeout": IDLE,
-        "MappingKernelManager.cull_interval": 300,
-        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
-    }
-    if hub.learners and os.geteuid() == 0 and len(hub.folder) <= LONGEST_SOCKET:
-        # nobody else can reach a kernel's sockets, where the system has such files
-        told["KernelManager.transport"] = "ipc"
-    return [f"--{name}={value}" for name, value in told.items()]
 
 
 def welcome(hub: Hub) -> str:

@@ -1,7 +1,7 @@
 """JupyterHub's proxy in Python, with three things mended that the course needs: what a
 server sends goes on as it comes (Voila's page grows for ten seconds), no request is cut
 off after 20 s or waits because ten others do, and both ends of a web socket agree on
-how they speak. For one machine; a real installation has the one in Node or Traefik.
+how they speak, bytes as bytes. For one machine; a real installation has the one in Node or Traefik.
 """
 
 from contextlib import suppress
@@ -96,11 +96,13 @@ class Handler(handlers.ProxyHandler):
                 max_message_size=LARGEST,
                 subprotocols=[each.strip() for each in offered.split(",") if each],
             )
-            self.ws_client.set_nodelay(True)
+            if self.ws_client.protocol:
+                self.ws_client.protocol.set_nodelay(True)
         except HTTPClientError as error:
             self.set_status(error.code)
             self.finish(error.message)
         except Exception as error:  # noqa: BLE001 - as above
+            self.ws_client = None
             await self.handle_proxy_error(503, error)
 
     def pass_message(self, message: str | bytes | None) -> None:
@@ -112,6 +114,12 @@ class Handler(handlers.ProxyHandler):
             self.proxy.update_last_activity(self.target["prefix"])
         with suppress(Exception):  # the browser has gone meanwhile
             self.write_message(message, binary=isinstance(message, bytes))
+
+    def on_message(self, message: str | bytes) -> None:
+        """From the browser to the server."""
+        if self.ws_client and self.target:
+            self.proxy.update_last_activity(self.target["prefix"])
+            self.ws_client.write_message(message, binary=isinstance(message, bytes))
 
     def open(self, *_: str, **__: str) -> None:
         """Both halves are there."""

@@ -22,6 +22,7 @@ GROUPS = Path("/sys/fs/cgroup")
 PARENT = "pruning-hub"  # the group of all places
 SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")  # where everybody may write
 SCRATCH_SIZE = "256m"
+OWN_SOCKETS = "/tmp/jupyter"
 LARGEST_FILE = 2 << 30  # bytes
 NEW_VIEW = 0x20000  # CLONE_NEWNS
 NO_SUID, NO_DEVICES, NO_PROGRAMS, BIND, ALL_BELOW, PRIVATE = (
@@ -242,6 +243,8 @@ def take(place: Place) -> None:
     if root and not narrow(place):
         said = "folders are kept apart by file permissions alone on this system"
         print(f"{place.name}: {said}.", file=sys.stderr)
+    elif root:  # in a /tmp of one's own, kernels need no port that others reach
+        os.environ["JUPYTER_RUNTIME_DIR"] = OWN_SOCKETS
     limit(place, grouped)
     if root:
         become_user(place.uid)
@@ -271,7 +274,10 @@ def main(arguments: list[str]) -> None:
         except Exception as error:  # noqa: BLE001 - the learner's files open anyway
             print(f"The workspace was not laid: {error}", file=sys.stderr)
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-P", *arguments[1:]])
+    command = [sys.executable, "-P", *arguments[1:]]
+    if os.environ.get("JUPYTER_RUNTIME_DIR") == OWN_SOCKETS:
+        command.append("--KernelManager.transport=ipc")
+    os.execv(sys.executable, command)
 
 
 if __name__ == "__main__":

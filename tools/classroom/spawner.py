@@ -65,6 +65,7 @@ class SeatSpawner(LocalProcessSpawner):
             "USER": self.user.name,
             "HOME": str(self.home),
             "PRUNING_WORKSPACE": str(workspace),
+            "JUPYTER_CONFIG_PATH": str(SEAT.with_name("server")),
             "JUPYTER_CONFIG_DIR": str(self.home / ".jupyter"),
             "JUPYTERLAB_SETTINGS_DIR": str(self.home / ".jupyter/lab/user-settings"),
         }
@@ -79,6 +80,7 @@ class SeatSpawner(LocalProcessSpawner):
     async def start(self) -> tuple[str, int]:
         """Start the server in the learner's place."""
         self.lay_home()
+        self.notebook_dir = str(self.home / "workspace")
         self.cmd = [sys.executable, "-P", str(SEAT), self.place().text()]
         self.cmd += ["-m", "jupyterhub.singleuser"]
         return await super().start()
