@@ -109,9 +109,17 @@ class Learner:
             method, own + path, json=body, headers={"X-XSRFToken": token}
         )
 
+    async def stop(self) -> None:
+        """Stop the learner's server, as the button of the hub's page does."""
+        token = self.cookies("/hub/").get("_xsrf", "")
+        answer = await self.browser.delete(
+            f"/hub/api/users/{self.name}/server", headers={"X-XSRFToken": token}
+        )
+        assert answer.status_code in (202, 204), answer.text
+
     async def kernel(self) -> "Kernel":
         """A new kernel, connected."""
-        made = await self.ask("POST", "/api/kernels", {"name": "python3"})
+        made = await self.ask("POST", "/api/kernels", {"name": "python3", "path": ""})
         assert made.status_code == 201, made.text
         return await self.connected(made.json()["id"])
 

@@ -19,7 +19,6 @@ import contextlib
 import ipaddress
 import json
 import os
-import pwd
 import re
 import secrets
 import subprocess
@@ -30,7 +29,6 @@ from itertools import count, islice
 from pathlib import Path
 from typing import BinaryIO
 
-from tools.classroom import seat
 from tools.start.environment import environment
 from tools.start.files import ROOT, StartError, os_problem, read_json, try_lock
 from tools.start.serving import become, choose_port, is_free
@@ -63,28 +61,31 @@ class Hub:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read what is asked, write it down, become JupyterHub."""
+    """Serve; what goes wrong in a known way is one sentence."""
     options = read_options(arguments)
     os.umask(0o077)
     try:
-        if os.name == "nt":
-            raise StartError("JupyterHub does not run on Windows: use WSL or Linux.")
-        check_address(options.ip)
-        folder = make_folder(options.folder)
-        held = hold(folder)
+        return serve(options)
+    except (StartError, DamagedFileError, ValueError) as problem:
+        sys.exit(str(problem))
+    except OSError as error:
+        sys.exit(os_problem(error))
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Write down what is asked, then become JupyterHub."""
+    if os.name == "nt":
+        raise StartError("JupyterHub does not run on Windows: use WSL or Linux.")
+    check_address(options.ip)
+    folder = make_folder(options.folder)
+    with hold(folder):
         hub = plan(options, folder)
         if os.geteuid() == 0:
             try_a_place(hub)
         path = keep(hub)
         print(welcome(hub), flush=True)
-        variables = environment(ROOT) | {"PRUNING_HUB": str(path)}
         os.chdir(ROOT)
-        with held:
-            return become(command(), variables)
-    except (StartError, DamagedFileError, ValueError) as problem:
-        sys.exit(str(problem))
-    except OSError as error:
-        sys.exit(os_problem(error))
+        return become(command(), environment(ROOT) | {"PRUNING_HUB": str(path)})
 
 
 def read_options(arguments: list[str] | None) -> argparse.Namespace:
@@ -99,6 +100,9 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", default="", help="default: a free one")
     parser.add_argument("--ip", default="127.0.0.1", help=argparse.SUPPRESS)
     parser.add_argument("--memory", type=float, default=2.0, help="GB a learner")
+    parser.add_argument(
+        "--processes", type=int, default=600, help="a learner, threads counted"
+    )
     parser.add_argument("--threads", type=int, default=1, help="a learner; default 1")
     parser.add_argument(
         "--folder", default=str(ROOT / "hub"), help="of the hub; default: hub/"
@@ -150,12 +154,13 @@ def plan(options: argparse.Namespace, folder: Path) -> Hub:
     known = before.get("learners", {})
     hub = Hub(str(folder), learners=roll(names(options, known), known))
     hub.memory = in_range("--memory", options.memory, 0.5, 64, 10**9)
+    hub.processes = in_range("--processes", options.processes, 100, 10_000)
     hub.threads = in_range("--threads", options.threads, 1, 64)
     hub.debug = options.debug
     ports = [before.get(key, 0) for key in ("port", "hub_port", "proxy_port")]
     # servers that survived a killed hub know its ports
     hub.port, hub.hub_port, hub.proxy_port = ports if all(ports) else free_ports()
-    if options.port and int(options.port or 0) != hub.port:
+    if options.port and options.port != str(hub.port):
         hub.port = choose_port(options.port)
     return hub
 
@@ -197,6 +202,8 @@ def roll(wanted: list[str], known: dict) -> dict[str, dict]:
 
 def free_uids(taken: set[int]) -> Iterator[int]:
     """User ids that nobody of this machine has."""
+    import pwd  # not on Windows, where --help still works
+
     taken = taken | {each.pw_uid for each in pwd.getpwall()}
     return (uid for uid in count(FIRST_UID) if uid not in taken)
 
@@ -223,6 +230,8 @@ def try_a_place(hub: Hub) -> None:
     Raises:
         StartError: that does not work; says what a learner's process said last.
     """
+    from tools.classroom import seat  # not on Windows either
+
     home = Path(hub.folder, "learners", ".trial")
     home.mkdir(exist_ok=True)
     uid = max(each["uid"] for each in hub.learners.values())
@@ -230,7 +239,14 @@ def try_a_place(hub: Hub) -> None:
     place = seat.Place(".trial", str(home), hub.folder, uid, hub.memory, hub.processes)
     variables = environment(ROOT) | {"HOME": str(home)}
     tried = subprocess.run(
-        [sys.executable, "-P", seat.__file__, place.text(), "-c", "import utils.data"],
+        [
+            sys.executable,
+            "-P",
+            seat.__file__,
+            place.text(),
+            "-c",
+            "import jupyterhub, utils.data",
+        ],
         env=variables,
         capture_output=True,
         text=True,

@@ -1,7 +1,8 @@
 """JupyterHub's proxy in Python, with three things mended that the course needs: what a
 server sends goes on as it comes (Voila's page grows for ten seconds), no request is cut
 off after 20 s or waits because ten others do, and both ends of a web socket agree on
-how they speak, bytes as bytes. For one machine; a real installation has the one in Node or Traefik.
+how they speak, bytes as bytes. For one machine; a real installation has the one in
+Node, or Traefik.
 """
 
 from contextlib import suppress
