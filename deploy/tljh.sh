@@ -10,7 +10,7 @@ teacher=${2:?name of the teacher}
 tljh=/opt/tljh
 
 [ "$(id -u)" = 0 ] || { echo "Run this as root." >&2; exit 1; }
-[ -f "$course/requirements-class.txt" ] || { echo "$course is no copy of the course." >&2; exit 1; }
+[ -f "$course/requirements.txt" ] || { echo "$course is no copy of the course." >&2; exit 1; }
 
 if [ ! -x "$tljh/hub/bin/python3" ]; then
     installer=$(mktemp)
@@ -18,13 +18,14 @@ if [ ! -x "$tljh/hub/bin/python3" ]; then
     python3 "$installer" --admin "$teacher"
 fi
 
-# the course for everybody, and for nobody to write to
+# the course for everybody, and for nobody to write to; JupyterHub's own part is there
 chown -R root:root "$course"
 chmod -R go-w "$course"
 "$tljh/user/bin/python" -m pip install \
-    --extra-index-url https://download.pytorch.org/whl/cpu -r "$course/requirements-class.txt"
+    --extra-index-url https://download.pytorch.org/whl/cpu -r "$course/requirements.txt"
 
 # each learner's server lays the notebooks, then becomes JupyterHub's own
+# (its notebook folder is made by seat.py, before the server looks for it)
 install -d "$tljh/config/jupyterhub_config.d"
 cat >"$tljh/config/jupyterhub_config.d/pruning.py" <<CONFIG
 c.Spawner.cmd = [

@@ -103,7 +103,7 @@ async def said(kernel: Kernel, code: str, patience: float = 100) -> str:
     return outcome.text.strip()
 
 
-# ---------------------------------------------------------------------- what it is asked
+# --------------------------------------------------------------------- what it is asked
 
 
 @pytest.mark.parametrize("ip", ["0.0.0.0", "::", "10.0.0.1", "example.org", ""])
@@ -134,7 +134,7 @@ def test_what_makes_no_sense_is_refused(asked, sentence, tmp_path):
 
 def test_two_hubs_never_share_a_folder(tmp_path):
     folder = hubs.make_folder(str(tmp_path / "hub"))
-    with hubs.hold(folder), pytest.raises(StartError, match="runs in .* already"):
+    with hubs.hold(folder), pytest.raises(StartError, match=r"runs in .* already"):
         hubs.hold(folder)
 
 
@@ -185,7 +185,7 @@ def test_what_the_learner_could_not_pass_is_covered(tmp_path):
     assert first in covered
 
 
-# ------------------------------------------------------------------- two learners, a day
+# ------------------------------------------------------------------ two learners, a day
 
 
 def test_each_has_notebooks_a_kernel_and_a_number_of_their_own(hub):
@@ -315,77 +315,74 @@ print(json.dumps(tried))
 """
 
 
+def attempts(hub: Running, pid: str, server: str, port: int | None) -> dict[str, str]:
+    """What ben may try on ada (her kernel's and her server's number, its port), on the
+    hub, the course and the system: a name, an expression."""
+    ada, known = hub.folder / "learners" / "ada", hub.known
+    here = "urllib.request.urlopen('http://127.0.0.1:{}')"
+    asked = (
+        "urllib.request.urlopen(urllib.request.Request('http://127.0.0.1:{}', headers="
+        "dict(Authorization='token ' + os.environ['JUPYTERHUB_API_TOKEN'])))"
+    )
+    return {
+        "read a file": f"open({str(ada / 'workspace/ada.txt')!r})",
+        "list a folder": f"os.listdir({str(ada)!r})",
+        "read passwords": f"open({str(hub.folder / 'hub.json')!r})",
+        "read the cookies' secret": f"open({str(hub.folder / 'cookie_secret')!r})",
+        "read the hub's tokens": f"open({str(hub.folder / 'hub.sqlite')!r})",
+        "a server's tokens": f"open('/proc/{server}/environ').read()",
+        "a kernel's memory": f"open('/proc/{pid}/mem')",
+        "a server's files": f"os.listdir('/proc/{server}/root/')",
+        "the proxy's token": f"open('/proc/{hub.process.pid}/environ').read()",
+        "end a kernel": f"os.kill({pid}, 9)",
+        "end the hub": f"os.kill({hub.process.pid}, 9)",
+        "a shared /tmp": "os.stat('/tmp/a')",
+        "shared memory": "os.stat('/dev/shm/a')",
+        "root's folder": "os.listdir('/root/.ssh')",
+        "write to the course": f"open({str(ROOT / 'utils/__init__.py')!r}, 'a')",
+        "a new file there": f"open({str(ROOT / 'utils/own.py')!r}, 'x')",
+        "write to its data": f"os.mkdir({str(ROOT / 'data/own')!r})",
+        "become root": "os.setuid(0)",
+        "become ada": f"os.setuid({known['learners']['ada']['uid']})",
+        "more processes": "resource.setrlimit(resource.RLIMIT_NPROC, (9999, 9999))",
+        "the proxy's routes": here.format(f"{known['proxy_port']}/api/routes"),
+        "ada's server": here.format(f"{port}/user/ada/api/contents"),
+        "ada's server, own token": asked.format(f"{port}/user/ada/api/contents"),
+        "ada at the hub": asked.format(f"{known['hub_port']}/hub/api/users/ada"),
+        "all at the hub": asked.format(f"{known['hub_port']}/hub/api/users"),
+        **{
+            f"more memory, {limit.parent.name}": f"open({str(limit)!r}, 'w')"
+            for limit in seat.GROUPS.glob(f"**/{seat.PARENT}/*/memory.limit_in_bytes")
+        },
+    }
+
+
 @APART
 def test_no_kernel_reaches_what_is_not_its_own(hub):
-    learners = hub.folder / "learners"
-
     async def day() -> None:
-        async with hub.inside("ada") as ada, hub.inside("ben") as ben:
-            async with kernel_of(ada) as kernel, kernel_of(ben) as other:
-                code = (
-                    "import os; from pathlib import Path; Path('/tmp/a').touch()\n"
-                    "Path('/dev/shm/a').touch()\n"
-                    "print(os.getpid(), os.getppid(),"
-                    " os.environ['JUPYTERHUB_SERVICE_URL'])"
-                )
-                pid, server, address = (await said(kernel, code)).split()
-                port = urllib.parse.urlsplit(address).port
-                here = "urllib.request.urlopen('http://127.0.0.1:{}')"
-                token = (
-                    "{'Authorization': 'token ' + os.environ['JUPYTERHUB_API_TOKEN']}"
-                )
-                api = f"http://127.0.0.1:{hub.known['hub_port']}/hub/api"
-                asked = (
-                    "urllib.request.urlopen(urllib.request.Request('{}', headers="
-                    "dict(Authorization='token '"
-                    " + os.environ['JUPYTERHUB_API_TOKEN'])))"
-                )
-                attempts = {
-                    "read a file": f"open({str(learners / 'ada/workspace/ada.txt')!r})",
-                    "list a folder": f"os.listdir({str(learners / 'ada')!r})",
-                    "read passwords": f"open({str(hub.folder / 'hub.json')!r})",
-                    "read the secret": f"open({str(hub.folder / 'cookie_secret')!r})",
-                    "read the hub's memory of it": f"open({str(hub.folder / 'hub.sqlite')!r})",
-                    "a server's tokens": f"open('/proc/{server}/environ').read()",
-                    "a kernel's memory": f"open('/proc/{pid}/mem')",
-                    "a server's files": f"os.listdir('/proc/{server}/root/')",
-                    "the hub's tokens": f"open('/proc/{hub.process.pid}/environ').read()",
-                    "end a kernel": f"os.kill({pid}, 9)",
-                    "end the hub": f"os.kill({hub.process.pid}, 9)",
-                    "a shared /tmp": "os.stat('/tmp/a')",
-                    "shared memory": "os.stat('/dev/shm/a')",
-                    "root's folder": "os.listdir('/root/.ssh')",
-                    "write to the course": f"open({str(ROOT / 'utils/__init__.py')!r}, 'a')",
-                    "a new file there": f"open({str(ROOT / 'utils/own.py')!r}, 'x')",
-                    "write to its data": f"os.mkdir({str(ROOT / 'data/own')!r})",
-                    "become root": "os.setuid(0)",
-                    "become ada": f"os.setuid({hub.known['learners']['ada']['uid']})",
-                    "more processes": "resource.setrlimit(resource.RLIMIT_NPROC, (9999, 9999))",
-                    "the proxy's routes": here.format(
-                        f"{hub.known['proxy_port']}/api/routes"
-                    ),
-                    "ada's server": here.format(f"{port}/user/ada/api/contents"),
-                    "ada at the hub": asked.format(f"{api}/users/ada"),
-                    "all at the hub": asked.format(f"{api}/users"),
-                    "ada's server, own token": asked.format(
-                        f"http://127.0.0.1:{port}/user/ada/api/contents"
-                    ),
-                }
-                for limit in seat.GROUPS.glob(
-                    f"**/{seat.PARENT}/*/memory*limit_in_bytes"
-                ):
-                    attempts[f"more memory, {limit.name}"] = (
-                        f"open({str(limit)!r}, 'w')"
-                    )
-                tried = json.loads(await said(other, PROBE % repr(attempts)))
-                done = {what: how for what, how in tried.items() if "done" in how}
-                assert not done
-                mine = "print(len([p for p in os.listdir('/proc') if p.isdigit()]))"
-                assert int(await said(other, mine)) < 12, "others' processes are seen"
-                assert await said(kernel, "print(6 * 7)") == "42", "ada works on"
+        async with (
+            hub.inside("ada") as ada,
+            hub.inside("ben") as ben,
+            kernel_of(ada) as kernel,
+            kernel_of(ben) as other,
+        ):
+            code = (
+                "import os; from pathlib import Path; Path('/tmp/a').touch()\n"
+                "Path('/dev/shm/a').touch()\n"
+                "print(os.getpid(), os.getppid(), os.environ['JUPYTERHUB_SERVICE_URL'])"
+            )
+            pid, server, address = (await said(kernel, code)).split()
+            port = urllib.parse.urlsplit(address).port
+            probe = PROBE % repr(attempts(hub, pid, server, port))
+            tried = json.loads(await said(other, probe))
+            assert not {what: how for what, how in tried.items() if "done" in how}
+            seen = "print(len([p for p in os.listdir('/proc') if p.isdigit()]))"
+            assert int(await said(other, seen)) < 12, "others' processes are seen"
+            assert await said(kernel, "print(6 * 7)") == "42", "ada works on"
 
     asyncio.run(day())
-    assert (learners / "ada/workspace/ada.txt").read_text() == SECRET
+    kept = hub.folder / "learners/ada/workspace/ada.txt"
+    assert kept.read_text() == SECRET
 
 
 RUNAWAYS = {

@@ -1,5 +1,6 @@
 """A learner's place on a machine that others use too: `python seat.py PLACE ...` takes
-the place (a `Place` as JSON), then becomes this Python with the other arguments.
+the place (a `Place` as JSON; '' where a container is the place), lays the notebooks,
+then becomes this Python with the other arguments.
 
 As root, a place has a user id of its own, a group of processes with limits, and a view
 of the disk in which neither other learners nor root's own folders occur. As anybody
@@ -258,7 +259,7 @@ def lay_workspace() -> None:
     from tools.start.workspace import lay_notebooks, lay_pages, workspace_folder
 
     workspace = workspace_folder()
-    workspace.mkdir(exist_ok=True)
+    workspace.mkdir(parents=True, exist_ok=True)
     for line in lay_notebooks(ROOT / "notebooks", workspace):
         print(line)
     lay_notebooks(ROOT / "tools" / "start", workspace)  # the explorer
@@ -267,7 +268,10 @@ def lay_workspace() -> None:
 
 def main(arguments: list[str]) -> None:
     """Take the place, lay the workspace, become the server."""
-    take(Place(**json.loads(arguments[0])))
+    if arguments[0]:
+        take(Place(**json.loads(arguments[0])))
+    else:  # a container, or a system that has made the place already
+        os.environ.setdefault("PRUNING_WORKSPACE", str(Path.home() / "workspace"))
     if "PRUNING_WORKSPACE" in os.environ:
         try:
             lay_workspace()
