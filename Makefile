@@ -2,16 +2,16 @@
 CANDIDATES = $(PYTHON) .venv/bin/python .venv/Scripts/python.exe \
 	python3 python3.14 python3.13 python3.12 python3.11 python py
 
-.PHONY: help lab explorer hub test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench lock
+.PHONY: help lab explorer test lint hub site lesson check-lesson notebooks drawings table checkpoints results predictions bench lock
 
 help:         ## list these commands
 	@sed -n 's/^\([a-z-]*\): *## /make \1\t/p' Makefile | expand -t 20
 
 lab:          ## open the course in JupyterLab (PORT=8899 picks a port)
 explorer:     ## the pruning explorer by itself, for a lecture
-hub:          ## JupyterHub on this machine, to try what a class would have (ARGS="ada ben")
 test:         ## prove that everything works: unit tests, notebooks, browser
 lint:         ## check the code's style, types and workflows
+hub:          ## JupyterHub on this machine, to try what a class would have (ARGS="ada ben")
 site:         ## write the course as a web site into artefacts/site
 lesson:       ## lay out a new lesson (NAME=13_my_idea)
 check-lesson: ## run all that concerns one lesson (NAME=07_recovery)
@@ -25,7 +25,7 @@ bench:        ## measure the speed of the package
 lock:         ## write requirements*.txt from pyproject.toml
 
 # A candidate is tried by running it: a name on the PATH may be a shim that fails.
-lab explorer hub test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench lock:
+lab explorer test lint hub site lesson check-lesson notebooks drawings table checkpoints results predictions bench lock:
 	@for python in $(CANDIDATES); do \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 			&& exec "$$python" tools/course.py $@ \

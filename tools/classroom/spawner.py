@@ -54,9 +54,9 @@ class SeatSpawner(LocalProcessSpawner):
         limits = (self.memory, self.processes)
         return Place(name, str(self.home), self.folder, uid, *limits)
 
-    def make_preexec_fn(self, name: str) -> Callable | None:  # noqa: ARG002
+    def make_preexec_fn(self, name: str) -> Callable[[], None]:  # noqa: ARG002
         """Nothing between fork and exec: seat.py does it, in a process of its own."""
-        return None
+        return lambda: None
 
     def user_env(self, env: dict[str, str]) -> dict[str, str]:
         """Where a learner's files are, of Jupyter's too."""
