@@ -2,13 +2,16 @@
 CANDIDATES = $(PYTHON) .venv/bin/python .venv/Scripts/python.exe \
 	python3 python3.14 python3.13 python3.12 python3.11 python py
 
-.PHONY: help lab explorer test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench assignments collect autograde class lock
+.PHONY: help lab explorer hub assignments collect autograde class test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench lock
 
 help:         ## list these commands
-	@sed -n 's/^\([a-z-]*\): *## /make \1\t/p' Makefile | expand -t 20
-
 lab:          ## open the course in JupyterLab (PORT=8899 picks a port)
 explorer:     ## the pruning explorer by itself, for a lecture
+hub:          ## JupyterHub on this machine, to try what a class would have (ARGS="ada ben")
+assignments:  ## make nbgrader assignments of the lessons' exercises, into class/
+collect:      ## take in what learners hand in (ARGS=FOLDER, with one for each learner)
+autograde:    ## grade what was handed in, each function in a cage
+class:        ## one page for the teacher of a class, from the learners' files
 test:         ## prove that everything works: unit tests, notebooks, browser
 lint:         ## check the code's style, types and workflows
 site:         ## write the course as a web site into artefacts/site
@@ -21,14 +24,12 @@ checkpoints:  ## train the baselines again
 results:      ## run what is stale of the studies that the labs quote
 predictions:  ## record what pruned networks answer, for the explorer
 bench:        ## measure the speed of the package
-assignments:  ## make nbgrader assignments of the lessons' exercises, into class/
-collect:      ## take in what learners hand in (ARGS=FOLDER, with one for each learner)
-autograde:    ## grade what was handed in, each function in a cage
-class:        ## one page for the teacher of a class, from the learners' files
 lock:         ## write requirements*.txt from pyproject.toml
+	@sed -n 's/^\([a-z-]*\): *## /make \1\t/p' Makefile | expand -t 20
+
 
 # A candidate is tried by running it: a name on the PATH may be a shim that fails.
-lab explorer test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench assignments collect autograde class lock:
+lab explorer hub assignments collect autograde class test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench lock:
 	@for python in $(CANDIDATES); do \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 			&& exec "$$python" tools/course.py $@ \

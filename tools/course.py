@@ -41,6 +41,10 @@ from utils.files import DamagedFileError
 
 # the module that a command runs, with whatever else stood on the command line
 TOOLS = {
+    "hub": (
+        "tools.classroom.hub",
+        "JupyterHub on this machine, to try what a class would have",
+    ),
     "site": ("tools.web", "write the course as a web site into artefacts/site"),
     "lesson": ("tools.lesson", "lay out a new lesson (NAME=13_my_idea)"),
     "check-lesson": (
@@ -79,7 +83,7 @@ TOOLS = {
     "lock": ("tools.lock", "write requirements*.txt from pyproject.toml"),
 }
 # those that a teacher uses, who needs nothing of what authors need
-FOR_A_CLASS = ("assignments", "collect", "autograde", "class")
+FOR_A_CLASS = ("hub", "assignments", "collect", "autograde", "class")
 
 
 def tool(options: argparse.Namespace, rest: list[str]) -> int:

@@ -29,8 +29,10 @@ PARTS = {  # where each is; a room is imported when it is asked for
     "grading": ("grading", "grading"),
     "studies": ("studies", "workers"),
     "exactness": ("exactness", "exactness"),
+    "hub": ("hub", "classroom"),
 }
-ASKED_FOR = {"exactness", "grading", "studies", "visitors"}  # minutes: only by name
+# minutes, or about a class: only by name
+ASKED_FOR = {"exactness", "grading", "hub", "studies", "visitors"}
 BOUND = (
     "pruning moves 14 bytes a weight (read it, write the mask; read the mask, read and"
     " write\nthe weight), and surgery 4 bytes for each weight scored (read) and for"

@@ -2,4 +2,6 @@
 
 Assignments and grades are nbgrader's, so that its tools go on with them. What a learner
 has written is never run as a notebook: its functions are, in a cage (`cage.py`).
+The hub is one server for all of them (`hub.py`), on which each has a place of their own
+(`seat.py`).
 """
