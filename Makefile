@@ -5,6 +5,7 @@ CANDIDATES = $(PYTHON) .venv/bin/python .venv/Scripts/python.exe \
 .PHONY: help lab explorer hub assignments collect autograde class test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench lock
 
 help:         ## list these commands
+	@sed -n 's/^\([a-z-]*\): *## /make \1\t/p' Makefile | expand -t 20
 lab:          ## open the course in JupyterLab (PORT=8899 picks a port)
 explorer:     ## the pruning explorer by itself, for a lecture
 hub:          ## JupyterHub on this machine, to try what a class would have (ARGS="ada ben")
@@ -25,8 +26,6 @@ results:      ## run what is stale of the studies that the labs quote
 predictions:  ## record what pruned networks answer, for the explorer
 bench:        ## measure the speed of the package
 lock:         ## write requirements*.txt from pyproject.toml
-	@sed -n 's/^\([a-z-]*\): *## /make \1\t/p' Makefile | expand -t 20
-
 
 # A candidate is tried by running it: a name on the PATH may be a shim that fails.
 lab explorer hub assignments collect autograde class test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench lock:
