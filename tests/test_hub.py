@@ -213,6 +213,32 @@ def test_each_has_notebooks_a_kernel_and_a_number_of_their_own(hub):
     asyncio.run(day())
 
 
+def test_the_proxy_lets_both_ends_agree_on_bytes_and_passes_them_on(hub):
+    """JupyterLab asks for this form of message, and for nothing else once it has it."""
+    wanted = "v1.kernel.websocket.jupyter.org"
+    header = {"msg_id": "1", "msg_type": "kernel_info_request", "session": "s"}
+    header |= {"username": "", "version": "5.4"}
+    parts = [b"shell", json.dumps(header).encode(), b"{}", b"{}", b"{}"]
+    ends = [8 * (len(parts) + 2)]
+    for part in parts:
+        ends.append(ends[-1] + len(part))
+    numbers = [len(ends), *ends]
+    message = b"".join([*(n.to_bytes(8, "little") for n in numbers), *parts])
+
+    async def day() -> None:
+        async with hub.inside("ben") as ben, kernel_of(ben) as kernel:
+            second = await ben.connected(kernel.number, protocols=[wanted])
+            assert second.socket.subprotocol == wanted
+            await second.socket.send(message)
+            while b"kernel_info_reply" not in (
+                answer := await asyncio.wait_for(second.socket.recv(), 60)
+            ):
+                assert isinstance(answer, bytes)
+            await second.close()
+
+    asyncio.run(day())
+
+
 def test_who_has_no_password_stays_outside(hub):
     async def day() -> None:
         ben = hub.known["learners"]["ben"]["password"]

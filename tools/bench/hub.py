@@ -34,7 +34,7 @@ from tools.start.serving import FIRST_NOTEBOOK
 
 LEARNERS = int(os.environ.get("LEARNERS", "30"))
 RECORD = LEARNERS >= 30 or os.environ.get("RECORD") == "1"
-OPENED_IN = 330  # seconds after which whoever has no panel is counted as waiting
+OPENED_IN = 270  # seconds after which whoever has no panel is counted as waiting
 MOVES = 15
 PAUSES = (0.5, 2.0)  # seconds between two moves
 TRAINING = 6  # seconds
@@ -205,14 +205,11 @@ async def open_panel(kernel: Kernel) -> None:
 async def slide(kernel: Kernel) -> list[float]:
     """Move the slider to and fro; seconds of each move until its picture is there."""
     slider = next(n for n, s in kernel.widgets.items() if "names" in s)
-    picture = next(
-        n for n, s in kernel.widgets.items() if "<svg" in str(s.get("value", ""))
-    )
     chance, moves, at = random.Random(kernel.number), [], 0
     for _ in range(MOVES):
         at = chance.choice([each for each in range(STOPS) if each != at])
         await asyncio.sleep(chance.uniform(*PAUSES))
-        moves.append(await kernel.move(slider, at, picture, 60))
+        moves.append(await kernel.move(slider, at, 60))
     return moves
 
 
@@ -345,7 +342,7 @@ def classroom(_threads: int) -> Iterator[Row]:
             asyncio.run(ready(hub))
             guest.start()
             visits, before, after = asyncio.run(all_at_once(hub, names[:-1], folder))
-            guest.join(240)
+            guest.join(60)
             common = shared(hub["pid"])
     yield from rows(visits, seen)
     yield from sizes(before, after, visits, common)

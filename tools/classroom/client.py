@@ -123,7 +123,9 @@ class Learner:
         assert made.status_code == 201, made.text
         return await self.connected(made.json()["id"])
 
-    async def connected(self, number: str, user: str = "") -> "Kernel":
+    async def connected(
+        self, number: str, user: str = "", protocols: list[str] | None = None
+    ) -> "Kernel":
         """A kernel that runs already. Raises InvalidStatus where that is refused."""
         path = f"/user/{user or self.name}/api/kernels/{number}/channels"
         path += f"?session_id={uuid.uuid4().hex}"
@@ -132,6 +134,7 @@ class Learner:
             f"ws{self.base.removeprefix('http')}{path}",
             additional_headers={"Cookie": "; ".join(pairs)},
             origin=self.base,  # pyright: ignore[reportArgumentType] - a str by another name
+            subprotocols=protocols,  # pyright: ignore[reportArgumentType] - likewise
             max_size=LARGEST,
             open_timeout=PATIENCE,
             ping_interval=None,
@@ -203,29 +206,22 @@ class Kernel:
             outcome.add(kind, said)
         return outcome
 
-    def widget(self, **wanted: object) -> str:
-        """The comm of the first widget whose state holds all that."""
-        for number, state in self.widgets.items():
-            if all(state.get(key) == value for key, value in wanted.items()):
-                return number
-        raise AssertionError(f"no widget with {wanted}")
-
-    async def move(
-        self, slider: str, index: int, picture: str, patience: float = PATIENCE
-    ) -> float:
-        """Move a slider as JupyterLab does; seconds until `picture` has a new value and
-        the kernel is idle again."""
-        started = time.perf_counter()
+    async def move(self, slider: str, index: int, patience: float = PATIENCE) -> float:
+        """Move a slider as JupyterLab does; seconds until a picture that answers it has
+        come. Returns when the kernel has done what it was asked."""
+        started, drawn = time.perf_counter(), 0.0
         data = {"method": "update", "state": {"index": index}, "buffer_paths": []}
         number = await self.send("comm_msg", {"comm_id": slider, "data": data})
-        before, drawn = self.widgets[picture].get("value"), 0.0
         while True:
             message = await self.receive(patience)
-            if not drawn and self.widgets[picture].get("value") != before:
+            if message["parent_header"].get("msg_id") != number:
+                continue
+            content = message["content"]
+            changed = content.get("data", {}).get("state", {})
+            if not drawn and "<svg" in str(changed.get("value", "")):
                 drawn = time.perf_counter() - started
-            state = message["content"].get("execution_state")
-            ours = message["parent_header"].get("msg_id") == number
-            if ours and state == "idle" and drawn:
+            if content.get("execution_state") == "idle":
+                assert drawn, "the slider was moved, and no picture came"
                 return drawn
 
     async def close(self) -> None:
