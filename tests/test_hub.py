@@ -454,17 +454,9 @@ def test_a_runaway_stops_nobody_else_and_can_be_stopped(hub, name):
             await asyncio.sleep(0.2)
         assert not seat.members(place.group)
         uid = hub.known["learners"][learner]["uid"]
-        left = [p for p in Path("/proc").glob("[0-9]*") if owner(p) == uid]
-        assert not left
+        assert not seat.owned(uid)
 
     asyncio.run(day())
-
-
-def owner(path: Path) -> int:
-    """Whose process that is; -1 where it has ended, reaped or not."""
-    with contextlib.suppress(OSError):
-        return path.stat().st_uid if (path / "cmdline").read_bytes() else -1
-    return -1
 
 
 def test_a_killed_hub_comes_back_with_files_servers_and_kernels(hub):
@@ -507,10 +499,11 @@ def test_a_stopped_hub_leaves_nothing_running(hub):
 def processes_of(hub: Running) -> list[str]:
     """Command lines that name the hub's folder, or run under a learner's number."""
     numbers = {each["uid"] for each in hub.known["learners"].values()} - {-1}
+    owned = {pid for uid in numbers for pid in seat.owned(uid)}
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             command = (process / "cmdline").read_text("utf-8", "replace")
-            if str(hub.folder) in command or owner(process) in numbers:
+            if str(hub.folder) in command or int(process.name) in owned:
                 found.append(command.replace("\0", " "))
     return found

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from secrets import compare_digest
@@ -96,13 +95,7 @@ class SeatSpawner(LocalProcessSpawner):
 
     def sweep(self) -> None:
         """End what is left in the place: a kernel that listens to nobody, a bomb."""
-        group, end = self.place().group, time.monotonic() + 10
-        if members := seat.members(group):
-            seat.stop_births(group)
-        while members and time.monotonic() < end:
-            for pid in members:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.05)
-            members = seat.members(group)
-        seat.remove_groups(group)
+        place = self.place()
+        if place.uid > 0 and not seat.end_all(place.uid):
+            self.log.error("Processes of %s do not end.", place.name)
+        seat.remove_groups(place.group)
