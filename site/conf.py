@@ -40,6 +40,7 @@ html_js_files = [
 ]
 html_sourcelink_suffix = ""
 html_show_sphinx = False
+html_use_index = False  # the glossary is the index
 html_last_updated_fmt = None
 html_sidebars = {
     "**": [
