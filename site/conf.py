@@ -4,6 +4,8 @@ starts it. Nothing here may ask a network for anything, nor may a page that is b
 
 import os
 
+from tools.web.repository import BRANCH, at_forge, repository
+
 project = "Pruning neural networks, measured"
 author = "the authors of the pruning course"
 copyright = "2026, the authors of the pruning course. Text and figures: CC BY 4.0"
@@ -40,6 +42,7 @@ html_js_files = [
 ]
 html_sourcelink_suffix = ""
 html_show_sphinx = False
+html_use_index = False  # the glossary is the index
 html_last_updated_fmt = None
 html_sidebars = {
     "**": [
@@ -49,8 +52,6 @@ html_sidebars = {
         "sbt-sidebar-nav.html",
     ]
 }
-# Where the course is published: `owner/name` at a public forge, with its launchers.
-repository = os.environ.get("PRUNING_REPOSITORY", "")
 html_theme_options = {
     "navbar_start": [],
     "navbar_center": [],
@@ -65,9 +66,11 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-if repository:
+# Where the course is published, if that is said, with its launchers.
+if repository():
     html_theme_options |= {
-        "repository_url": f"https://github.com/{repository}",
+        "repository_url": at_forge(),
+        "repository_branch": BRANCH,
         "use_repository_button": True,
         "use_issues_button": True,
         "launch_buttons": {

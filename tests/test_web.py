@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tools import notebooks, syllabus
-from tools.web import asked, build, checking, lighter, live, pages, papers
+from tools.web import asked, build, checking, lighter, live, pages, papers, policy
 from utils import quizzes
 
 LESSONS = notebooks.lessons()
@@ -231,9 +231,12 @@ def test_a_paper_stands_once_however_it_is_written():
 # ---------------------------------------------------------------------- a sound site
 
 
+POLICY = policy.META.format("default-src 'none'; script-src 'self'; style-src 'self'")
 SOUND = {
-    "index.html": '<a href="b/page.html#here">b</a><img src="p.png" alt="A bar">',
-    "b/page.html": '<p id="here"></p><a href="../index.html">a</a><a href="#here">h</a>'
+    "index.html": POLICY
+    + '<a href="b/page.html#here">b</a><img src="p.png" alt="A bar">',
+    "b/page.html": POLICY
+    + '<p id="here"></p><a href="../index.html">a</a><a href="#here">h</a>'
     '<a href="../index.html#sparsity=0.9&amp;off=1">a setting</a>'
     '<a href="https://example.org/x">elsewhere, by a click</a>',
     "p.png": "",
@@ -261,6 +264,11 @@ def test_a_sound_site_is_taken(tmp_path):
         ('<img src="p.png">', "does not describe p.png"),
         ('<script src="https://cdn.example/x.js"></script>', "fetches https://cdn."),
         ('<link rel="stylesheet" href="//cdn.example/x.css">', "fetches //cdn."),
+        ('<a href="javascript:alert(1)">x</a>', "links to javascript:"),
+        ("<script>a('</b>')</script>", "has what its script-src refuses: \"a('</b>')"),
+        ("<style>p {margin: 0}</style>", "has what its style-src refuses: 'p {mar"),
+        ('<p onclick="a()">x</p>', "has an attribute that its policy refuses: onclick"),
+        ('<p style="margin:0">x</p>', "has an attribute that its policy refuses: sty"),
     ],
 )
 def test_a_site_that_is_not_sound_is_refused(tmp_path, added, said):
@@ -271,7 +279,38 @@ def test_a_site_that_is_not_sound_is_refused(tmp_path, added, said):
         checking.check(folder)
 
 
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("", "has no Content-Security-Policy"),
+        (policy.META.format("script-src 'self'"), "has no Content-Security-Policy"),
+        (POLICY.replace("style-src", "style-src 'unsafe-inline'"), "allows style-src"),
+        (POLICY.replace("script-src", "script-src 'unsafe-eval'"), "allows script-src"),
+    ],
+)
+def test_a_page_without_a_strict_policy_is_refused(tmp_path, said, problem):
+    lay(tmp_path, SOUND | {"p.html": f'<meta charset="utf-8">{said}'})
+    with pytest.raises(ValueError, match=f"p.html {problem}"):
+        checking.check(tmp_path)
+
+
+def test_a_policy_allows_what_stands_in_a_page_and_nothing_else(tmp_path):
+    written = (
+        '<meta charset="utf-8" /><style>p {margin: 0}</style>'
+        f'<script>early()\n</script>{asked.data("x", 3)}<script src="a.js"></script>'
+        '<button onclick="window.print()">Print</button>'
+    )
+    page = policy.with_policy(written)
+    lay(tmp_path, SOUND | {"index.html": page, "a.js": ""})
+    checking.check(tmp_path)
+    assert page.count("sha256-") == 2
+    lay(tmp_path, {"index.html": page.replace("early()", "other()")})
+    with pytest.raises(ValueError, match="script-src refuses: 'other"):
+        checking.check(tmp_path)
+
+
 HEAVY = """<head>
+<meta charset="utf-8" />
 <link href="{up}_static/styles/theme.css?d=1" rel="stylesheet" />
 <link rel="stylesheet" type="text/css" href="{up}_static/b.css?v=2" />
 <link rel="preload" as="script" href="{up}_static/scripts/bootstrap.js?d=1" />
@@ -282,6 +321,8 @@ HEAVY = """<head>
 <script src="{up}searchindex.js"></script>
 </head><img alt="One" src="{up}p.png" /><img alt="Two" src="{up}d.svg" />text"""
 LIGHT = """<head>
+<meta charset="utf-8" />
+{policy}
 <link rel="stylesheet" href="{up}_static/site.css">
 <link rel="icon" href="{up}_static/icon.svg">
 <script>early()</script>
@@ -304,8 +345,11 @@ def test_what_no_page_needs_is_taken_out_and_nothing_else(tmp_path):
     lay(tmp_path, files)
     Image.new("L", (6, 3)).save(tmp_path / "p.png")
     lighter.lighten(tmp_path)
-    assert (tmp_path / "a.html").read_text() == LIGHT.format(up="")
-    assert (tmp_path / "b" / "c.html").read_text() == LIGHT.format(up="../")
+    for name, up in (("a.html", ""), ("b/c.html", "../")):
+        text = (tmp_path / name).read_text()
+        [said] = re.findall(r"<meta http-equiv.*>", text)
+        assert text == LIGHT.format(up=up, policy=said)
+        assert policy.digest("early()") in said
     assert "searchindex.js" in (tmp_path / "search.html").read_text()
     styles = (tmp_path / "_static" / "site.css").read_text()
     assert styles.split() == ["first{margin:0}", ".fa-fw{width:1em}last{margin:0}"]

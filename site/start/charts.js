@@ -27,7 +27,9 @@ export function curve(width, kind, points, now, dense, all) {
   const height = 330;
   const bottom = height - 52;
   const right = width - 14;
+  /** @param {number} stop */
   const x = stop => LEFT + ((right - LEFT) * kind.stops.indexOf(stop)) / (kind.stops.length - 1);
+  /** @param {number} accuracy */
   const y = accuracy => bottom - (bottom - TOP) * accuracy;
   const pruned = points.filter(point => !point.tuned);
   const tuned = points.filter(point => point.tuned);
@@ -73,12 +75,19 @@ function ticks(kind, width, x, bottom) {
     .map(stop => text(x(stop), bottom + 17, kind.ticks[kind.stops.indexOf(stop)], "middle small"));
 }
 
+/**
+ * @param {Kind} kind
+ * @param {{ sparsity: number, accuracy: number }[]} pruned
+ * @param {{ sparsity: number, accuracy: number }[]} tuned
+ */
 function curveWords(kind, pruned, tuned) {
+  /** @param {{ sparsity: number, accuracy: number }} p */
   const say = p => `${kind.said[kind.stops.indexOf(p.sparsity)]}: ${percent(p.accuracy)}`;
   const stars = tuned.length ? ` Fine-tuned: ${tuned.map(say).join(", ")}.` : "";
   return `Accuracy over sparsity. ${pruned.map(say).join(", ")}.${stars}`;
 }
 
+/** @param {number} x @param {number} y */
 function star(x, y) {
   const points = Array.from({ length: 10 }, (_, i) => {
     const radius = i % 2 ? 4 : 9.5;
@@ -164,12 +173,14 @@ function hatch() {
  * @returns {Bar[]}
  */
 export function barsOf({ weights, sizes, times, dense, said }) {
+  /** @param {string} label @param {string} name */
   const size = (label, name) => ({
     label,
     measured: false,
     value: sizes ? sizes[name] / dense.saved : null,
     said: sizes ? kilobytes(sizes[name]) : "",
   });
+  /** @param {string} label @param {string} name */
   const time = (label, name) => ({
     label,
     measured: true,

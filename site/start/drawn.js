@@ -21,7 +21,9 @@ export function sampled(layers) {
     }
     start += inputs * outputs;
   });
-  return { marks, of: (mask, all) => seen(marks, mask, all) };
+  /** @param {Uint8Array} mask @param {{ inputs: number, outputs: number }[]} all */
+  const of = (mask, all) => seen(marks, mask, all);
+  return { marks, of };
 }
 
 /** How many weights there are for one that is drawn, of each layer. */

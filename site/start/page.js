@@ -68,6 +68,7 @@ export class Page {
   hear(message) {
     if (message.setting && !this.#isShown(message.setting)) return;
     if ((message.run ?? this.run) !== this.run) return; // of a cancelled fine-tuning
+    /** @type {Record<string, () => void>} */
     const take = {
       pictures: () => this.pixels.push(message.pixels),
       dense: () => (this.dense = message.predicted),
@@ -89,7 +90,7 @@ export class Page {
     at("tune").addEventListener("click", () => this.#tune());
     at("forget").addEventListener("click", () => this.#forget());
     at("clear").addEventListener("click", () => this.pad.clear());
-    at("link").addEventListener("focus", event => event.target.select());
+    at("link").addEventListener("focus", () => at("link").select());
     window.addEventListener("hashchange", () => this.#goTo(location.hash));
     new ResizeObserver(() => {
       if (at("exhibit").clientWidth !== this.width) this.#fit();
@@ -259,8 +260,12 @@ export class Page {
   }
 
   get #weights() {
-    const all = this.facts.layers.reduce((sum, { inputs, outputs }) => sum + inputs * outputs, 0);
-    const left = this.said.state.kept.reduce((a, b) => a + b);
+    /** @type {{ inputs: number, outputs: number }[]} */
+    const layers = this.facts.layers;
+    /** @type {number[]} */
+    const kept = this.said.state.kept;
+    const all = layers.reduce((sum, { inputs, outputs }) => sum + inputs * outputs, 0);
+    const left = kept.reduce((a, b) => a + b);
     return { all, left };
   }
 
@@ -310,6 +315,7 @@ export class Page {
     const box = at("answers");
     const chances = [before, now].map(softmax);
     box.replaceChildren(charts.answers(this.widths.answers, this.facts.classes, chances[0], chances[1]));
+    /** @param {number[]} list */
     const name = list => this.facts.classes[list.indexOf(Math.max(...list))];
     const is = this.drawn ? "Your picture." : `This is: ${this.facts.classes[this.labels[this.picture]]}.`;
     at("answer-words").textContent = `${is} The dense network says ${name(chances[0])}, the pruned one ${name(chances[1])}.`;
@@ -333,6 +339,7 @@ export class Page {
   #changed(place, before, now) {
     const { classes } = this.facts;
     const label = this.labels[place];
+    /** @param {string} word @param {number} answer */
     const line = (word, answer) => html("span", {}, `${word} ${classes[answer] ?? "NaN"}${word !== "is" && answer === label ? " ✓" : ""}`);
     if (!this.painted.has(place)) this.painted.set(place, painted(this.#pixelsOf(place)));
     const picture = /** @type {HTMLElement} */ (this.painted.get(place));
@@ -385,6 +392,7 @@ export class Page {
   /** What is shown, for a screen reader; said once all is known. */
   #describe() {
     const { times } = this.said.times;
+    /** @param {string} name */
     const part = name => share(times[name].ratio[1]);
     return `${this.notice} Of the dense network's time: zeros multiplied ${part("zeros")}, zeros skipped ${part("sparse")}, neurons removed ${part("removed")}.`.trimStart();
   }

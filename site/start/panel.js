@@ -79,7 +79,7 @@ export class Panel {
     const wanted = options.map(([value]) => value).join();
     if (set.dataset.offered !== wanted) {
       set.dataset.offered = wanted;
-      set.querySelectorAll("label").forEach(old => old.remove());
+      for (const old of set.querySelectorAll("label")) old.remove();
       for (const [value, label] of options)
         set.append(html("label", {}, html("input", { type: "radio", name, value }), html("span", {}, label)));
     }

@@ -114,6 +114,7 @@ export class Pad {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
+    /** @type {Record<string, number[]>} */
     const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const step = steps[event.key];
     if (step) {

@@ -22,14 +22,16 @@ export class Trained {
   constructor(facts, planes) {
     this.facts = facts;
     const numbers = fromPlanes(planes);
+    /** @type {{ inputs: number, outputs: number }[]} */
+    const layers = facts.layers;
     /** @type {number[]} weights of each layer */
-    this.sizes = facts.layers.map(layer => layer.outputs * layer.inputs);
+    this.sizes = layers.map(layer => layer.outputs * layer.inputs);
     const total = this.sizes.reduce((a, b) => a + b);
     this.weights = numbers.subarray(0, total);
     let weight = 0;
     let bias = total;
     /** @type {Layer[]} */
-    this.layers = facts.layers.map(({ inputs, outputs }) => ({
+    this.layers = layers.map(({ inputs, outputs }) => ({
       inputs,
       outputs,
       weight: numbers.subarray(weight, (weight += inputs * outputs)),

@@ -12,6 +12,7 @@
  * @param {Tensor[]} tensors
  */
 export function safetensors(tensors) {
+  /** @type {Record<string, number>} */
   const order = { F32: 0, I32: 1 };
   const sorted = [...tensors].sort(
     (a, b) => order[a.type] - order[b.type] || (a.name < b.name ? -1 : 1),

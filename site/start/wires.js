@@ -44,6 +44,7 @@ export class Wires {
     this.canvas.height = Math.round(box.height * scale);
     this.context.setTransform(scale, 0, 0, scale, 0, 0);
     const style = getComputedStyle(this.canvas);
+    /** @param {string} name */
     const colour = name => style.getPropertyValue(name).trim();
     this.colours = { line: colour("--wire"), unit: colour("--unit"), lit: colour("--lit"), ink: colour("--ink"), quiet: colour("--quiet") };
     this.places = this.#layOut();
@@ -169,12 +170,28 @@ export function sample(layers) {
   return `Lines: ${parts.join(", ")} and ${last}. Orange: what a neuron puts out for this picture. Hollow: no weight comes in, or none goes out.`;
 }
 
-/** @returns {[number, number][]} */
+/**
+ * @param {number} count
+ * @param {number} columns
+ * @param {number} left
+ * @param {number} top
+ * @param {number} across
+ * @param {number} down
+ * @returns {[number, number][]}
+ */
 function grid(count, columns, left, top, across, down) {
   return Array.from({ length: count }, (_, i) => [left + across * (i % columns), top + down * Math.floor(i / columns)]);
 }
 
-/** Units in columns, centred. @returns {[number, number][]} */
+/**
+ * Units in columns, centred.
+ * @param {number} count
+ * @param {number} columns
+ * @param {number} centre
+ * @param {number} height
+ * @param {number} across
+ * @returns {[number, number][]}
+ */
 function block(count, columns, centre, height, across, part = 0.94) {
   const rows = Math.ceil(count / columns);
   const down = (part * height) / rows;

@@ -6,6 +6,7 @@
  *
  * @typedef {{question: string, low: number, high: number, unit: string,
  *            measured: string}} Asked
+ * @typedef {{lesson: string, close: number, guesses: Asked[]}} Told
  */
 
 import { change, read } from "./kept.js";
@@ -20,6 +21,7 @@ const INTRO =
  * @param {Element} place
  */
 export function openGate(place) {
+  /** @type {Told} */
   const told = dataIn(place, "gate-data");
   const results = element("div", { class: "compared", role: "status" });
   const forms = told.guesses.map((asked, index) =>
@@ -31,7 +33,7 @@ export function openGate(place) {
   skip.textContent = told.guesses.length ? "Open without a guess" : "Open this part";
   skip.addEventListener("click", () => {
     open(told, results);
-    place.parentElement.querySelector("h2")?.focus();
+    place.parentElement?.querySelector("h2")?.focus();
   });
   const intro = told.guesses.length ? [element("p", {}, INTRO)] : [];
   place.append(...intro, ...forms, skip, results);
@@ -39,6 +41,7 @@ export function openGate(place) {
   followLinks();
 }
 
+/** @param {Told} told @param {Element} results */
 function open(told, results) {
   change((kept) => {
     kept.opened[told.lesson] = true;
@@ -54,11 +57,18 @@ function keptGuess(asked) {
   return fits ? guess : null;
 }
 
+/** @param {number} value @param {string} unit */
 function inWords(value, unit) {
   return `${plain(value)} ${unit}`.trim();
 }
 
-/** One question, with a slider and a field for its guess. */
+/**
+ * One question, with a slider and a field for its guess.
+ * @param {Told} told
+ * @param {Asked} asked
+ * @param {number} index
+ * @param {() => void} committed
+ */
 function guessForm(told, asked, index, committed) {
   const id = `guess-${index + 1}`;
   const range = { min: asked.low, max: asked.high, step: stepOf(asked) };
@@ -84,6 +94,7 @@ function guessForm(told, asked, index, committed) {
   const row = element("div", { class: "given" }, slider, field, unit, button);
   const form = element("form", { class: "guess", novalidate: true }, label, row, said);
 
+  /** @param {number} value */
   const show = (value) => {
     slider.classList.remove("untouched");
     slider.value = String(value);
@@ -102,13 +113,14 @@ function guessForm(told, asked, index, committed) {
     const value = numberIn(field.value, asked.unit);
     if (value >= asked.low && value <= asked.high) show(value);
   });
+  /** @param {number} value */
   const lock = (value) => {
     field.value = String(value);
     show(value);
     for (const each of [field, slider, button]) each.disabled = true;
     button.textContent = "Committed";
   };
-  form.addEventListener("submit", (event) => {
+  form.addEventListener("submit", (/** @type {Event} */ event) => {
     event.preventDefault();
     const value = numberIn(field.value, asked.unit);
     if (!(value >= asked.low && value <= asked.high)) {
@@ -128,12 +140,15 @@ function guessForm(told, asked, index, committed) {
   return form;
 }
 
-/** A hundred steps or more, at a round number. */
+/** A hundred steps or more, at a round number. @param {Asked} asked */
 function stepOf(asked) {
   return 10 ** Math.floor(Math.log10((asked.high - asked.low) / 99));
 }
 
-/** What was measured of each guess, and how far off it was, as the lab says it. */
+/**
+ * What was measured of each guess, and how far off it was, as the lab says it.
+ * @param {Told} told
+ */
 function comparisons(told) {
   const lines = told.guesses.flatMap((asked) => {
     const said = compared(asked, told.close);
@@ -144,6 +159,7 @@ function comparisons(told) {
   return [element("p", {}, head), element("ul", {}, ...lines)];
 }
 
+/** @param {Asked} asked @param {number} close */
 function compared(asked, close) {
   if (!asked.measured) return "";
   const measured = Number.parseFloat(asked.measured.replaceAll(",", ""));
@@ -163,7 +179,7 @@ function followLinks() {
   const follow = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     const shut = target && !target.getClientRects().length;
-    if (shut) document.querySelector(".gate").scrollIntoView();
+    if (shut) document.querySelector(".gate")?.scrollIntoView();
   };
   addEventListener("hashchange", follow);
   if (location.hash) follow();

@@ -16,6 +16,7 @@ let memory = "{}";
 
 /** @returns {Kept} all that is kept; what is damaged counts as nothing. */
 export function read() {
+  /** @type {Record<string, any> & Kept} */
   const empty = { guesses: {}, quiz: {}, opened: {} };
   try {
     const found = JSON.parse(stored());

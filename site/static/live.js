@@ -9,18 +9,23 @@ import { element } from "./parts.js";
 export function openLive(place) {
   if (typeof WebAssembly !== "object") return;
   const link = place.querySelector("a");
+  const picture = /** @type {HTMLElement | null} */ (place.previousElementSibling);
+  if (!link) return;
   const button = element("button", { type: "button" }, "Run it here");
   button.addEventListener("click", () => {
     const frame = element("iframe", { src: link.href, title: "The panel, live" });
     frame.addEventListener("load", () => fit(frame));
-    if (place.previousElementSibling) place.previousElementSibling.hidden = true;
+    if (picture) picture.hidden = true;
     button.replaceWith(frame);
     frame.focus();
   });
   place.prepend(button, " ");
 }
 
-/** Only the exhibit of the page in a frame is shown, as high as it is. */
+/**
+ * Only the exhibit of the page in a frame is shown, as high as it is.
+ * @param {any} frame
+ */
 function fit(frame) {
   const inside = frame.contentDocument;
   const style = element("link", {

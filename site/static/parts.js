@@ -3,7 +3,7 @@
 /**
  * An element with attributes and children; text is text, never HTML.
  * @param {string} name
- * @param {Object<string, string | boolean | number>} [attributes]
+ * @param {Object<string, string | boolean | number | URL>} [attributes]
  * @param {...(Node | string)} children
  * @returns {any}
  */
@@ -24,7 +24,7 @@ export function element(name, attributes = {}, ...children) {
  * @returns {any}
  */
 export function dataIn(place, name) {
-  return JSON.parse(place.querySelector(`script.${name}`).textContent);
+  return JSON.parse(place.querySelector(`script.${name}`)?.textContent ?? "null");
 }
 
 /**
@@ -39,7 +39,7 @@ export function numberIn(typed, unit = "") {
   return text === "" ? NaN : Number(text);
 }
 
-/** A number as the labs tell it: three digits, and thousands written out. */
+/** A number as the labs tell it: three digits, thousands written out. @param {number} value */
 export function plain(value) {
   return Math.abs(value) >= 999.5
     ? Math.round(value).toLocaleString("en-US")

@@ -1,6 +1,25 @@
 /**
  * The quiz of a lesson: each answer is committed, kept, and only then explained. The
  * first try stays.
+ *
+ * @typedef {{answer: string, feedback: string, right?: boolean}} Choice
+ * @typedef {object} Question  as quiz.json has it: what its kind needs is there
+ * @property {string} question
+ * @property {"choice" | "number" | "sentence"} kind
+ * @property {string} [about]  an earlier lesson
+ * @property {Choice[]} answers
+ * @property {{within: number, unit?: string}} number
+ * @property {number} measured
+ * @property {string} feedback
+ * @property {string} model
+ * @property {string[]} rubric
+ *
+ * @typedef {{lesson: string, questions: Question[]}} Told
+ * @typedef {string | number} Answer
+ * @typedef {object} Fields
+ * @property {Node[]} nodes
+ * @property {() => {answer?: Answer, problem?: string}} given
+ * @property {(answer: any) => void} close  with an answer of its own
  */
 
 import { change, read } from "./kept.js";
@@ -14,6 +33,7 @@ const INTRO =
  * @param {Element} place
  */
 export function openQuiz(place) {
+  /** @type {Told} */
   const told = dataIn(place, "quiz-data");
   const score = element("p", { class: "score", role: "status" });
   const count = () => {
@@ -22,41 +42,56 @@ export function openQuiz(place) {
   const forms = told.questions.map((asked, index) =>
     question(told.lesson, asked, index + 1, count),
   );
-  place.querySelector(".quiz-plain").replaceWith(
+  place.querySelector(".quiz-plain")?.replaceWith(
     element("p", {}, INTRO), ...forms, score,
   );
   count();
 }
 
-/** How many first tries were right, of those that can be told. */
+/** How many first tries were right, of those that can be told. @param {Told} told */
 function scored(told) {
   const judged = told.questions.filter((asked) => asked.kind !== "sentence");
   const tries = judged.map((asked) => keptAnswer(told.lesson, asked));
   const given = tries.filter((answer) => answer !== null).length;
   if (!given) return "";
-  const right = judged.filter((asked, i) => tries[i] !== null && isRight(asked, tries[i]));
+  const right = judged.filter((asked, i) => tries[i] !== null && isRight(asked, tries[i] ?? ""));
   return `First tries right: ${right.length} of ${given} answered.`;
 }
 
+/**
+ * @param {string} lesson
+ * @param {Question} asked
+ * @returns {Answer | null}
+ */
 function keptAnswer(lesson, asked) {
   const answer = read().quiz[lesson]?.[asked.question]?.answer;
   if (asked.kind === "number") return typeof answer === "number" ? answer : null;
   if (asked.kind === "sentence") return typeof answer === "string" ? answer : null;
-  return asked.answers.some((each) => each.answer === answer) ? answer : null;
+  const found = asked.answers.find((each) => each.answer === answer);
+  return found?.answer ?? null;
 }
 
+/** @param {Question} asked @param {Answer} answer */
 function isRight(asked, answer) {
   if (asked.kind === "choice") {
-    return asked.answers.find((each) => each.right).answer === answer;
+    return asked.answers.find((each) => each.right)?.answer === answer;
   }
   const { measured, number } = asked;
   // a little more, for what is rounded
-  return Math.abs(answer - measured) <= number.within * Math.abs(measured) * (1 + 1e-9);
+  const off = Math.abs(Number(answer) - measured);
+  return off <= number.within * Math.abs(measured) * (1 + 1e-9);
 }
 
+/** @type {Record<Question["kind"], (asked: Question, name: string) => Fields>} */
 const FIELDS = { choice: choiceFields, number: numberFields, sentence: sentenceFields };
 
-/** One question: its fields, a button, and what is said of the answer. */
+/**
+ * One question: its fields, a button, and what is said of the answer.
+ * @param {string} lesson
+ * @param {Question} asked
+ * @param {number} place
+ * @param {() => void} count
+ */
 function question(lesson, asked, place, count) {
   const about = asked.about ? ` (Looks back to lesson ${asked.about}.)` : "";
   const legend = element("legend", {}, `${place}. `, ...rich(asked.question), about);
@@ -68,6 +103,7 @@ function question(lesson, asked, place, count) {
   const fields = FIELDS[asked.kind](asked, `question-${place}`);
   group.append(...fields.nodes);
 
+  /** @param {Answer} answer */
   const show = (answer) => {
     fields.close(answer);
     button.disabled = true;
@@ -75,10 +111,10 @@ function question(lesson, asked, place, count) {
     said.replaceChildren(...explained(asked, answer));
     if (asked.kind === "sentence") form.append(rubric(lesson, asked));
   };
-  form.addEventListener("submit", (event) => {
+  form.addEventListener("submit", (/** @type {Event} */ event) => {
     event.preventDefault();
     const { answer, problem } = fields.given();
-    if (problem) {
+    if (answer === undefined) {
       said.textContent = problem;
       return;
     }
@@ -95,7 +131,7 @@ function question(lesson, asked, place, count) {
   return form;
 }
 
-/** What is said of a committed answer. */
+/** What is said of a committed answer. @param {Question} asked @param {Answer} answer */
 function explained(asked, answer) {
   if (asked.kind === "sentence") return [strong("A model answer:"), " ", ...rich(asked.model)];
   const right = isRight(asked, answer);
@@ -106,18 +142,20 @@ function explained(asked, answer) {
     return [verdict, `${run} may differ. `, ...rich(asked.feedback)];
   }
   const chosen = asked.answers.find((each) => each.answer === answer);
-  const said = [verdict, " ", ...rich(chosen.feedback)];
-  if (right) return said;
+  const said = [verdict, " ", ...rich(chosen?.feedback ?? "")];
   const best = asked.answers.find((each) => each.right);
+  if (right || !best) return said;
   const what = element("i", {}, ...rich(best.answer));
   const why = rich(best.feedback);
   return [...said, element("p", {}, strong("Right is:"), " ", what, " ", ...why)];
 }
 
+/** @param {string} text */
 function strong(text) {
   return element("b", {}, text);
 }
 
+/** @param {Question} asked @param {string} name @returns {Fields} */
 function choiceFields(asked, name) {
   const inputs = asked.answers.map((_, index) =>
     element("input", { type: "radio", name, value: index }),
@@ -142,6 +180,7 @@ function choiceFields(asked, name) {
   };
 }
 
+/** @param {Question} asked @param {string} name @returns {Fields} */
 function numberFields(asked, name) {
   const unit = asked.number.unit ?? "";
   const field = element("input", {
@@ -168,6 +207,7 @@ function numberFields(asked, name) {
   };
 }
 
+/** @param {Question} asked @param {string} name @returns {Fields} */
 function sentenceFields(asked, name) {
   const field = element("textarea", { id: name, rows: 3, maxlength: 2000 });
   return {
@@ -183,7 +223,7 @@ function sentenceFields(asked, name) {
   };
 }
 
-/** What the reader ticks of an answer in words. */
+/** What the reader ticks of an answer in words. @param {string} lesson @param {Question} asked */
 function rubric(lesson, asked) {
   const ticked = read().quiz[lesson]?.[asked.question]?.ticked ?? [];
   const boxes = asked.rubric.map((point) => {

@@ -25,6 +25,17 @@ SHOWN = (
     "glossary.html",
     "search.html?q=mask",
 )
+KINDS = (
+    *SHOWN,
+    f"lessons/{LESSON}/teaching.html",
+    "lessons/index.html",
+    "notebooks/13_transformers.html",
+    "bibliography.html",
+    "teachers.html",
+    "write/index.html",
+)
+REFUSED = """addEventListener("securitypolicyviolation", refused => console.error(
+    `policy: ${refused.violatedDirective} ${refused.blockedURI} ${refused.sample}`))"""
 RESULT = "#what-you-will-have-found img"
 
 
@@ -40,7 +51,8 @@ def site(tmp_path_factory):
 @pytest.fixture
 def visit(chromium: Browser, site):
     """Open a page of the site: `page = visit("course.html", width=390)`. At the end
-    nothing was asked of another host, and no script failed."""
+    nothing was asked of another host, no script failed, and no page held what its own
+    policy refuses."""
     contexts, wrong = [], []
 
     def refuse(request) -> None:
@@ -48,23 +60,33 @@ def visit(chromium: Browser, site):
             wrong.append(request.url)
 
     def start(
-        path: str, *, width: int = 1280, before: str = "", tolerated="", **options
+        path: str, *, width: int = 1280, before: str = "", tolerated=(), **options
     ) -> Page:
         context = chromium.new_context(
             viewport={"width": width, "height": 844}, **options
         )
         contexts.append(context)
+        context.add_init_script(REFUSED)
         if before:
             context.add_init_script(before)
         page = context.new_page()
         page.on("request", refuse)
         page.on(
             "pageerror",
-            lambda error: str(error) == tolerated or wrong.append(str(error)),
+            lambda error: str(error) in tolerated or wrong.append(str(error)),
+        )
+        page.on(
+            "console",
+            lambda said: (
+                said.type != "error"
+                or said.text.startswith(tuple(tolerated))
+                or wrong.append(said.text)
+            ),
         )
         page.goto(site + path)
         return page
 
+    start.wrong = wrong
     yield start
     for context in contexts:
         context.close()
@@ -85,6 +107,57 @@ def test_nothing_is_in_a_readers_way(visit, site, width, scheme):
         found = Axe().run(page).response["violations"]
         assert [(path, each["id"], each["nodes"][0]["html"]) for each in found] == []
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_no_page_holds_what_its_policy_refuses(visit, site):
+    """Of each kind, with all that the theme opens; `visit` listens."""
+    page = visit("course.html")
+    for path in KINDS:
+        page.goto(site + path)
+        page.wait_for_load_state("networkidle")
+        assert page.locator("meta[http-equiv=Content-Security-Policy]").count() == 1
+    page.goto(site + PAGE)
+    mode = page.get_by_role("button", name="Color mode")
+    for theme in ("Dark", "Light", "System Settings"):
+        mode.click()
+        page.get_by_role("button", name=theme).click()
+        expected = "light" if theme == "System Settings" else theme.lower()
+        expect(page.locator("html")).to_have_attribute("data-theme", expected)
+    page.get_by_role("button", name="Search").first.click()
+    page.locator("dialog input[name=q]").fill("mask")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=mask")
+    expect(page.locator("#search-results .context").first).to_be_visible()
+
+
+def test_a_script_that_somebody_wrote_into_a_page_is_not_run(visit):
+    """The listener of `visit` hears of it, so it hears of others, too."""
+    page = visit("course.html")
+    page.evaluate("""() => {
+        const said = [];
+        addEventListener("securitypolicyviolation", event => {
+            said.push(event.violatedDirective);
+            window.said = said;
+        });
+        const script = document.createElement("script");
+        script.textContent = "window.ran = true";
+        document.body.append(script);
+    }""")
+    page.wait_for_function("window.said")
+    assert page.evaluate("[window.ran ?? false, window.said]") == [
+        False,
+        ["script-src-elem"],
+    ]
+    heard = visit.wrong
+    assert any(each.startswith("policy: script-src") for each in heard)
+    heard.clear()
+
+
+def test_the_button_that_prints_does(visit):
+    page = visit(PAGE, before="window.print = () => { window.printed = true; };")
+    page.get_by_role("button", name="Download this page").click()
+    page.get_by_role("button", name="PDF").click()
+    assert page.evaluate("window.printed")
 
 
 def test_without_scripts_all_is_open(visit):
@@ -190,7 +263,8 @@ def test_who_does_not_want_to_guess_opens_it_at_once(visit):
 def test_where_nothing_can_be_kept_it_works_and_says_so(visit):
     page = visit(
         PAGE,
-        tolerated="no",  # the theme's own scripts do not expect it
+        # the theme's own scripts do not expect it
+        tolerated=("no", "Got invalid theme mode"),
         before="Object.defineProperty(window, 'localStorage', {get() {"
         " throw new DOMException('no', 'SecurityError'); }});",
     )

@@ -108,13 +108,15 @@ def schemas(root: Path) -> list[list[str]]:
 
 
 def lint(_options: argparse.Namespace, _rest: list[str]) -> int:
-    """Ruff's checks, its formatting, types, what a public forge reads, the prose."""
+    """Ruff's checks, its formatting, types of Python and of the site's JavaScript, what
+    a public forge reads, the prose."""
     ensure(ROOT, "dev")
     checks = (
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["pyright"],
         *schemas(ROOT),
+        ["tools.javascript"],
         ["tools.prose"],
         ["tools.spelling"],
     )

@@ -1,11 +1,15 @@
 """A built site is sound: every link inside it leads to a page and a place that are
-there, every picture is there and described, and no page fetches from elsewhere."""
+there, every picture is there and described, and no page fetches from elsewhere. Each
+page has a policy, by which a browser runs and paints all that stands in it, and nothing
+that does not."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from tools.web.policy import digest
 
 # what a browser fetches by itself, by element and attribute
 FETCHED = {
@@ -21,12 +25,17 @@ FETCHED = {
 @dataclass
 class Page:
     """What a page names: `ids` of its places, `links` that a reader may follow,
-    `fetched` by the browser, `undescribed` pictures."""
+    `fetched` by the browser, `undescribed` pictures. Its `policy`, by directive, and
+    what that has to allow: the `inline` content of (script-src or style-src), and
+    `attributes` that run or paint something."""
 
     ids: set[str] = field(default_factory=set)
     links: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
     undescribed: list[str] = field(default_factory=list)
+    policy: dict[str, list[str]] = field(default_factory=dict)
+    inline: list[tuple[str, str]] = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
 
 
 class Reader(HTMLParser):
@@ -35,6 +44,8 @@ class Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.page = Page()
+        # the directive that what is read falls under, and what is read of it
+        self.within, self.content = "", []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """One element."""
@@ -45,6 +56,25 @@ class Reader(HTMLParser):
         self.page.fetched += [said[a] for t, a in FETCHED if t == tag and a in said]
         if tag == "img" and "alt" not in said:
             self.page.undescribed.append(said.get("src", "?"))
+        if said.get("http-equiv") == "Content-Security-Policy":
+            rules = map(str.split, said.get("content", "").split(";"))
+            self.page.policy = {rule[0]: rule[1:] for rule in rules if rule}
+        self.page.attributes += [
+            name for name in said if name == "style" or name.startswith("on")
+        ]
+        if "src" not in said and said.get("type") != "application/json":
+            self.within = {"script": "script-src", "style": "style-src"}.get(tag, "")
+
+    def handle_endtag(self, tag: str) -> None:
+        """The end of an element."""
+        if self.within and tag in ("script", "style"):
+            self.page.inline.append((self.within, "".join(self.content)))
+            self.within, self.content = "", []
+
+    def handle_data(self, data: str) -> None:
+        """A piece of what stands in an element."""
+        if self.within:
+            self.content.append(data)
 
 
 def read(path: Path) -> Page:
@@ -69,6 +99,22 @@ def problems(folder: Path) -> Iterator[str]:
                 yield f"{where} links to {target}"
         for picture in page.undescribed:
             yield f"{where} does not describe {picture}"
+        yield from (f"{where} {problem}" for problem in refused(page))
+
+
+def refused(page: Page) -> Iterator[str]:
+    """What the policy of a page lacks, or lets pass, or would stop in this page."""
+    if page.policy.get("default-src") != ["'none'"]:
+        yield "has no Content-Security-Policy that begins with nothing"
+        return
+    for name, allowed in page.policy.items():
+        if found := {"'unsafe-inline'", "'unsafe-eval'"} & set(allowed):
+            yield f"allows {name} {' '.join(sorted(found))}"
+    for name, content in page.inline:
+        if digest(content) not in page.policy.get(name, ()):
+            yield f"has what its {name} refuses: {content.strip()[:60]!r}"
+    for name in page.attributes:
+        yield f"has an attribute that its policy refuses: {name}"
 
 
 def is_elsewhere(target: str) -> bool:

@@ -3,7 +3,8 @@
 What the theme brings and no page of ours needs is taken out: an icon font of 1.5 MB for
 a dozen icons (ours are in site/static/icons.css), the search index on pages that do not
 search, maps for the theme's own developers. One style sheet takes the place of seven,
-no script stands in the way of the text, and pictures come when they are near.
+no script stands in the way of the text, and pictures come when they are near. Each page
+has its policy then (`policy`), which names the scripts that stand in it.
 """
 
 import functools
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
+
+from tools.web.policy import with_policy
 
 STYLES = "site.css"
 STYLE_LINK = re.compile(r'\s*<link [^>]*href="[^"?]*_static/([\w./-]+\.css)[^>]*>')
@@ -55,7 +58,7 @@ def lighten(folder: Path) -> None:
 
 
 def light_page(text: str, path: Path, static: Path) -> str:
-    """The text of a page, made light."""
+    """The text of a page, made light, with its policy."""
     text = PRELOAD.sub("", ICON_SCRIPT.sub("", text))
     if path.name != "search.html":  # whose scripts need one another at once
         text = WAITED.sub(r'<script defer src="\1">', SEARCH_SCRIPTS.sub("", text))
@@ -65,7 +68,7 @@ def light_page(text: str, path: Path, static: Path) -> str:
     head, *rest = STYLE_LINK.split(text, maxsplit=1)
     if rest:  # the name of the first sheet, and what comes after it
         text = head + link + STYLE_LINK.sub("", rest[1])
-    return IMAGE.sub(sized(path), text)
+    return with_policy(IMAGE.sub(sized(path), text))
 
 
 def inline(script: Path) -> str:

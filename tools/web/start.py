@@ -8,7 +8,6 @@ offers and how it calls it is asked of `utils.explorer`.
 
 import html
 import json
-import os
 import re
 import struct
 import zlib
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from tools.web import ROOT, sources
+from tools.web.repository import at_forge, repository
 from utils import data
 from utils.baselines import baseline_facts
 from utils.data import Split, sample_batches
@@ -105,10 +105,9 @@ def page(stills: Iterable[str]) -> str:
 
 
 def _readme() -> str:
-    """Where it is said how to run the course: at the public forge, if it is known under
-    which name (`owner/name`) it stands there."""
-    repository = os.environ.get("PRUNING_REPOSITORY")
-    return f"https://github.com/{repository}#start" if repository else "course.html"
+    """Where it is said how to run the course: at the public forge, if it is known where
+    it stands there."""
+    return at_forge("#start") if repository() else "course.html"
 
 
 # ------------------------------------------------------------------------------ numbers
