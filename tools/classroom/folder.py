@@ -12,7 +12,8 @@ from pathlib import Path
 from tools.start.files import ROOT, StartError
 from utils.files import folder_named, read_regular, write_atomically
 
-LEARNER = re.compile(r"[^\W_][\w .,@'()+-]{0,79}")  # as systems of schools name them
+# as systems of schools name them, but for commas: nbgrader's export does not quote them
+LEARNER = re.compile(r"[^\W_][\w .@'()+-]{0,79}")
 ENDING = "_assignment"  # of the name of an assignment's notebook
 CONFIG = '''\
 """nbgrader's settings for this class; it is the teacher's from here on."""
@@ -63,8 +64,8 @@ def notebook_name(lesson: str) -> str:
 def is_learner(name: str) -> bool:
     """Whether a folder's name can be a learner's.
 
-    >>> is_learner("Berg, Anna (12)"), is_learner(".ssh"), is_learner("a/b")
-    (True, False, False)
+    >>> is_learner("Anna Berg (12)"), is_learner(".ssh"), is_learner("a/b"), is_learner("a,b")
+    (True, False, False, False)
     """
     return LEARNER.fullmatch(name) is not None
 

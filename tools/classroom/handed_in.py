@@ -94,7 +94,7 @@ def _no_learner(entry: os.DirEntry[str]) -> str:
     if entry.is_symlink():
         return "it is a link, and links are not followed"
     if not is_learner(entry.name):
-        return "no learner's name: up to 80 letters, digits, spaces or .,@'()+-"
+        return "no learner's name: up to 80 letters, digits, spaces or .@'()+-"
     return ""
 
 
