@@ -26,8 +26,10 @@ PARTS = {  # where each is; a room is imported when it is asked for
     "site": ("site", "answering"),
     "site-write": ("site_write", "answering"),
     "exactness": ("exactness", "exactness"),
+    "lighthouse": ("lighthouse", "judged"),
 }
-ASKED_FOR = {"exactness"}  # minutes, and about values: only by name
+# only by name: minutes, and about values; from the npm registry, and about the pages
+ASKED_FOR = {"exactness", "lighthouse"}
 BOUND = (
     "pruning moves 14 bytes a weight (read it, write the mask; read the mask, read and"
     " write\nthe weight), and surgery 4 bytes for each weight scored (read) and for"
