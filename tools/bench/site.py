@@ -4,9 +4,10 @@ picture on a slow line, a key press, all pictures, and its kernels.
 For `make bench ARGS=site`.
 """
 
+import contextlib
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page
@@ -61,22 +62,27 @@ FIRST = """() => performance.getEntriesByName("drawn")
     .find(mark => mark.detail.includes("state")).startTime / 1000"""
 
 
+@contextlib.contextmanager
+def written(write: Callable[[Path], object]) -> Iterator[Path]:
+    """A temporary folder into which a part of the site was written."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        write(Path(folder))
+        yield Path(folder)
+
+
 def answering(_threads: int) -> Iterator[Row]:
     """The start page in a Chromium."""
-    with (
-        browser.chromium() as chromium,
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-    ):
+    with browser.chromium() as chromium:
         if chromium is None:
             return
-        start.write(Path(folder))
-        with served(Path(folder), **LINE) as slow:
-            yield first_picture(chromium, slow)
-        with served(Path(folder)) as address:
-            for score in ("magnitude", "taylor"):
-                yield from keys(chromium, address, score)
-            yield from unseen(chromium, address)
-            yield from kernels(chromium, address)
+        with written(start.write) as folder:
+            with served(folder, **LINE) as slow:
+                yield first_picture(chromium, slow)
+            with served(folder) as address:
+                for score in ("magnitude", "taylor"):
+                    yield from keys(chromium, address, score)
+                yield from unseen(chromium, address)
+                yield from kernels(chromium, address)
 
 
 def first_picture(chromium: Browser, address: str) -> Row:

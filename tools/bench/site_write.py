@@ -2,13 +2,13 @@
 press until the text that it asked for is painted."""
 
 import statistics
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
 from tools import browser
+from tools.bench.site import written
 from tools.bench.table import Row
 from tools.web import write
 from tools.web.served import served
@@ -48,15 +48,11 @@ STOPWATCH = """() => {
 
 def answering(_threads: int) -> Iterator[Row]:
     """The page in a Chromium."""
-    with (
-        browser.chromium() as chromium,
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-    ):
+    with browser.chromium() as chromium:
         if chromium is None:
             return
-        write.write(Path(folder))
-        with served(Path(folder)) as address:
-            yield from writing_page(chromium, address, Path(folder))
+        with written(write.write) as folder, served(folder) as address:
+            yield from writing_page(chromium, address, folder)
 
 
 def writing_page(chromium: Browser, address: str, folder: Path) -> Iterator[Row]:

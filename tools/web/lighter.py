@@ -16,11 +16,11 @@ from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+from tools.web import sources
 from tools.web.policy import with_policy
 
 STYLES = "site.css"
 STYLE_LINK = re.compile(r'\s*<link [^>]*href="[^"?]*_static/([\w./-]+\.css)[^>]*>')
-IMPORT = re.compile(r'@import "([^"]+)";')
 FONT = re.compile(r"@font-face\s*\{[^}]*\}")
 ICON_RULE = re.compile(r'(?:\.fa-[\w-]+,?)+\{--fa:"[^"]*"\}')
 ICON_SCRIPT = re.compile(r"\s*<script[^>]*/fontawesome\.js[^>]*></script>")
@@ -78,9 +78,7 @@ def inline(script: Path) -> str:
 
 def sheet(path: Path) -> str:
     """A style sheet with those that it imports, without the icon font."""
-    text = path.read_text(encoding="utf-8")
-    text = IMPORT.sub(lambda found: sheet((path.parent / found[1]).resolve()), text)
-    return ICON_RULE.sub("", FONT.sub("", text))
+    return ICON_RULE.sub("", FONT.sub("", sources.sheet(path)))
 
 
 def sized(page: Path) -> Callable[[re.Match], str]:

@@ -6,6 +6,7 @@ Nothing of this is typed a second time in JavaScript: what the notebook's explor
 offers and how it calls it is asked of `utils.explorer`.
 """
 
+import functools
 import html
 import json
 import re
@@ -169,6 +170,7 @@ def in_planes(numbers: np.ndarray) -> bytes:
     ).tobytes()
 
 
+@functools.cache
 def taylor(subject: Subject) -> tuple[dict[str, Tensor], np.ndarray]:
     """The Taylor score of each weight, in one byte: by parameter name the number of its
     step (uint8), and the score that each step stands for, `[STEPS]` float32, rising.

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from tools.web import sources
-from utils import scores as scoring
 from utils import text
 from utils.baselines import baseline
 from utils.data import Batches, sample_batches
@@ -42,6 +41,7 @@ from utils.explorer.text_memory import (
 )
 from utils.masks import SCOPES
 from utils.models.gpt import GPT, Attention
+from utils.scores import input_squares
 
 HEAD = 32  # numbers of a head, as site/write/kernels.wat has it
 SOURCE = Path(__file__).parents[2] / "site" / "write"
@@ -159,12 +159,7 @@ def _half(name: str, weight: Tensor) -> bytes:
 def input_norms(given: Shipped) -> dict[str, Tensor]:
     """What the score "activation" multiplies `|w|` by: the root mean square of each
     input, `[inputs]` float32, by parameter name."""
-    squares = scoring._from_activations(
-        given.model,
-        given.batches,
-        lambda layer, inputs, _: scoring._inputs(layer, inputs).abs().square(),
-        scoring._beside_weight,
-    )
+    squares = input_squares(given.model, given.batches)
     return {name: square[0].sqrt() for name, square in squares.items()}
 
 
