@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -196,7 +197,7 @@ def missing(
     trials = chosen(plan, search, before, batch)
     for trial in trials:
         there = own.get(trial.number)
-        if there is not None and there["parameters"] != trial.parameters:
+        if there is not None and not same(there["parameters"], trial.parameters):
             raise StartError(
                 f"{plan.path} keeps another trial {trial} than Optuna"
                 f" {optuna.__version__} chooses: go on with the version that the file"
@@ -207,6 +208,17 @@ def missing(
         trial = due[place]
         about = {"search": search, "number": trial.number, "seed": trial.number}
         yield about | {"parameters": trial.parameters} | found
+
+
+def same(one: Parameters, other: Parameters) -> bool:
+    """Whether two choices are one, but for the last digits of a continuous number,
+    which differ between processors."""
+    return one.keys() == other.keys() and all(
+        math.isclose(value, other[name], rel_tol=1e-6)
+        if isinstance(value, float)
+        else value == other[name]
+        for name, value in one.items()
+    )
 
 
 # -------------------------------------------------------------------------- a trial
@@ -368,38 +380,14 @@ def summary(records: list[Record]) -> str:
     return "\n".join(["The front:", *rows, cost])
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Go on with both searches, or measure what they found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="trials at the same time"
-    )
-    parser.add_argument(
-        "--scheduler",
-        default=os.environ.get("SCHEDULER", ""),
-        metavar="ADDRESS",
-        help="of a Dask scheduler (also: SCHEDULER); default: processes here",
-    )
-    parser.add_argument(
-        "--trusted-network",
-        action="store_true",
-        help="nobody else is on the network of a scheduler that speaks tcp://",
-    )
-    parser.add_argument(
-        "--time",
-        action="store_true",
-        help="measure the front of the kept trials, on a quiet machine",
-    )
-    options = parser.parse_args(arguments)
-    plan = plan_of_the_lesson()
-    if options.time:
-        write_front(plan)
-        return
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+def search(plan: Plan, options: argparse.Namespace) -> list[Record]:
+    """Carry out what is missing, by workers that are started only if something is."""
+    records = read(plan)
+    if len(records) == len(SEARCHES) * plan.trials:
+        return records
+    scheduler = os.environ.get("SCHEDULER", "").strip()
     with cluster.connected(
-        options.workers, options.scheduler, trusted=options.trusted_network
+        options.workers, scheduler, trusted=options.trusted_network
     ) as client:
 
         def workers(trials: list[Trial]) -> Iterator[tuple[int, Record]]:
@@ -407,8 +395,53 @@ def main(arguments: list[str] | None = None) -> None:
                 print(sentence(trials[place], found), flush=True)
                 yield place, found
 
-        records = go_on(plan, workers)
-    print(summary(records))
+        return go_on(plan, workers)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Go on with both searches, or measure what they found; what goes wrong in a known
+    way is one sentence."""
+    options, plan = _options(arguments), plan_of_the_lesson()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        if options.time:
+            write_front(plan)
+        else:
+            print(summary(search(plan, options)))
+    except (StartError, files.DamagedFileError) as problem:
+        sys.exit(str(problem))
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make sweep",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        choices=range(1, 65),
+        metavar="COUNT",
+        default=os.cpu_count(),
+        help="processes of this machine; default: one a core. At a scheduler"
+        " (SCHEDULER=tls://host:port) there are as many as there are",
+    )
+    parser.add_argument(
+        "--time",
+        action="store_true",
+        help="measure the front of the kept trials, on a quiet machine",
+    )
+    parser.add_argument(
+        "--trusted-network",
+        action="store_true",
+        help="SCHEDULER may be tcp:// on another machine: nobody else is on its"
+        " network",
+    )
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The figures of lab 12: plain data in, one figure each."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -69,3 +70,59 @@ def _with_errors(figure: Figure, points: Mapping[str, tuple[float, float]]) -> N
     ax.plot([], [], linestyle="", markersize=8, **hollow, label="beaten by another")
     ax.plot([], [], color="#8A8A8A", label="one standard error")
     ax.legend(loc="lower right", fontsize=9)
+
+
+LOWEST = 80  # percent; what lies below is counted, not drawn
+LOOKS: dict[str, Look] = {  # of the two searches
+    "TPE": dict(marker="o", color=plots.PALETTE[0]),
+    "random": dict(marker="s", facecolor="white", edgecolor=plots.PALETTE[1]),
+}
+
+
+def search(
+    trials: Mapping[str, Sequence[Mapping[str, Any]]],
+    fronts: Mapping[str, Sequence[Mapping[str, Any]]],
+    reference: Mapping[str, Any],
+) -> None:
+    """Every trial of both searches by bytes and accuracy; large marks have many MACs.
+    Each search's front is joined; the star is the course's own pipeline."""
+    figure, ax = plots.axes(
+        "A hundred trials each: up and to the left is better",
+        "file, kB (logarithmic)",
+        "accuracy on 2,500 validation pictures, %",
+        height=4.6,
+    )
+    for (name, records), dash in zip(trials.items(), plots.DASHES, strict=False):
+        drawn = [each for each in records if _percent(each) >= LOWEST]
+        ax.scatter(
+            [each["bytes"] / 1000 for each in drawn],
+            [_percent(each) for each in drawn],
+            [8 * each["macs"] / 1e6 for each in drawn],
+            label=f"{name} ({len(records) - len(drawn)} more below {LOWEST}%)",
+            alpha=0.8,
+            **LOOKS[name],
+        )
+        joined = [each for each in fronts[name] if _percent(each) >= LOWEST]
+        ax.plot(
+            [each["bytes"] / 1000 for each in joined],
+            [_percent(each) for each in joined],
+            color=plots.PALETTE[list(trials).index(name)],
+            linestyle=dash,
+            label=f"{name}: its front",
+        )
+    star: Look = dict(marker="*", markersize=15, linestyle="", color="#000000")
+    own = (reference["bytes"] / 1000, _percent(reference))
+    ax.plot(*own, **star, label="thin in int8")
+    ax.axvline(BUDGET.bytes / 1000, **plots.REFERENCE)
+    ax.axhline(100 * BUDGET.accuracy, **plots.REFERENCE, label="budget")
+    plots.set_logarithmic(ax)
+    ax.set_ylim(LOWEST, 95)
+    ax.legend(loc="lower right", fontsize=9)
+    plots.show(figure, alt=SEARCH_ALT)
+
+
+SEARCH_ALT = "TO BE WRITTEN."
+
+
+def _percent(record: Mapping[str, Any]) -> float:
+    return 100 * record["validation_accuracy"]

@@ -59,8 +59,7 @@ SPACE: dict[str, tuple | range | Between] = {
     "rounding": ("after", "in training"),
 }
 
-# what a trial at each end has in common, in words: a kept trial of other numbers is of
-# another search
+# of each round, but for the rate and the shift
 RECIPE = Recipe(
     epochs=1,
     batch_size=128,
