@@ -2,10 +2,10 @@
 what was found.
 
 What a pipeline may be, and what one trial does, stands in lessons/12_capstone/sweep.py.
-Here Optuna chooses, and the workers of tools/cluster.py carry out. Two searches have
-as many trials each: TPE, which looks at what came of earlier trials, and random choice,
-its control. Every trial is kept in results/sweep.json, also one that failed; a command
-that was stopped goes on from there.
+Here Optuna chooses, and the workers of tools/cluster.py carry out. Three searches have
+as many trials each: TPE, which looks at what came of earlier trials; random choice, its
+control; and TPE that is told the budget. Every trial is kept in results/sweep.json,
+also one that failed; a command that was stopped goes on from there.
 
 A batch of trials is chosen at once, from all batches before it. So what is chosen
 depends neither on the number of workers nor on who is done first.
@@ -37,14 +37,19 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tools import cluster
 from tools.start.files import StartError
 from utils import baselines, data, deploy, files, measure
+from utils.capstone import BUDGET
 from utils.exercises import load
 
 Record = dict[str, Any]
 Parameters = dict[str, Any]
 
 lesson = load("12_capstone", "sweep")
-TPE, RANDOM = SEARCHES = ("TPE", "random")
+TPE, RANDOM, TOLD = SEARCHES = ("TPE", "random", "budget")
 COMPLETE, FAILED = "complete", "failed"
+ABOUT = (
+    "Pipelines that three searches tried: TPE, random choice, and TPE that is told the"
+    " budget. Validation accuracy is of the pictures that TPE saw."
+)
 # fewer bytes, fewer MACs, more accuracy
 DIRECTIONS = ("minimize", "minimize", "maximize")
 
@@ -108,7 +113,8 @@ def chosen(plan: Plan, search: str, before: list[Record], batch: int) -> list[Tr
     sampler = _sampler(plan, search, batch)
     study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
     space = {name: distribution(choices) for name, choices in plan.space.items()}
-    study.add_trials([_as_optuna(record, space) for record in before])
+    told = search == TOLD
+    study.add_trials([_as_optuna(record, space, told) for record in before])
     return [
         Trial(search, number, study.ask(fixed_distributions=space).params)
         for number in plan.numbers(batch)
@@ -117,7 +123,8 @@ def chosen(plan: Plan, search: str, before: list[Record], batch: int) -> list[Tr
 
 def _sampler(plan: Plan, search: str, batch: int) -> optuna.samplers.BaseSampler:
     """TPE rather than NSGA-II, whose first generation alone is chosen at random and
-    takes half of a hundred trials. Each batch has random numbers of its own."""
+    takes half of a hundred trials (50, by default). Each batch has random numbers of
+    its own."""
     seed = 1000 * SEARCHES.index(search) + batch
     if search == RANDOM:
         return optuna.samplers.RandomSampler(seed)
@@ -126,13 +133,22 @@ def _sampler(plan: Plan, search: str, batch: int) -> optuna.samplers.BaseSampler
     )
 
 
-def _as_optuna(record: Record, space: dict[str, BaseDistribution]) -> FrozenTrial:
-    """A kept trial. Bytes and MACs count by their logarithm, as they do for points."""
-    about = {"params": record["parameters"], "distributions": space}
+def _as_optuna(
+    record: Record, space: dict[str, BaseDistribution], told: bool
+) -> FrozenTrial:
+    """A kept trial. Bytes and MACs count by their logarithm, as they do for points.
+    told: with what it lacks to the budget."""
+    about: dict[str, Any] = {"params": record["parameters"], "distributions": space}
     if record["state"] != COMPLETE:
         return create_trial(state=TrialState.FAIL, **about)
     sizes = [math.log2(record[name]) for name in ("bytes", "macs")]
-    return create_trial(values=[*sizes, record["validation_accuracy"]], **about)
+    accuracy = record["validation_accuracy"]
+    if told:
+        about["constraints"] = {
+            "halvings of the bytes": sizes[0] - math.log2(BUDGET.bytes),
+            "points of accuracy": 100 * (BUDGET.accuracy - accuracy),
+        }
+    return create_trial(values=[*sizes, accuracy], **about)
 
 
 # ----------------------------------------------------------------------- what is kept
@@ -164,8 +180,7 @@ def write(plan: Plan, records: Iterable[Record]) -> None:
         records, key=lambda each: (SEARCHES.index(each["search"]), each["number"])
     )
     content = {
-        "about": "Pipelines that two searches tried: TPE, and random choice. Validation"
-        " accuracy is of the pictures that TPE saw.",
+        "about": ABOUT,
         "command": "make sweep",
         "optuna": optuna.__version__,
         "identity": plan.identity,
@@ -399,7 +414,7 @@ def search(plan: Plan, options: argparse.Namespace) -> list[Record]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Go on with both searches, or measure what they found; what goes wrong in a known
+    """Go on with all searches, or measure what they found; what goes wrong in a known
     way is one sentence."""
     options, plan = _options(arguments), plan_of_the_lesson()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

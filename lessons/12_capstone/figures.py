@@ -73,9 +73,10 @@ def _with_errors(figure: Figure, points: Mapping[str, tuple[float, float]]) -> N
 
 
 LOWEST = 80  # percent; what lies below is counted, not drawn
-LOOKS: dict[str, Look] = {  # of the two searches
-    "TPE": dict(marker="o", color=plots.PALETTE[0]),
+LOOKS: dict[str, Look] = {  # of the searches
     "random": dict(marker="s", facecolor="white", edgecolor=plots.PALETTE[1]),
+    "TPE": dict(marker="o", color=plots.PALETTE[0]),
+    "TPE, told the budget": dict(marker="^", color=plots.PALETTE[2]),
 }
 
 
@@ -84,7 +85,7 @@ def search(
     fronts: Mapping[str, Sequence[Mapping[str, Any]]],
     reference: Mapping[str, Any],
 ) -> None:
-    """Every trial of both searches by bytes and accuracy; large marks have many MACs.
+    """Every trial of each search by bytes and accuracy; large marks have many MACs.
     Each search's front is joined; the star is the course's own pipeline."""
     figure, ax = plots.axes(
         "A hundred trials each: up and to the left is better",
@@ -106,7 +107,7 @@ def search(
         ax.plot(
             [each["bytes"] / 1000 for each in joined],
             [_percent(each) for each in joined],
-            color=plots.PALETTE[list(trials).index(name)],
+            color=LOOKS[name].get("color", plots.PALETTE[1]),
             linestyle=dash,
             label=f"{name}: its front",
         )
