@@ -153,20 +153,19 @@ def test_tpe_learns_and_chance_does_not(tmp_path):
     assert good(TPE) > 30 > good(RANDOM) > 10
 
 
-def test_tpe_that_is_told_the_budget_looks_there(tmp_path, monkeypatch):
-    budget = replace(capstone.BUDGET, bytes=1600, accuracy=0.7)
-    monkeypatch.setattr(sweep, "BUDGET", budget)
-    plan = Plan(SPACE, tmp_path / "toy.json", "toy", trials=60, startup=20)
+@pytest.mark.parametrize("search", SEARCHES)
+def test_only_tpe_that_is_told_the_budget_knows_it(plan, monkeypatch, search):
+    plan = replace(plan, trials=40, batch=20, startup=10)
     records = sweep.go_on(plan, in_turn)
+    own = [each for each in records if each["search"] == search]
 
-    def within(search: str) -> int:
-        return sum(
-            each["bytes"] <= 1600 and each["validation_accuracy"] >= 0.7
-            for each in records
-            if each["search"] == search and each["state"] == COMPLETE
-        )
+    def chosen(size: int, accuracy: float) -> list[Trial]:
+        budget = replace(capstone.BUDGET, bytes=size, accuracy=accuracy)
+        monkeypatch.setattr(sweep, "BUDGET", budget)
+        return sweep.chosen(plan, search, own, 1)
 
-    assert within(TOLD) > max(within(TPE), within(RANDOM))
+    # either nothing is within it but small files, or nothing but accurate ones
+    assert (chosen(600, 0.1) != chosen(9000, 0.9)) == (search == TOLD)
 
 
 def test_the_first_trials_of_tpe_are_not_those_of_chance(plan):

@@ -331,6 +331,7 @@ def made_twice(record: Record, path: Path) -> Record:
     return {
         "search": record["search"],
         "number": record["number"],
+        "state": COMPLETE,
         **again,
         "as_kept": all(again[name] == record[name] for name in names),
         "other_seed": {name: other[name] for name in names},
@@ -344,6 +345,7 @@ def reference(path: Path) -> Record:
     return {
         "search": "reference",
         "number": 0,
+        "state": COMPLETE,
         "bytes": path.stat().st_size,
         "macs": measure.macs(baselines.baseline("vgg_thin"), train.images[:1]),
         **lesson.accuracies(path, validation),
