@@ -2,7 +2,7 @@
 CANDIDATES = $(PYTHON) .venv/bin/python .venv/Scripts/python.exe \
 	python3 python3.14 python3.13 python3.12 python3.11 python py
 
-.PHONY: help lab explorer hub assignments collect autograde class test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench lock
+.PHONY: help lab explorer hub assignments collect autograde class test lint site lesson check-lesson notebooks drawings table checkpoints results sweep predictions bench lock
 
 help:         ## list these commands
 	@sed -n 's/^\([a-z-]*\): *## /make \1\t/p' Makefile | expand -t 20
@@ -23,12 +23,13 @@ drawings:     ## write the drawings of the lessons
 table:        ## print what each lab asks of a learner, in numbers
 checkpoints:  ## train the baselines again
 results:      ## run what is stale of the studies that the labs quote
+sweep:        ## search for pipelines of the capstone, and keep every trial
 predictions:  ## record what pruned networks answer, for the explorer
 bench:        ## measure the speed of the package
 lock:         ## write requirements*.txt from pyproject.toml
 
 # A candidate is tried by running it: a name on the PATH may be a shim that fails.
-lab explorer hub assignments collect autograde class test lint site lesson check-lesson notebooks drawings table checkpoints results predictions bench lock:
+lab explorer hub assignments collect autograde class test lint site lesson check-lesson notebooks drawings table checkpoints results sweep predictions bench lock:
 	@for python in $(CANDIDATES); do \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 			&& exec "$$python" tools/course.py $@ \

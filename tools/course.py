@@ -59,6 +59,10 @@ TOOLS = {
         "tools.studies",
         "run what is stale of the studies that the labs quote",
     ),
+    "sweep": (
+        "tools.sweep",
+        "search for pipelines of the capstone, and keep every trial",
+    ),
     "predictions": (
         "tools.predictions",
         "record what pruned networks answer, for the explorer",

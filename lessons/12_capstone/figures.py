@@ -1,6 +1,7 @@
 """The figures of lab 12: plain data in, one figure each."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -69,3 +70,67 @@ def _with_errors(figure: Figure, points: Mapping[str, tuple[float, float]]) -> N
     ax.plot([], [], linestyle="", markersize=8, **hollow, label="beaten by another")
     ax.plot([], [], color="#8A8A8A", label="one standard error")
     ax.legend(loc="lower right", fontsize=9)
+
+
+LOWEST = 80  # percent; what lies below is counted, not drawn
+LOOKS: dict[str, tuple[str, Look]] = {  # of each search: its line, and its marks
+    "random": (
+        plots.PALETTE[1],
+        dict(marker="s", facecolor="white", edgecolor=plots.PALETTE[1]),
+    ),
+    "TPE": (plots.PALETTE[0], dict(marker="o", color=plots.PALETTE[0])),
+    "TPE, told the budget": (
+        plots.PALETTE[2],
+        dict(marker="^", color=plots.PALETTE[2]),
+    ),
+}
+Records = Sequence[Mapping[str, Any]]
+
+
+def search(
+    trials: Mapping[str, Records],
+    fronts: Mapping[str, Records],
+    reference: Mapping[str, Any],
+) -> None:
+    """Every trial of each search by bytes and accuracy; large marks have many MACs.
+    Each search's front is joined; the star is the course's own pipeline."""
+    figure, ax = plots.axes(
+        "A hundred trials each: up and to the left is better; large marks, many MACs",
+        "file, kB (logarithmic)",
+        "accuracy on 2,500 validation pictures, %",
+        height=5.2,
+    )
+    for (name, records), dash in zip(trials.items(), plots.DASHES, strict=False):
+        color, marks = LOOKS[name]
+        x, y, sizes = _drawn(records)
+        below = f"{name} ({len(records) - len(x)} more below {LOWEST}%)"
+        ax.scatter(x, y, sizes, label=below, alpha=0.8, **marks)
+        x, y, _ = _drawn(fronts[name])
+        ax.plot(x, y, color=color, linestyle=dash, label=f"{name}: its front")
+    star: Look = dict(marker="*", markersize=15, linestyle="", color="#000000")
+    x, y, _ = _drawn([reference])
+    ax.plot(x, y, **star, label="thin in int8")
+    ax.axvline(BUDGET.bytes / 1000, **plots.REFERENCE)
+    ax.axhline(100 * BUDGET.accuracy, **plots.REFERENCE, label="budget")
+    plots.set_logarithmic(ax)
+    ax.set_ylim(LOWEST, 95)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    plots.show(
+        figure,
+        alt="Trials of three searches by size and accuracy, with the front of each."
+        " Those of TPE that was told the budget crowd at the upper left, in files of 12"
+        " to 25 kB with 90 to 93%; those of TPE that was not and of random choice lie"
+        " scattered below and to the right. The reference is more accurate than almost"
+        " all of them, and twice as large as the best.",
+    )
+
+
+def _drawn(records: Records) -> tuple[list[float], list[float], list[float]]:
+    """kB, percent and the size of the mark of each that is accurate enough."""
+    done = [each for each in records if each["state"] == "complete"]
+    high = [each for each in done if 100 * each["validation_accuracy"] >= LOWEST]
+    return (
+        [each["bytes"] / 1000 for each in high],
+        [100 * each["validation_accuracy"] for each in high],
+        [8e-6 * each["macs"] for each in high],
+    )
