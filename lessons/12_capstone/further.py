@@ -150,10 +150,14 @@ guess_random.compare(hits["random"])
 guess_told.compare(hits["TPE, told the budget"])
 claim("Random trials within the budget", hits["random"], at_most=2)
 claim("Trials of TPE within it", hits["TPE"], at_most=2)
-claim("Trials of TPE that was told it", hits["TPE, told the budget"], at_least=2)
+claim(
+    "Trials of TPE that was told it, within it",
+    hits["TPE, told the budget"],
+    at_least=5,
+)
 shown = [each for each in search.front(every) if each["validation_accuracy"] >= 0.9]
 told = sum(each["search"] == "budget" for each in shown) / len(shown)
-claim("Its share of the front of all, from 90% on", told, at_least=0.6)
+claim("Its share of the front of all, from 90% on", told, at_least=0.9)
 
 # %% [markdown]
 # The same sampler, with the same number of trials: it was asked for something else. A
@@ -166,15 +170,15 @@ late = [each["parameters"] for each in trials["TPE, told the budget"][50:]]
 habits = {"start": "vgg_thin", "bits": 4, "rounding": "in training"}
 for name, value in habits.items():
     share = sum(each[name] == value for each in late) / len(late)
-    claim(f"In its second half, {name} = {value}: share", share, at_least=0.6)
+    claim(f"In its second half, {name} = {value}: share", share, at_least=0.9)
 hours = sum(each["cpu_seconds"] for each in every) / 3600
 print(f"{len(every)} trials took {hours:.2f} hours of one core")
 
 # %% [markdown]
-# It begins with *thin* and trains it through the rounding to four bits: two of the ideas
-# of the lab's last exercise. The bill is not complete: that *thin* and *half* were
-# trained before is not in it. From new weights no pipeline came near, with so few
-# pictures each.
+# It begins with *thin* and trains it through the rounding to four bits: an idea of the
+# lab's last exercise. The bill is not complete: that *thin* and *half* were trained
+# before is not in it. From new weights no pipeline came near, with so few pictures
+# each.
 #
 # **Is it luck?** The best of many is also the luckiest. So half of the validation
 # pictures were kept back, and each member of the front was made again from another
@@ -184,11 +188,12 @@ print(f"{len(every)} trials took {hours:.2f} hours of one core")
 # %%
 print("  bytes    seen  held back  another seed   times faster (quartiles)")
 for each in [*best, reference]:
-    again = each.get("other_seed", each)["validation_accuracy"]
+    other = each.get("other_seed")
+    again = f"{other['validation_accuracy']:.2%}" if other else "-"
     low, high = each["speedup_quartiles"]
     print(
         f"{each['bytes']:7,} {each['validation_accuracy']:7.2%}"
-        f" {each['held_back_accuracy']:10.2%} {again:13.2%}"
+        f" {each['held_back_accuracy']:10.2%} {again:>13}"
         f" {each['speedup']:7.1f} ({low:.1f}-{high:.1f})"
     )
 
@@ -200,14 +205,21 @@ def behind(entry):
 
 
 seen, held_back = behind("validation_accuracy"), behind("held_back_accuracy")
-claim("On held-back pictures so many points more", held_back - seen, between=(-1, 1))
+claim("On held-back pictures so many points more", held_back - seen, between=(0, 1))
 again = [
     100 * (each["validation_accuracy"] - each["other_seed"]["validation_accuracy"])
     for each in best
 ]
 claim("Points lost from another seed, mean", sum(again) / len(again), between=(0, 1))
+same = all(each["as_kept"] for each in best)
+claim("From the same seed each file came out again the same", same, at_least=1)
 smaller = reference["bytes"] / min(each["bytes"] for each in every if within(each))
 claim("The smallest within the budget: times smaller than thin", smaller, at_least=2)
+
+# %% [markdown]
+# Both differences are less than a standard error, here half a point: luck there is, and
+# little of it. Half of the bytes are no luck. They bring no time, though: these files
+# store four bits, and the runtime makes floats of them when it loads the file.
 
 # %% [markdown]
 # ## In production
