@@ -86,15 +86,23 @@ def hub(tmp_path_factory) -> Iterator[Running]:
     finally:
         if running.process.poll() is None:
             running.stop(signal.SIGINT)
+        for each in running.known[
+            "learners"
+        ].values():  # of a hub that did not come back
+            if each["uid"] > 0:
+                seat.end_all(each["uid"])
 
 
 @contextlib.asynccontextmanager
-async def kernel_of(learner: Learner) -> AsyncIterator[Kernel]:
+async def kernel_of(learner: Learner, *, kept: bool = False) -> AsyncIterator[Kernel]:
+    """A kernel, ended afterwards unless it is `kept`."""
     kernel = await learner.kernel()
     try:
         yield kernel
     finally:
         await kernel.close()
+        if not kept:
+            await learner.end(kernel.number)
 
 
 async def said(kernel: Kernel, code: str, patience: float = 100) -> str:
@@ -461,7 +469,10 @@ def test_a_runaway_stops_nobody_else_and_can_be_stopped(hub, name):
 
 def test_a_killed_hub_comes_back_with_files_servers_and_kernels(hub):
     async def before() -> tuple[str, str]:
-        async with hub.inside("ben") as ben, kernel_of(ben) as kernel:
+        async with (
+            hub.inside("ben") as ben,
+            kernel_of(ben, kept=True) as kernel,
+        ):
             server = await said(
                 kernel, "import os; kept = 'in memory'; print(os.getppid())"
             )
@@ -492,7 +503,9 @@ def test_a_stopped_hub_leaves_nothing_running(hub):
     while (left := processes_of(hub)) and time.monotonic() < end:
         time.sleep(0.2)
     assert not left
-    assert not list(seat.GROUPS.glob(f"**/{seat.PARENT}/*/cgroup.procs"))
+    for name in ("ada", "ben", ".trial"):
+        place = seat.Place(name, "", str(hub.folder), -1, 0, 0)
+        assert not list(seat.GROUPS.glob(f"**/{seat.PARENT}/{place.group}"))
     assert (hub.folder / "learners/ada/workspace/ada.txt").read_text() == SECRET
 
 

@@ -104,15 +104,17 @@ def tool(options: argparse.Namespace, rest: list[str]) -> int:
     return serving.become([str(venv_python(ROOT)), "-m", module, *rest])
 
 
+tools = {name: (tool, text) for name, (_, text) in TOOLS.items()}
 COMMANDS = {
     "lab": (serving.lab, "open the course in JupyterLab"),
     "explorer": (serving.explorer, "the pruning explorer by itself, for a lecture"),
+    **{name: tools[name] for name in FOR_A_CLASS},
     "test": (
         checking.test,
         "prove that everything works: unit tests, notebooks, browser",
     ),
     "lint": (checking.lint, "check the code's style, types and workflows"),
-    **{name: (tool, text) for name, (_, text) in TOOLS.items()},
+    **{name: each for name, each in tools.items() if name not in FOR_A_CLASS},
 }
 
 

@@ -123,6 +123,11 @@ class Learner:
         assert made.status_code == 201, made.text
         return await self.connected(made.json()["id"])
 
+    async def end(self, number: str) -> None:
+        """End a kernel."""
+        answer = await self.ask("DELETE", f"/api/kernels/{number}")
+        assert answer.status_code in (204, 404), answer.text
+
     async def connected(
         self, number: str, user: str = "", protocols: list[str] | None = None
     ) -> "Kernel":

@@ -16,6 +16,7 @@ to keep learners apart.
 
 import argparse
 import contextlib
+import hashlib
 import ipaddress
 import json
 import os
@@ -36,8 +37,10 @@ from utils.files import DamagedFileError, folder_named, write_atomically
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 MOST = 300  # learners
-FIRST_UID = 20_001
+FIRST_UID = 1_000_001
 FIRST_PORT = 8000
+TRIAL = 200  # seconds
+WHAT_IT_USES = "import jupyterhub, utils.data"
 HERE_ONLY = (
     "make hub is for trying out and listens on this machine alone, so --ip {ip} is"
     " refused: deploy/README.md has what a real installation takes."
@@ -152,7 +155,7 @@ def plan(options: argparse.Namespace, folder: Path) -> Hub:
     for now."""
     before = read_json(folder / "hub.json")
     known = before.get("learners", {})
-    hub = Hub(str(folder), learners=roll(names(options, known), known))
+    hub = Hub(str(folder), learners=roll(names(options, known), known, folder))
     hub.memory = in_range("--memory", options.memory, 0.5, 64, 10**9)
     hub.processes = in_range("--processes", options.processes, 100, 10_000)
     hub.threads = in_range("--threads", options.threads, 1, 64)
@@ -186,10 +189,10 @@ def names(options: argparse.Namespace, known: dict) -> list[str]:
     return sorted(set(found))
 
 
-def roll(wanted: list[str], known: dict) -> dict[str, dict]:
+def roll(wanted: list[str], known: dict, folder: Path) -> dict[str, dict]:
     """Name -> password and user id: as before for those who were there."""
     taken = {each["uid"] for each in known.values()}
-    numbers = free_uids(taken)
+    numbers = free_uids(taken, str(folder))
     return {
         name: known.get(name)
         or {
@@ -200,12 +203,15 @@ def roll(wanted: list[str], known: dict) -> dict[str, dict]:
     }
 
 
-def free_uids(taken: set[int]) -> Iterator[int]:
-    """User ids that nobody of this machine has."""
+def free_uids(taken: set[int], folder: str) -> Iterator[int]:
+    """User ids that nobody of this machine has, nor the hub of another folder: what is
+    ended here by its number is nobody else's."""
     import pwd  # not on Windows, where --help still works
 
     taken = taken | {each.pw_uid for each in pwd.getpwall()}
-    return (uid for uid in count(FIRST_UID) if uid not in taken)
+    number = int(hashlib.sha256(folder.encode()).hexdigest()[:5], 16)
+    first = FIRST_UID + 2 * MOST * number
+    return (uid for uid in count(first) if uid not in taken)
 
 
 def free_ports() -> list[int]:
@@ -234,30 +240,28 @@ def try_a_place(hub: Hub) -> None:
 
     home = Path(hub.folder, "learners", ".trial")
     home.mkdir(exist_ok=True)
-    uid = max(each["uid"] for each in hub.learners.values())
+    # one more, whom nothing limits yet
+    uid = next(free_uids({each["uid"] for each in hub.learners.values()}, hub.folder))
     os.chown(home, uid, uid)
     place = seat.Place(".trial", str(home), hub.folder, uid, hub.memory, hub.processes)
     variables = environment(ROOT) | {"HOME": str(home)}
-    tried = subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            seat.__file__,
-            place.text(),
-            "-c",
-            "import jupyterhub, utils.data",
-        ],
-        env=variables,
-        capture_output=True,
-        text=True,
-    )
+    try:
+        tried = subprocess.run(
+            [sys.executable, "-P", seat.__file__, place.text(), "-c", WHAT_IT_USES],
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=TRIAL,
+        )
+        failed, said = tried.returncode, tried.stderr.strip()
+    except subprocess.TimeoutExpired:
+        failed, said = 1, f"it took more than {TRIAL} s"
     seat.remove_groups(place.group)
-    if tried.returncode:
-        said = tried.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+    if failed:
         raise StartError(
             f"A learner's process, user {uid}, cannot use the course in {ROOT}"
-            f" ({said[0]}): put the course and its Python where everybody may read, or"
-            " start make hub as a user who is not root."
+            f" ({said.rpartition(chr(10))[2]}): put the course and its Python where"
+            " everybody may read, or start make hub as a user who is not root."
         )
 
 

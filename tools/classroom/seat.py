@@ -137,12 +137,17 @@ def owned(uid: int) -> list[int]:
     return found
 
 
-def remove_groups(group: str, groups: Path = GROUPS) -> None:
-    """Remove a place's groups, where nothing runs in them any more."""
-    for listed in list(groups.glob(f"**/{PARENT}/{group}/cgroup.procs")):
-        with contextlib.suppress(OSError):
-            listed.parent.rmdir()
-            listed.parents[1].rmdir()  # the last one
+def remove_groups(group: str, groups: Path = GROUPS, patience: float = 5) -> None:
+    """Remove a place's groups, as soon as what ran in them has gone altogether."""
+    end = time.monotonic() + patience
+    folders = {each.parent for each in groups.glob(f"**/{PARENT}/{group}/cgroup.procs")}
+    while folders and time.monotonic() < end:
+        for folder in list(folders):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+                folders.discard(folder)
+                folder.parent.rmdir()  # the last one
+        time.sleep(0.02 * bool(folders))
 
 
 # ----------------------------------------------------------------------------- the view
