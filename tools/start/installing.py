@@ -88,7 +88,9 @@ def uv_command(python: Path) -> list[str]:
         if subprocess.run(fetch, capture_output=True).returncode:
             return []
     start = [found] if found else [str(python), "-m", "uv"]
-    return [*start, "pip", "install", "--python", str(python)]
+    # as pip does: else whoever may not write there compiles at each start
+    compiled = "--compile-bytecode"
+    return [*start, "pip", "install", "--python", str(python), compiled]
 
 
 def uv_settings(python: Path) -> dict[str, str]:
