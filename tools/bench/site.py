@@ -7,8 +7,9 @@ For `make bench ARGS=site`.
 import contextlib
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, Page
 
@@ -18,7 +19,7 @@ from tools.bench.table import Row
 from tools.web import start
 from tools.web.served import served
 
-LINE = {"megabits": 10, "delay": 20}  # a second; ms there and back
+LINE: Mapping[str, Any] = {"megabits": 10, "delay": 20}  # a second; ms there and back
 VISITS = 5
 WEIGHTS = 266_200  # of the network
 LINK = "#sparsity=0.9&score={score}&scope=global&kind=weights"
