@@ -120,8 +120,8 @@ def search(
         alt="Trials of three searches by size and accuracy, with the front of each."
         " Those of TPE that was told the budget crowd at the upper left, in files of 12"
         " to 25 kB with 90 to 93%; those of TPE that was not and of random choice lie"
-        " scattered below and to the right. The reference is more accurate than almost"
-        " all of them, and twice as large as the best.",
+        " scattered below and to the right. The reference is about as accurate as the"
+        " best of the former, and twice as large.",
     )
 
 
