@@ -423,3 +423,28 @@ def test_ctrl_c_leaves_a_whole_file_and_no_worker(command, folder):
     _, alive = psutil.wait_procs(family, timeout=LONG)
     assert not alive
     goes_on(folder)
+
+
+HANGS = """
+import os, signal, time
+from tools import cluster
+cluster.CLOSING = 0.5
+with cluster._ended_by_ctrl_c():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+    except KeyboardInterrupt:
+        time.sleep(1000)  # as what waits for ever
+"""
+
+
+def test_ctrl_c_ends_what_never_closes():
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+    )
+    assert done.returncode == 130
+    assert done.stderr.strip() == "Stopped. The same command goes on from here."

@@ -17,14 +17,17 @@ import contextlib
 import hashlib
 import ipaddress
 import logging
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -47,6 +50,8 @@ PATIENCE = 15  # seconds until a scheduler must have answered
 GONE = (
     "The scheduler is gone. What was done is kept: the same command goes on from there."
 )
+CLOSING = 20.0  # seconds from Ctrl+C until it ends, closed or not
+STOPPED = "\nStopped. The same command goes on from here."
 LOOK = 1.0  # seconds between two looks at who is there
 SETTINGS = {
     # threads are set by `results_of`, in the thread that works
@@ -85,10 +90,36 @@ def connected(
         check_address(scheduler, trusted=trusted)
     with (
         dask.config.set(SETTINGS),
+        _ended_by_ctrl_c(),
         silence_logging_cmgr(logging.CRITICAL),  # what matters is an error of ours
         _client_of(scheduler) if scheduler else _local(workers) as client,
     ):
         yield client
+
+
+@contextlib.contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Meanwhile Ctrl+C ends this process in any case: Dask's closing, which waits for
+    others, may never come to its end. The workers here end with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signal comes to it
+        return
+
+    def leave() -> None:
+        print(STOPPED, file=sys.stderr, flush=True)
+        os._exit(130)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        late = threading.Timer(CLOSING, leave)
+        late.daemon = True
+        late.start()
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import torch
 
 from tools.ahead import Ahead
-from tools.cluster import check_address, connected, results_of
+from tools.cluster import STOPPED, check_address, connected, results_of
 from tools.planning import Job
 from tools.start.files import StartError
 from utils import files, studies
@@ -285,7 +285,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (StartError, DamagedFileError) as problem:
         sys.exit(str(problem))
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         sys.exit(130)
 
 
