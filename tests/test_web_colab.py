@@ -4,6 +4,7 @@ and what is installed there."""
 import ast
 import json
 import re
+import runpy
 
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
@@ -45,6 +46,21 @@ def test_what_is_no_repository_is_refused(monkeypatch, said):
     monkeypatch.setenv("PRUNING_REPOSITORY", said)
     with pytest.raises(ValueError, match=f"{re.escape(repr(said))} must be owner/name"):
         repository.repository()
+
+
+@pytest.mark.parametrize("said", ["", PUBLIC])
+def test_the_pages_lead_to_launchers_only_where_the_course_is_published(
+    monkeypatch, said
+):
+    """By Sphinx's settings, as a build reads them."""
+    monkeypatch.setenv("PRUNING_REPOSITORY", said)
+    monkeypatch.setenv("COURSE_SITE", str(notebooks.ROOT / "site"))
+    settings = runpy.run_path(str(notebooks.ROOT / "site" / "conf.py"))
+    options = settings["html_theme_options"]
+    address = f"https://github.com/{said}" if said else None
+    assert options.get("repository_url") == address
+    assert options.get("repository_branch") == (repository.BRANCH if said else None)
+    assert ("launch_buttons" in options) == bool(said)
 
 
 # ------------------------------------------------------------------------- the copies

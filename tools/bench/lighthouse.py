@@ -68,9 +68,10 @@ def row(page: str, found: dict) -> Row:
         f"{name} {100 * found['categories'][name]['score']:.0f}" for name in CATEGORIES
     )
     seconds = found["audits"][PAINT]["numericValue"] / 1000
+    blocked = found["audits"]["total-blocking-time"]["numericValue"]
     return Row(
         f"lighthouse, phone, {page}",
         [seconds],
         goal="95 points",
-        remarks=", ".join(points),
+        remarks=f"{', '.join(points)}; blocked for {blocked:.0f} ms",
     )
