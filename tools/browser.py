@@ -269,9 +269,13 @@ def read_address(server: subprocess.Popen, port: int) -> str:
     lines: queue.Queue[str] = queue.Queue()
     assert server.stdout is not None, "start it with stdout=PIPE"
     output = server.stdout
-    threading.Thread(
-        target=lambda: [lines.put(line) for line in output], daemon=True
-    ).start()
+
+    def hear() -> None:
+        with contextlib.suppress(ValueError):  # closed when the server is stopped
+            for line in output:
+                lines.put(line)
+
+    threading.Thread(target=hear, daemon=True).start()
     said, end = [], time.monotonic() + START_SECONDS
     while time.monotonic() < end and (server.poll() is None or not lines.empty()):
         with contextlib.suppress(queue.Empty):
