@@ -11,8 +11,8 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-import classroom
 import pytest
+import thirty
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -117,14 +117,14 @@ def finished_lesson(lesson: str) -> dict:
 
 @pytest.mark.timeout(900)  # on a busy machine
 def test_a_class_of_thirty_stands_on_the_page_as_its_files_say(tmp_path):
-    everybody = classroom.make(tmp_path)
+    everybody = thirty.make(tmp_path)
     shown = built(tmp_path)
     pseudonyms = names.read(tmp_path)
     assert pseudonyms and list(pseudonyms) == sorted(everybody)
     # each learner's own progress, read in their own folder, is the oracle
     lessons = {}
     for name in everybody[:-1]:
-        with classroom.at_work(tmp_path / "submitted" / name / "labs"):
+        with thirty.at_work(tmp_path / "submitted" / name / "labs"):
             lessons[name] = progress.rows()
     matrix = {line[0]: line[1:] for line in shown.table("Each learner, by lesson")}
     assert set(matrix) == set(pseudonyms.values())

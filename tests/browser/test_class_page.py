@@ -3,8 +3,8 @@ on a phone, on a wall and on paper."""
 
 import pathlib
 
-import classroom
 import pytest
+import thirty
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(900)
 def written(tmp_path_factory) -> pathlib.Path:
     """The page of a class of thirty, as its command writes it."""
     folder = tmp_path_factory.mktemp("class")
-    classroom.make(folder)
+    thirty.make(folder)
     page.build(page.read_arguments(["--folder", str(folder)]))
     return folder / "class.html"
 
