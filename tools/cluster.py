@@ -13,6 +13,7 @@ A function and its items are pickled: both must come from a module that a worker
 import.
 """
 
+import argparse
 import contextlib
 import hashlib
 import ipaddress
@@ -37,7 +38,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, Security, wa
 from distributed.comm.core import CommClosedError
 from distributed.utils import silence_logging_cmgr
 
-from tools.start.files import ROOT, StartError
+from tools.start.files import ROOT, STOPPED, StartError
 from utils import files
 
 Item = TypeVar("Item")
@@ -51,7 +52,6 @@ GONE = (
     "The scheduler is gone. What was done is kept: the same command goes on from there."
 )
 CLOSING = 20.0  # seconds from Ctrl+C until it ends, closed or not
-STOPPED = "\nStopped. The same command goes on from here."
 LOOK = 1.0  # seconds between two looks at who is there
 SETTINGS = {
     # threads are set by `results_of`, in the thread that works
@@ -160,6 +160,21 @@ def _client_of(address: str) -> Client:
 def _keys(address: str) -> Security | None:
     """The certificates that Dask's own settings name, where TLS is spoken."""
     return Security(require_encryption=True) if address.startswith("tls:") else None
+
+
+def add_network_option(parser: argparse.ArgumentParser) -> None:
+    """`--trusted-network`, which each command that may use a scheduler takes."""
+    parser.add_argument(
+        "--trusted-network",
+        action="store_true",
+        help="SCHEDULER may be tcp:// on another machine: nobody else is on its"
+        " network",
+    )
+
+
+def asked_scheduler() -> str:
+    """The address in SCHEDULER; empty: processes of this machine."""
+    return os.environ.get("SCHEDULER", "").strip()
 
 
 def check_address(address: str, *, trusted: bool = False) -> None:

@@ -36,7 +36,7 @@ if __name__ == "__main__":  # started as a file: tools/ is where Python looks
 
 from tools.start import checking, serving
 from tools.start.environment import ensure, venv_python
-from tools.start.files import ROOT, StartError, os_problem, ready_streams
+from tools.start.files import ROOT, STOPPED, StartError, os_problem, ready_streams
 from utils.files import DamagedFileError
 
 # the module that a command runs, with whatever else stood on the command line
@@ -164,7 +164,7 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         sentence = os_problem(error)
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return 130
     print(sentence, file=sys.stderr)
     return 1

@@ -14,7 +14,6 @@ one does.
 import argparse
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, is_dataclass
@@ -23,11 +22,16 @@ from typing import Any, TypeVar
 import torch
 
 from tools.ahead import Ahead
-from tools.cluster import STOPPED, check_address, connected, results_of
+from tools.cluster import (
+    add_network_option,
+    asked_scheduler,
+    check_address,
+    connected,
+    results_of,
+)
 from tools.planning import Job
-from tools.start.files import StartError
+from tools.running import in_a_sentence
 from utils import files, studies
-from utils.files import DamagedFileError
 from utils.studies import Run, Study, Trained
 
 Record = dict[str, Any]
@@ -274,19 +278,14 @@ def main(arguments: list[str] | None = None) -> None:
     known = studies.find()
     options = _options(known, arguments)
     torch.set_num_threads(options.threads)
-    scheduler = os.environ.get("SCHEDULER", "").strip()
-    try:
+    scheduler = asked_scheduler()
+    with in_a_sentence():
         if scheduler:
             check_address(scheduler, trusted=options.trusted_network)
         with Crew(
             options.workers, options.threads, scheduler, options.trusted_network
         ) as crew:
             bring_up_to_date([known[name] for name in options.names or known], crew)
-    except (StartError, DamagedFileError) as problem:
-        sys.exit(str(problem))
-    except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
-        sys.exit(130)
 
 
 def _options(
@@ -310,12 +309,7 @@ def _options(
         help="processes of this machine; default: one a core. 1: in this one",
     )
     parser.add_argument("--threads", type=_count, default=1, help="of each worker")
-    parser.add_argument(
-        "--trusted-network",
-        action="store_true",
-        help="SCHEDULER may be tcp:// on another machine: nobody else is on its"
-        " network",
-    )
+    add_network_option(parser)
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(known):
         parser.error(

@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,6 +34,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tools import cluster
+from tools.running import in_a_sentence
 from tools.start.files import StartError
 from utils import baselines, data, deploy, files, measure
 from utils.capstone import BUDGET
@@ -402,9 +402,8 @@ def search(plan: Plan, options: argparse.Namespace) -> list[Record]:
     records = read(plan)
     if len(records) == len(SEARCHES) * plan.trials:
         return records
-    scheduler = os.environ.get("SCHEDULER", "").strip()
     with cluster.connected(
-        options.workers, scheduler, trusted=options.trusted_network
+        options.workers, cluster.asked_scheduler(), trusted=options.trusted_network
     ) as client:
 
         def workers(trials: list[Trial]) -> Iterator[tuple[int, Record]]:
@@ -420,16 +419,11 @@ def main(arguments: list[str] | None = None) -> None:
     way is one sentence."""
     options, plan = _options(arguments), plan_of_the_lesson()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
+    with in_a_sentence():
         if options.time:
             write_front(plan)
         else:
             print(summary(search(plan, options)))
-    except (StartError, files.DamagedFileError) as problem:
-        sys.exit(str(problem))
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -452,12 +446,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="measure the front of the kept trials, on a quiet machine",
     )
-    parser.add_argument(
-        "--trusted-network",
-        action="store_true",
-        help="SCHEDULER may be tcp:// on another machine: nobody else is on its"
-        " network",
-    )
+    cluster.add_network_option(parser)
     return parser.parse_args(arguments)
 
 

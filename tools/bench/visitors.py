@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from playwright.sync_api import Browser
+from playwright.sync_api import Page as Tab
 
 from tools import browser
 from tools.bench.explorer import to_and_fro
@@ -158,14 +160,20 @@ async def tried(visitor: Visitor) -> None:
             await visitor.move(stop)
 
 
+def opened(chromium: Browser, page: Page) -> Tab:
+    """The page in a tab, with its panel."""
+    tab, wait = chromium.new_page(), 1000 * browser.START_SECONDS
+    tab.goto(page.address, timeout=wait)
+    tab.wait_for_selector(browser.FIGURE, timeout=wait)
+    return tab
+
+
 def in_chromium(page: Page) -> list[str]:
     """The files that a browser asks for, of one visit; none without a Chromium."""
     with browser.chromium() as chromium:
         if chromium is None:
             return []
-        tab = chromium.new_page()
-        tab.goto(page.address, timeout=1000 * browser.START_SECONDS)
-        tab.wait_for_selector(browser.FIGURE, timeout=1000 * browser.START_SECONDS)
+        tab = opened(chromium, page)
         found = tab.evaluate(FILES_OF_A_PAGE)
         tab.close()
         return [url for url in found if "/voila/" in url]
@@ -176,9 +184,7 @@ def repainting(page: Page) -> list[float]:
     with browser.chromium() as chromium:
         if chromium is None:
             return []
-        tab = chromium.new_page()
-        tab.goto(page.address, timeout=1000 * browser.START_SECONDS)
-        tab.wait_for_selector(browser.FIGURE, timeout=1000 * browser.START_SECONDS)
+        tab = opened(chromium, page)
         panel = browser.Panel(tab, "visitors")
         panel.start_stopwatch()
         times = panel.time_presses(panel.slider(), to_and_fro(PRESSES), [0.3] * PRESSES)

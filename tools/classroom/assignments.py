@@ -30,7 +30,7 @@ from tools.classroom.folder import (
     find_own_programs,
     notebook_name,
 )
-from tools.classroom.running import run
+from tools.running import run
 from tools.start.files import ROOT, StartError
 from utils import exercises
 from utils.exercises import LESSONS, Exercise

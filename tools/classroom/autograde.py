@@ -32,7 +32,7 @@ from tools.classroom.folder import (
     is_learner,
 )
 from tools.classroom.grades import Grades
-from tools.classroom.running import run
+from tools.running import run
 from tools.start.files import ROOT, StartError, read_json
 from utils.exercises import LESSONS
 from utils.files import write_atomically

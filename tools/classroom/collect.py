@@ -20,7 +20,7 @@ from tools.classroom.folder import (
     chosen_folder,
     is_learner,
 )
-from tools.classroom.running import run
+from tools.running import run
 from tools.start.files import StartError
 from utils import guesses, record
 from utils.capstone.openings import SCORES

@@ -30,10 +30,11 @@ from itertools import count, islice
 from pathlib import Path
 from typing import BinaryIO
 
+from tools.running import run
 from tools.start.environment import environment
-from tools.start.files import ROOT, StartError, os_problem, read_json, try_lock
+from tools.start.files import ROOT, StartError, read_json, try_lock
 from tools.start.serving import become, choose_port, is_free
-from utils.files import DamagedFileError, folder_named, write_atomically
+from utils.files import folder_named, write_atomically
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 MOST = 300  # learners
@@ -67,12 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve; what goes wrong in a known way is one sentence."""
     options = read_options(arguments)
     os.umask(0o077)
-    try:
-        return serve(options)
-    except (StartError, DamagedFileError, ValueError) as problem:
-        sys.exit(str(problem))
-    except OSError as error:
-        sys.exit(os_problem(error))
+    return run(lambda: serve(options))
 
 
 def serve(options: argparse.Namespace) -> int:

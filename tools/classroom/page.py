@@ -16,8 +16,8 @@ from tools.classroom import gradebook, guessed, handed_in, names, ranking, secti
 from tools.classroom.folder import add_folder_option, chosen_folder, is_learner
 from tools.classroom.gradebook import GradebookError, Points
 from tools.classroom.handed_in import Learner, Skipped
-from tools.classroom.running import run
 from tools.classroom.standing import standings
+from tools.running import run
 from tools.start.files import StartError
 from utils import progress
 from utils.files import folder_named, write_atomically

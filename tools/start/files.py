@@ -74,6 +74,9 @@ def locked(path: Path):
         yield
 
 
+STOPPED = "\nStopped. The same command goes on from here."
+
+
 def ready_streams() -> None:
     """Let the launcher speak wherever it is started: a letter that the terminal cannot
     show is spelled out, and a stream that was closed says nothing."""
