@@ -23,6 +23,8 @@ chown -R root:root "$course"
 chmod -R go-w "$course"
 "$tljh/user/bin/python" -m pip install \
     --extra-index-url https://download.pytorch.org/whl/cpu -r "$course/requirements.txt"
+# one copy of the pictures in memory for all learners
+(cd "$course" && "$tljh/user/bin/python" -c "from utils import data; data.lay_shared()")
 
 # each learner's server lays the notebooks, then becomes JupyterHub's own
 # (its notebook folder is made by seat.py, before the server looks for it)

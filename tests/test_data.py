@@ -2,7 +2,10 @@
 broken."""
 
 import gzip
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -209,6 +212,69 @@ def test_a_folder_that_leads_nowhere_is_said(tmp_path, monkeypatch, forgotten, w
         monkeypatch.setenv("PRUNING_DATA", wrong)
         with pytest.raises(ValueError, match=r"PRUNING_DATA='.*leads nowhere"):
             load()
+
+
+# ------------------------------------------------------------- one copy for all of them
+
+
+def test_the_shared_file_gives_the_same_pictures_and_is_read_instead(
+    course_data, linked, forgotten, monkeypatch
+):
+    monkeypatch.setenv("PRUNING_DATA", str(linked))
+    path = data.lay_shared()
+    assert files.sha256(path) == data.SHARED_SHA256
+    assert path.stat().st_mode & 0o777 == 0o644
+    shutil.rmtree(linked / "FashionMNIST")  # it stands alone
+    assert same(load(), course_data)
+    load().train.images[0] += 1  # a copy of this process's own
+    load().train.labels[0] = 3
+    assert files.sha256(path) == data.SHARED_SHA256
+    written = path.stat().st_mtime_ns
+    assert data.lay_shared() == path and path.stat().st_mtime_ns == written
+
+
+def test_a_damaged_shared_file_is_passed_over_and_mended(
+    course_data, linked, forgotten
+):
+    path = data.lay_shared(linked)
+    path.write_bytes(flip_a_bit(path.read_bytes()))
+    assert same(load(linked), course_data)
+    data.lay_shared(linked)
+    assert files.sha256(path) == data.SHARED_SHA256
+
+
+HOW_MUCH = """
+import psutil
+from utils import data
+own = lambda: psutil.Process().memory_full_info().uss
+before, parts = own(), data.load()
+total = sum(float(part.images.sum()) for part in parts)
+mapped = sum("fashion_mnist" in each.path for each in psutil.Process().memory_maps())
+print(own() - before, mapped)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux tells")
+def test_who_loads_the_shared_file_maps_it(linked):
+    """Where one process alone has it mapped, its pages still count as its own: two."""
+    data.lay_shared(linked)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOW_MUCH + "input()"],
+        env=os.environ | {"PRUNING_DATA": str(linked)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdin and other.stdout and other.stdout.readline().split()[1] > "0"
+        own = subprocess.run(
+            [sys.executable, "-c", HOW_MUCH],
+            env=os.environ | {"PRUNING_DATA": str(linked)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        other.stdin.close()
+    assert int(own[0]) < 20e6  # of 220
 
 
 # ---------------------------------------------------------------------- what is damaged

@@ -1,6 +1,8 @@
 """What a network multiplies, whoever asks for it: closed formulas, PyTorch's own
 counter, and refusals by name."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -249,3 +251,16 @@ def test_the_energy_is_that_of_what_runs():
     assert found.activations == pytest.approx(2 * 4 * 2 * 12 * 12.5e-12)
     recurrent = energy_estimate(nn.GRU(3, 4, batch_first=True), torch.zeros(1, 5, 3))
     assert recurrent.weights == pytest.approx(12 * (3 + 4) * 4 * 162.5e-12)
+
+
+def test_counting_does_not_load_the_compiler():
+    """It would take seconds and 80 MB of each process that counts."""
+    code = (
+        "import sys, torch; from utils import measure;"
+        "print(measure.macs(torch.nn.Linear(3, 2), torch.ones(1, 3)),"
+        " 'torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["6", "False"]

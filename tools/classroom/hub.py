@@ -79,6 +79,7 @@ def serve(options: argparse.Namespace) -> int:
     folder = make_folder(options.folder)
     with hold(folder):
         hub = plan(options, folder)
+        share_pictures()
         if os.geteuid() == 0:
             try_a_place(hub)
         path = keep(hub)
@@ -224,6 +225,16 @@ def keep(hub: Hub) -> Path:
 
 
 # ---------------------------------------------------------------------------- the start
+
+
+def share_pictures() -> None:
+    """Lay the pictures where all learners have one copy of them, if that can be."""
+    from utils import data  # and torch, which --help does not need
+
+    try:
+        data.lay_shared()
+    except OSError as error:
+        print(f"Each learner takes 0.2 GB more: {error}.", file=sys.stderr)
 
 
 def try_a_place(hub: Hub) -> None:
