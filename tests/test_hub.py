@@ -22,7 +22,8 @@ if os.name == "nt":
 
 from tools.classroom import hub as hubs
 from tools.classroom import seat
-from tools.classroom.client import Kernel, Learner
+from tools.classroom.client import Learner
+from tools.kernels import Kernel
 from tools.start.files import StartError
 
 ROOT = Path(__file__).parents[1]

@@ -28,7 +28,8 @@ import psutil
 from tools import browser
 from tools.bench.table import Row
 from tools.classroom import sizing
-from tools.classroom.client import Kernel, Learner
+from tools.classroom.client import Learner
+from tools.kernels import Kernel, Panel
 from tools.start.files import ROOT
 from tools.start.serving import FIRST_NOTEBOOK
 
@@ -39,7 +40,6 @@ MOVES = 15
 PAUSES = (0.5, 2.0)  # seconds between two moves
 TRAINING = 6  # seconds
 AT_ONCE = 10  # who train
-STOPS = 13  # of the slider
 
 # argv: how many, seconds. They are copies of one process, which has read torch once.
 TRAINER = """
@@ -179,10 +179,10 @@ async def visit(hub: dict, name: str, panels: "Panels") -> Visit:
                 note("lab")
                 kernel = await learner.kernel()
                 note("kernel")
-                await open_panel(kernel)
+                panel = await open_panel(kernel)
                 note("panel")
             await panels.wait()
-            seen.moves = await slide(kernel)
+            seen.moves = await slide(panel)
             await panels.wait_for_the_measuring()
             await kernel.close()
     except TimeoutError:
@@ -192,24 +192,24 @@ async def visit(hub: dict, name: str, panels: "Panels") -> Visit:
     return seen
 
 
-async def open_panel(kernel: Kernel) -> None:
+async def open_panel(kernel: Kernel) -> Panel:
     """Run the lab's cells until one shows the panel."""
+    panel = Panel(kernel)
     for code in cells_of(ROOT / "notebooks" / FIRST_NOTEBOOK):
         outcome = await kernel.run(code)
         assert not outcome.error, outcome.error
-        if any("index" in s and "names" in s for s in kernel.widgets.values()):
-            return
+        if panel.is_there:
+            return panel
     raise AssertionError("no panel in the lab")
 
 
-async def slide(kernel: Kernel) -> list[float]:
+async def slide(panel: Panel) -> list[float]:
     """Move the slider to and fro; seconds of each move until its picture is there."""
-    slider = next(n for n, s in kernel.widgets.items() if "names" in s)
-    chance, moves, at = random.Random(kernel.number), [], 0
+    chance, moves = random.Random(panel.kernel.number), []
     for _ in range(MOVES):
-        at = chance.choice([each for each in range(STOPS) if each != at])
+        now, stops = panel.slider["index"], range(len(panel.slider["names"]))
         await asyncio.sleep(chance.uniform(*PAUSES))
-        moves.append(await kernel.move(slider, at, 60))
+        moves.append(await panel.move(chance.choice([s for s in stops if s != now])))
     return moves
 
 

@@ -131,7 +131,7 @@ async def using(page: Page, size: int) -> Iterator[Row]:
     rows = [
         Row(
             f"key press to picture, {size} there",
-            [await inside[0].move(1 + number % 12) for number in range(PRESSES)],
+            [await inside[0].panel.move(1 + number % 12) for number in range(PRESSES)],
         )
     ]
     for each in inside:
@@ -140,7 +140,7 @@ async def using(page: Page, size: int) -> Iterator[Row]:
     used = page.cost()
     begun = time.monotonic()
     for each in inside:
-        await each.press("Fine-tune")
+        await each.panel.press("Fine-tune")
     costs = []
     while time.monotonic() - begun < TUNING:
         await asyncio.sleep(1)
@@ -155,9 +155,9 @@ async def using(page: Page, size: int) -> Iterator[Row]:
 async def tried(visitor: Visitor) -> None:
     """Each network at some stops."""
     for network in NETWORKS:
-        await visitor.choose("Network", network)
+        await visitor.panel.choose("Network", network)
         for stop in STOPS:
-            await visitor.move(stop)
+            await visitor.panel.move(stop)
 
 
 def opened(chromium: Browser, page: Page) -> Tab:

@@ -7,6 +7,9 @@ alone, since `utils` must not be imported yet.
    that spin while they wait make training several times slower as soon as the machine
    does anything else.
 2. `utils` is the course's package, also beside a learner's own `utils.py`.
+3. No check of the spelling of web addresses, which Jupyter does without: jsonschema
+   would build its 38 grammars each time that a Jupyter server starts, which takes
+   longer than anything else in that start.
 """
 
 import importlib.machinery
@@ -16,6 +19,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+sys.modules["rfc3987_syntax"] = None  # pyright: ignore[reportArgumentType] - importing it fails
 
 
 def nearby(folder: Path) -> bool:
