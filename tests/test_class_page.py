@@ -17,14 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tools.classroom import (
-    gradebook,
     guessed,
     handed_in,
     names,
     page,
     ranking,
     standing,
+    walk,
 )
+from tools.classroom.folder import GRADEBOOK
 from tools.classroom.handed_in import Learner
 from tools.start.files import StartError
 from utils import guesses, progress, quizzes, record
@@ -347,7 +348,7 @@ def book(tmp_path, monkeypatch):
 
         # asks a program for it, which takes seconds
         monkeypatch.setattr(api, "get_alembic_version", lambda: "1")
-        with api.Gradebook(f"sqlite:///{tmp_path / gradebook.FILE}") as found:
+        with api.Gradebook(f"sqlite:///{tmp_path / GRADEBOOK}") as found:
             found.add_assignment(LESSON)
             found.add_notebook("lab", LESSON)
             found.add_grade_cell("c", "lab", LESSON, max_score=5, cell_type="code")
@@ -356,7 +357,7 @@ def book(tmp_path, monkeypatch):
                 found.add_submission(LESSON, name)
                 found.find_grade("c", "lab", LESSON, name).auto_score = score
                 found.db.commit()
-    return tmp_path / gradebook.FILE
+    return tmp_path / GRADEBOOK
 
 
 def test_points_come_from_the_gradebook_which_stays_as_it_is(book, tmp_path):
@@ -378,7 +379,7 @@ def test_points_come_from_the_gradebook_which_stays_as_it_is(book, tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"no database", "a database of another kind"])
 def test_a_damaged_gradebook_is_named_and_the_page_written(tmp_path, content):
-    path = tmp_path / gradebook.FILE
+    path = tmp_path / GRADEBOOK
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
@@ -576,7 +577,7 @@ def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path, content):
 
 
 def test_a_folder_without_end_is_read_in_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(handed_in, "MOST_ENTRIES", 50)
+    monkeypatch.setattr(walk, "MOST", 50)
     monkeypatch.setattr(handed_in, "MOST_FILES", 3)
     for number in range(8):
         put(tmp_path / "ann" / str(number) / "my_progress.json", {})

@@ -52,6 +52,7 @@ GONE = (
     "The scheduler is gone. What was done is kept: the same command goes on from there."
 )
 CLOSING = 20.0  # seconds from Ctrl+C until it ends, closed or not
+MOST = 1000  # workers, or threads of each
 LOOK = 1.0  # seconds between two looks at who is there
 SETTINGS = {
     # threads are set by `results_of`, in the thread that works
@@ -162,14 +163,31 @@ def _keys(address: str) -> Security | None:
     return Security(require_encryption=True) if address.startswith("tls:") else None
 
 
-def add_network_option(parser: argparse.ArgumentParser) -> None:
-    """`--trusted-network`, which each command that may use a scheduler takes."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """`--workers` and `--trusted-network`, which each command takes whose work is
+    shared."""
+    parser.add_argument(
+        "--workers",
+        type=count,
+        default=os.cpu_count(),
+        help="processes of this machine; default: one a core. At a scheduler"
+        " (SCHEDULER=tls://host:port) there are as many as there are",
+    )
     parser.add_argument(
         "--trusted-network",
         action="store_true",
         help="SCHEDULER may be tcp:// on another machine: nobody else is on its"
         " network",
     )
+
+
+def count(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be a whole number from 1 to {MOST}"
+        )
+    return int(text)
 
 
 def asked_scheduler() -> str:

@@ -13,7 +13,6 @@ one does.
 
 import argparse
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, is_dataclass
@@ -23,10 +22,11 @@ import torch
 
 from tools.ahead import Ahead
 from tools.cluster import (
-    add_network_option,
+    add_options,
     asked_scheduler,
     check_address,
     connected,
+    count,
     results_of,
 )
 from tools.planning import Job
@@ -39,7 +39,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 WORTH = 10.0  # seconds of small work that are not worth starting workers for
-MOST = 1000  # workers or threads
 USUAL = 60.0  # seconds that a run is expected to take of which nothing is known
 
 
@@ -302,29 +301,14 @@ def _options(
         metavar="study",
         help=f"of: {', '.join(known)}; default: all",
     )
-    parser.add_argument(
-        "--workers",
-        type=_count,
-        default=os.cpu_count(),
-        help="processes of this machine; default: one a core. 1: in this one",
-    )
-    parser.add_argument("--threads", type=_count, default=1, help="of each worker")
-    add_network_option(parser)
+    add_options(parser)  # 1 worker: in this process
+    parser.add_argument("--threads", type=count, default=1, help="of each worker")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(known):
         parser.error(
             f"no such study: {', '.join(sorted(unknown))}. Known: {', '.join(known)}."
         )
     return options
-
-
-def _count(text: str) -> int:
-    """A whole number from 1."""
-    if not text.isdecimal() or not 1 <= int(text) <= MOST:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} must be a whole number from 1 to {MOST}"
-        )
-    return int(text)
 
 
 if __name__ == "__main__":

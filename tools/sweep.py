@@ -14,7 +14,6 @@ depends neither on the number of workers nor on who is done first.
 import argparse
 import json
 import math
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -433,20 +432,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--workers",
-        type=int,
-        choices=range(1, 65),
-        metavar="COUNT",
-        default=os.cpu_count(),
-        help="processes of this machine; default: one a core. At a scheduler"
-        " (SCHEDULER=tls://host:port) there are as many as there are",
-    )
-    parser.add_argument(
         "--time",
         action="store_true",
         help="measure the front of the kept trials, on a quiet machine",
     )
-    cluster.add_network_option(parser)
+    cluster.add_options(parser)
     return parser.parse_args(arguments)
 
 

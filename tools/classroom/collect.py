@@ -8,10 +8,11 @@ named and left where it is. What was handed in before is kept in replaced/.
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.classroom import walk
 from tools.classroom.assignments import with_exercises
 from tools.classroom.folder import (
     ENDING,
@@ -27,7 +28,6 @@ from utils.capstone.openings import SCORES
 from utils.files import DamagedFileError, parse_json, read_regular, write_atomically
 
 LARGEST = {".ipynb": 20_000_000, ".json": 1_000_000}  # bytes
-DEEPEST, MOST = 4, 5_000  # folders in each other; files and folders of one learner
 RECORDS = (record.FILE, guesses.FILE)
 AGAIN = "ask the learner for it again."
 
@@ -49,35 +49,22 @@ def destinations() -> dict[str, str]:
     }
 
 
-def wanted(folder: Path) -> Iterator[Taken]:
-    """What is taken of a learner's folder. No link is followed, no hidden folder
-    entered.
+def wanted(folder: Path, problem: Callable[[str, str], None]) -> Iterator[Taken]:
+    """What is taken of a learner's folder. No link is followed, nothing hidden taken.
 
-    Raises:
-        StartError: there is too much in it.
+    problem: is called with a path and what is wrong there.
     """
     notebooks = destinations()
-    seen = 0
-    for place, folders, names in os.walk(folder):
-        here = Path(place)
-        inside = here.relative_to(folder)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if len(inside.parts) >= DEEPEST:
-            folders.clear()
-        seen += len(folders) + len(names)
-        if seen > MOST:
-            raise StartError(
-                f"{folder} has more than {MOST:,} files; the rest is left."
-            )
-        for name in sorted(names):
-            path = here / name
-            if name in notebooks:
-                yield Taken(path, Path(notebooks[name], name))
-            elif name in RECORDS:
-                lesson = here.name if here.name in notebooks.values() else ""
-                yield Taken(path, Path(lesson, name))
-            elif path.parts[-2:] == SCORES.parts:
-                yield Taken(path, SCORES)
+    for entry in walk.entries(folder, problem):
+        path = Path(entry.path)
+        if entry.name in notebooks:
+            yield Taken(path, Path(notebooks[entry.name], entry.name))
+        elif entry.name in RECORDS:
+            inside = path.parent.name
+            lesson = inside if inside in notebooks.values() else ""
+            yield Taken(path, Path(lesson, entry.name))
+        elif path.parts[-2:] == SCORES.parts:
+            yield Taken(path, SCORES)
 
 
 def take(one: Taken, learner: str, folder: ClassFolder) -> str:
@@ -122,21 +109,22 @@ def collect(source: Path, folder: ClassFolder) -> tuple[int, list[str]]:
     """Take in all learners' files; how many files were looked at, and what is to be
     said."""
     taken, lines = 0, []
+
+    def problem(path: str, why: str) -> None:
+        lines.append(f"{path}: {why}.")
+
     for place in sorted(source.iterdir()):
         if place.is_symlink() or not place.is_dir() or not is_learner(place.name):
             if not place.name.startswith("."):
                 lines.append(f"{place.name}: no learner's folder, left out.")
             continue
-        try:
-            for one in wanted(place):
-                try:
-                    said = take(one, place.name, folder)
-                    taken += 1
-                except (DamagedFileError, OSError) as problem:
-                    said = f"left out: {problem}"
-                lines += [said] if said else []
-        except StartError as problem:
-            lines.append(str(problem))
+        for one in wanted(place, problem):
+            try:
+                said = take(one, place.name, folder)
+                taken += 1
+            except (DamagedFileError, OSError) as error:
+                said = f"left out: {error}"
+            lines += [said] if said else []
     return taken, lines
 
 

@@ -14,6 +14,7 @@ from utils.files import folder_named, read_regular, write_atomically
 
 # as systems of schools name them, but for commas: nbgrader's export does not quote them
 LEARNER = re.compile(r"[^\W_][\w .@'()+-]{0,79}")
+GRADEBOOK = "gradebook.db"
 ENDING = "_assignment"  # of the name of an assignment's notebook
 CONFIG = '''\
 """nbgrader's settings for this class; it is the teacher's from here on."""
@@ -33,7 +34,7 @@ class ClassFolder:
     @property
     def gradebook(self) -> Path:
         """nbgrader's gradebook."""
-        return self.path / "gradebook.db"
+        return self.path / GRADEBOOK
 
     @property
     def submitted(self) -> Path:

@@ -1,5 +1,5 @@
-"""Points from nbgrader's gradebook. It is only read: from a copy, since nbgrader's own
-code writes into what it opens."""
+"""Points from nbgrader's gradebook, for the class's page. It is only read: from a copy,
+since nbgrader's own code writes into what it opens. grades.py writes."""
 
 import contextlib
 import math
@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-FILE = "gradebook.db"
+from tools.classroom.folder import GRADEBOOK
+
 LARGEST = 1_000_000_000  # bytes
 Points = dict[tuple[str, str], tuple[float, float]]  # learner, lesson: points, of most
 
@@ -53,7 +54,7 @@ def _copied(path: Path) -> Iterator[Path]:
     if path.stat().st_size > LARGEST:
         raise GradebookError(f"it is larger than {LARGEST:,} bytes")
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / FILE
+        copy = Path(folder) / GRADEBOOK
         try:
             with (
                 contextlib.closing(

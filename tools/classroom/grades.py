@@ -1,4 +1,5 @@
-"""Grades, in nbgrader's own gradebook: its export, its formgrader go on with them."""
+"""Grades, written into nbgrader's own gradebook: its export, its formgrader go on with
+them. gradebook.py reads."""
 
 import warnings
 from collections.abc import Sequence

@@ -5,12 +5,13 @@ what is no sound file is named and left out.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tools.classroom import walk
 from tools.classroom.folder import is_learner
 from tools.start.files import StartError
 from utils import guesses, record
@@ -18,9 +19,7 @@ from utils.capstone import openings
 from utils.files import DamagedFileError, read_json
 
 MOST_LEARNERS = 1000
-DEEPEST = 5  # folders below the learner's own
 MOST_FILES = 60  # of one learner and one kind that are read
-MOST_ENTRIES = 20_000  # of one learner's folders that are looked at
 MOST_NAMES = 1000  # claims, questions ... of one kind in one lesson
 NEVER = 0.0
 Found = TypeVar("Found")
@@ -130,24 +129,8 @@ class _Reader:
         self.folder, self.changed = folder, NEVER
         self.skipped: list[Skipped] = []
         self.found: dict[str, list[os.DirEntry[str]]] = {}
-        entries = list(islice(self._walk(str(folder), 0), MOST_ENTRIES + 1))
-        if len(entries) > MOST_ENTRIES:
-            self._skip(str(folder), f"only {MOST_ENTRIES:,} of its entries were read")
-        for entry in sorted(entries[:MOST_ENTRIES], key=lambda entry: entry.path):
+        for entry in walk.entries(folder, self._skip):
             self.found.setdefault(entry.name, []).append(entry)
-
-    def _walk(self, folder: str, depth: int) -> Iterator[os.DirEntry[str]]:
-        """Everything in it that is not hidden; no link is followed."""
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    yield entry
-                    if depth < DEEPEST and entry.is_dir(follow_symlinks=False):
-                        yield from self._walk(entry.path, depth + 1)
-        except OSError as error:
-            self._skip(folder, f"it cannot be read ({error.strerror})")
 
     def read(self, name: str, one: Callable[[str], Found]) -> list[Found]:
         """What the files of that name hold, the oldest first."""

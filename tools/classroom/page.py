@@ -13,7 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.classroom import gradebook, guessed, handed_in, names, ranking, sections
-from tools.classroom.folder import add_folder_option, chosen_folder, is_learner
+from tools.classroom.folder import (
+    GRADEBOOK,
+    add_folder_option,
+    chosen_folder,
+    is_learner,
+)
 from tools.classroom.gradebook import GradebookError, Points
 from tools.classroom.handed_in import Learner, Skipped
 from tools.classroom.standing import standings
@@ -109,14 +114,14 @@ def read_points(
 ) -> tuple[Points | None, list[Skipped]]:
     """Points from the gradebook; None without one. Of those who are read from elsewhere
     only: others of it may be another class."""
-    path = folder / gradebook.FILE
+    path = folder / GRADEBOOK
     if not path.is_file():
         return None, []
     try:
         found = gradebook.points(path, [row.lesson for row in rows({})])
     except GradebookError as error:
         why = f"it cannot be read as a gradebook ({handed_in.shown(str(error))})"
-        return None, [Skipped("", gradebook.FILE, why)]
+        return None, [Skipped("", GRADEBOOK, why)]
     here = {one.name for one in learners}
     kept = {
         key: value for key, value in found.items() if key[0] in here or not elsewhere
