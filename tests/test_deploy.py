@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import tempfile
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -266,6 +267,23 @@ def test_a_network_that_chooses_is_exported_with_both_branches(tmp_path):
         for word in (b".py", b"torch.nn", b"site-packages", b"weight")
         if word in content
     ]
+
+
+def test_many_pictures_go_through_the_runtime_a_hundred_at_a_time(vgg, course_data):
+    """It keeps the memory of its largest batch: for 1,000 of the VGG 0.9 GB."""
+    session, sizes = Session(vgg.path), []
+    pictures = course_data.validation.images[:230]
+    whole = session.session.run(None, {session.input: pictures.numpy()})[0]
+    run = session.session.run
+
+    def seen(names, given):
+        sizes.append(len(given[session.input]))
+        return run(names, given)
+
+    session.session = SimpleNamespace(run=seen)
+    assert np.abs(session(pictures).numpy() - whole).max() < 1e-4
+    assert sizes == [100, 100, 30]
+    assert session(pictures[:0]).shape == (0, 10)
 
 
 def test_an_example_that_the_network_does_not_take_is_refused_without_a_page(

@@ -29,7 +29,7 @@ def test_every_number_is_the_measured_one():
 
 
 def test_another_measurement_changes_them():
-    found = replace(sizing.read(), kernel_mb=5000, most_mb=6000)
+    found = replace(sizing.read(), kernel_mb=5000, largest_mb=6000)
     texts = sizing.written(found)
     for path, text in texts.items():
         assert text != path.read_text()

@@ -103,6 +103,20 @@ def test_it_says_nothing_where_there_is_nothing_to_say(python, tmp_path):
     assert (done.stdout.strip(), done.stderr) == (OURS, "")
 
 
+CHECKED = """
+import sys, jsonschema
+checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+words = [format for format in ("uri", "date", "iri") if format in checker.checkers]
+print(*words, "lark" in sys.modules)  # of what would be built
+"""
+
+
+def test_a_jupyter_server_builds_no_grammars_of_addresses(python, tmp_path):
+    """And still knows formats that are cheap to check."""
+    done = start(python, "-c", CHECKED, cwd=tmp_path)
+    assert done.stdout.split() == ["uri", "date", "False"]
+
+
 EXECUTE = """
 import nbformat, nbclient
 cell = nbformat.v4.new_code_cell("from utils import files; print(files.__file__)")

@@ -368,9 +368,11 @@ def test_the_front_is_made_again_and_timed(few, tmp_path, monkeypatch):
     ready = tmp_path / "ready.onnx"
     deploy.to_onnx(baselines.baseline("vgg_thin"), few.train.images[:1], ready)
     found = {"bytes": 10, "validation_accuracy": 0.91, "held_back_accuracy": 0.92}
+    carried = []  # bits
 
     def carry_out(pipeline, seed, pictures, path):
         path.write_bytes(ready.read_bytes())
+        carried.append(pipeline.bits)
         return found | {"macs": 7, "bytes": 10 * (1 + seed // sweep.AGAIN)}
 
     monkeypatch.setattr(lesson, "carry_out", carry_out)
@@ -390,6 +392,9 @@ def test_the_front_is_made_again_and_timed(few, tmp_path, monkeypatch):
     for each in runs:
         low, high = each["speedup_quartiles"]
         assert 1 < low <= each["speedup"] <= high
+    assert ["floats" in each for each in runs] == [True, True, False]
+    assert runs[0]["floats"]["speedup"] > 1
+    assert carried == [8, 8, 32] * 2
 
 
 def _reference(ready, path) -> Record:

@@ -17,7 +17,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -290,7 +290,7 @@ ROUNDS = 25  # of timing
 def measured_front(records: list[Record], folder: Path) -> list[Record]:
     """The members of the front that somebody would look at: made again, to the same
     file if the machine is the same; made from another seed; and timed beside the dense
-    network and the reference."""
+    network, the reference, and one of the same widths that stores floats."""
     front = [
         each
         for each in lesson.front(records)
@@ -301,24 +301,44 @@ def measured_front(records: list[Record], folder: Path) -> list[Record]:
     with measure.pinned(1):
         for each in front:
             name = f"{each['search']} {each['number']}"
-            found[folder / f"{name}.onnx"] = made_twice(each, folder / f"{name}.onnx")
+            path = folder / f"{name}.onnx"
+            found[path] = made_twice(each, path)
+            in_floats(each, floats_of(path))
             print(f"{name}: made again", flush=True)
         found[folder / "reference.onnx"] = reference(folder / "reference.onnx")
         models = {"dense": baselines.baseline("vgg")} | {
-            str(path): deploy.Session(path) for path in found
+            str(path): deploy.Session(path) for path in folder.glob("*.onnx")
         }
         first = pictures.validation.images[:1]
         times = measure.latency(models, first, rounds=ROUNDS, shortest=0.03)
-    return [
-        record
-        | {
-            "speedup": round(times[str(path)].speedup, 2),
-            "speedup_quartiles": [
-                round(value, 2) for value in times[str(path)].speedup_quartiles
-            ],
-        }
-        for path, record in found.items()
-    ]
+    return [record | timed(path, times) for path, record in found.items()]
+
+
+def timed(path: Path, times: Mapping[str, measure.Timing]) -> Record:
+    """The speedup of a file, and of the one beside it that stores floats."""
+    floats = times.get(str(floats_of(path)))
+    return speedup(times[str(path)]) | ({"floats": speedup(floats)} if floats else {})
+
+
+def speedup(time: measure.Timing) -> Record:
+    """How many times as fast as the dense network, with quartiles."""
+    low, high = time.speedup_quartiles
+    return {
+        "speedup": round(time.speedup, 2),
+        "speedup_quartiles": [round(low, 2), round(high, 2)],
+    }
+
+
+def floats_of(path: Path) -> Path:
+    """Where the file lies that stores floats."""
+    return path.with_name(f"{path.stem} in floats.onnx")
+
+
+def in_floats(record: Record, path: Path) -> None:
+    """A network of the same widths, trained in the same way but for its roundings, into
+    a file that stores floats."""
+    pipeline = replace(lesson.Pipeline.of(record["parameters"]), bits=32)
+    lesson.carry_out(pipeline, record["seed"], data.load(), path)
 
 
 def made_twice(record: Record, path: Path) -> Record:
@@ -361,8 +381,8 @@ def write_front(plan: Plan) -> None:
         runs = measured_front(records, Path(folder))
     content = {
         "about": "The front of all trials in bytes and accuracy, made again, made from"
-        " another seed, and timed beside the dense VGG in PyTorch: batch 1, one thread,"
-        " in turn.",
+        " another seed, and timed beside the dense VGG in PyTorch, and beside a network"
+        " of the same widths in floats: batch 1, one thread, in turn.",
         "command": "make sweep ARGS=--time",
         "identity": plan.identity,
         "runs": runs,

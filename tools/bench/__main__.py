@@ -30,10 +30,11 @@ PARTS = {  # where each is; a room is imported when it is asked for
     "studies": ("studies", "workers"),
     "exactness": ("exactness", "exactness"),
     "hub": ("hub", "classroom"),
+    "labs": ("labs", "running"),
     "lighthouse": ("lighthouse", "judged"),
 }
 # minutes, a class, or the npm registry: only by name
-ASKED_FOR = {"exactness", "grading", "hub", "lighthouse", "studies", "visitors"}
+ASKED_FOR = {"exactness", "grading", "hub", "labs", "lighthouse", "studies", "visitors"}
 BOUND = (
     "pruning moves 14 bytes a weight (read it, write the mask; read the mask, read and"
     " write\nthe weight), and surgery 4 bytes for each weight scored (read) and for"

@@ -20,7 +20,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -410,7 +410,8 @@ def sizes(
         for name in [visit.name]
         if name in before and name in after
     ]
-    found = sizing.Measured(
+    found = replace(
+        sizing.read(),
         learners=LEARNERS,
         server_mb=round(statistics.median(t.server for t in whole) / 1e6),
         kernel_mb=round(statistics.median(t.kernel for t in whole) / 1e6),

@@ -18,18 +18,23 @@ SYSTEM_MB = 1500  # for the system itself
 CLASS = 30
 OPEN_WITHIN = 120  # seconds in which all panels of a class shall be there
 MOVES_A_SECOND = 0.5  # of a learner who slides
-REPAIR = "`git checkout -- deploy`, or `make bench ARGS=hub` with RECORD=1."
+REPAIR = "`git checkout -- deploy`, or `make bench ARGS='hub labs'` with RECORD=1."
 
 
 @dataclass(frozen=True)
 class Measured:
     """Of one learner, but for `hub_mb` (hub and proxy) and `learners`: how many were
-    there. Memory is proportional (PSS); most_mb: of the largest learner."""
+    there, in lab 00 but for `largest_mb`. Memory is proportional (PSS).
+
+    most_mb: of the largest learner.  largest_mb: of a learner's kernel, and what it
+        starts, in the lab that takes most; not proportional.
+    """
 
     learners: int
     server_mb: int
     kernel_mb: int
     most_mb: int
+    largest_mb: int
     hub_mb: int
     open_cpu_s: float  # from login to lab 00's panel
     move_cpu_ms: int
@@ -49,15 +54,15 @@ class Sizes:
 
 def sizes(found: Measured, learners: int = CLASS) -> Sizes:
     """Rules: the guarantee is what a learner took, with a tenth to spare; the limit
-    leaves room for a second kernel, and one more for training. So many cores that all
-    panels of a class are there in time, and all can slide at once."""
+    leaves room for the largest lab, and for another that was left open. So many cores
+    that all panels of a class are there in time, and all can slide at once."""
     guarantee = _up(1.1 * (found.server_mb + found.kernel_mb), 50)
     opening = learners * found.open_cpu_s / OPEN_WITHIN
     sliding = learners * MOVES_A_SECOND * found.move_cpu_ms / 1000
     cores = max(2, math.ceil(max(opening, sliding)))
     return Sizes(
         guarantee_mb=guarantee,
-        limit_mb=_up(found.most_mb + 2 * found.kernel_mb, 500),
+        limit_mb=_up(found.largest_mb + found.most_mb, 500),
         guarantee_cpu=round(cores / learners, 2),
         limit_cpu=2,
         class_mb=_up(SYSTEM_MB + found.hub_mb + learners * guarantee, 1000),

@@ -235,7 +235,7 @@ def _rows(memory: TextMemory) -> list[tuple[str, str]]:
     """What the panel's table calls its rows, and what it says below, before anything
     is evaluated."""
     state = replace(memory.look(TextControls()), loss=None, before=None, rates=None)
-    return [(label, note) for label, note, *_ in text_drawing._rows(state)]
+    return [(label, note) for label, note, *_ in text_drawing.table_rows(state)]
 
 
 def _shapes(model: GPT) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from utils.quantization import calibration_pictures
 from utils.training import predict_logits
 
 INPUT, OUTPUT = "pictures", "outputs"  # names in the file
+# pictures: the runtime keeps the memory that its largest batch took, for each session
+AT_ONCE = 100
 
 
 def to_onnx(model: nn.Module, example: Tensor, path: Path | str) -> int:
@@ -154,9 +156,12 @@ class Session(nn.Module):
         Raises:
             ValueError: pictures of another shape or type than the file takes.
         """
-        given = {self.input: images.detach().contiguous().numpy()}
+        parts = images.detach().contiguous().split(AT_ONCE)
         try:
-            return torch.from_numpy(self.session.run(None, given)[0])
+            answers = [
+                self.session.run(None, {self.input: part.numpy()})[0] for part in parts
+            ]
+            return torch.from_numpy(np.concatenate(answers))
         except Exception as error:  # ONNX Runtime has types of its own
             raise ValueError(
                 f"images {list(images.shape)}, {images.dtype}, are not what the file"

@@ -188,7 +188,7 @@ WAITING = "..."
 
 def draw_numbers(state: TextState) -> Part:
     """What is counted, evaluated and measured, of both networks."""
-    title, rows = "What is left, and what it costs", list(_rows(state))
+    title, rows = "What is left, and what it costs", list(table_rows(state))
     marks = [heading(title)]
     for x, name in ((300, "dense"), (WIDTH - 6, "pruned")):
         marks.append(text(x, 42, name, text_anchor="end", font_weight="bold"))
@@ -202,7 +202,9 @@ def draw_numbers(state: TextState) -> Part:
     return Part(title, f"{title}. {said}.", tuple(marks))
 
 
-def _rows(state: TextState) -> Iterator[tuple[str, str, str, str]]:
+def table_rows(state: TextState) -> Iterator[tuple[str, str, str, str]]:
+    """The table's rows: what, how it is known, the dense network's, the pruned one's.
+    The course's web page shows the first two too."""
     kept = state.kept / state.weights if state.weights else 1.0
     yield (
         "weights not zero",
