@@ -44,12 +44,15 @@ function seen(marks, mask, layers) {
   const outgoing = layers.map(({ inputs }) => new Uint16Array(inputs));
   let i = 0;
   layers.forEach(({ inputs, outputs }, layer) => {
-    for (let unit = 0; unit < outputs; unit++)
-      for (let column = 0; column < inputs; column++)
-        if (mask[i++]) {
-          incoming[layer][unit]++;
-          outgoing[layer][column]++;
-        }
+    const columns = outgoing[layer];
+    for (let unit = 0; unit < outputs; unit++) {
+      let kept = 0;
+      for (let column = 0; column < inputs; column++, i++) {
+        kept += mask[i]; // added, 0 or 1: no branch for the processor to guess
+        columns[column] += mask[i];
+      }
+      incoming[layer][unit] = kept;
+    }
   });
   return { kept, incoming, outgoing };
 }

@@ -6,9 +6,9 @@
  */
 
 import * as charts from "./charts.js";
-import { at, Panel } from "./panel.js";
+import { at, Panel, put } from "./panel.js";
 import { Pad, fillStrip, painted } from "./pictures.js";
-import { fromLink, toLink } from "./state.js";
+import { fromLink, keyOf, toLink } from "./state.js";
 import { html } from "./svg.js";
 import { Wires, sample } from "./wires.js";
 import { accuracy, byClass, changes, grouped, margin, percent, share, softmax } from "./words.js";
@@ -33,6 +33,8 @@ export class Page {
     this.pixels = [pixels];
     /** @type {any} what the worker said last, by type */
     this.said = {};
+    /** @type {Map<string, any>} its states of networks that were not fine-tuned, by setting */
+    this.known = new Map();
     this.dirty = new Set(); // what is to be drawn at the next frame, by type
     this.waiting = new Set(); // and what after it
     /** @type {Map<number, HTMLElement>} pictures that were painted before, by place */
@@ -40,6 +42,7 @@ export class Page {
     this.width = 0; // of the exhibit
     /** @type {Record<string, number>} of the charts, by id */
     this.widths = {};
+    this.curve = ""; // which one was asked for
     this.linked = 0; // the timer after which the address is brought up to date
     this.notice = ""; // stands before the description until the next action
     this.tuning = false;
@@ -52,7 +55,7 @@ export class Page {
     this.pad = new Pad(at("pad"), () => at("erase").checked, drawn => this.#drew(drawn));
     afterPaint(() =>
       fillStrip(at("strip"), this.#strip(), this.picture, place => this.#pick(place)));
-    at("network-words").textContent = sample(facts.layers);
+    put("network-words", sample(facts.layers));
     this.#fit();
     this.#listen();
     this.#pick(picture);
@@ -66,6 +69,7 @@ export class Page {
    * @param {any} message
    */
   hear(message) {
+    if (message.type === "state" && !this.#isNews(message)) return;
     if (message.setting && !this.#isShown(message.setting)) return;
     if ((message.run ?? this.run) !== this.run) return; // of a cancelled fine-tuning
     /** @type {Record<string, () => void>} */
@@ -84,6 +88,20 @@ export class Page {
       performance.mark("timed", { detail: message.times });
     }
     this.#later(message.type);
+  }
+
+  /**
+   * Whether a state, which is kept for the next visit, is another than is shown.
+   * @param {any} message
+   */
+  #isNews(message) {
+    if (message.tuned) this.known.delete(keyOf(message.setting));
+    else this.known.set(keyOf(message.setting), message);
+    const { state } = this.said;
+    return (
+      !state || keyOf(state.setting) !== keyOf(message.setting) ||
+      state.tuned !== message.tuned || state.predicted.length !== message.predicted.length
+    );
   }
 
   #listen() {
@@ -117,9 +135,19 @@ export class Page {
   /** Ask for the setting; what was known of another one is no longer shown. */
   #ask() {
     this.#endTuning("", false);
-    for (const type of ["sizes", "times", "curve", "tuning"]) delete this.said[type];
-    this.#send({ type: "set", setting: this.panel.setting });
+    for (const type of ["sizes", "times", "tuning"]) delete this.said[type];
+    const { setting } = this.panel;
+    const { kind, score, scope } = setting;
+    this.#send({ type: "set", setting });
     this.#keepLink();
+    const known = this.known.get(keyOf(setting));
+    if (known) {
+      this.said.state = known; // drawn before the worker answers
+      this.#later("state");
+    }
+    if (this.curve === `${kind} ${score} ${scope}`) return; // the same, at another stop
+    this.curve = `${kind} ${score} ${scope}`;
+    delete this.said.curve;
     this.#later("curve");
   }
 
@@ -173,7 +201,7 @@ export class Page {
     }
     this.tuning = true;
     this.run++;
-    at("tune").textContent = "Cancel";
+    put("tune", "Cancel");
     this.#send({ type: "tune", setting, run: this.run });
   }
 
@@ -206,8 +234,7 @@ export class Page {
 
   /** @param {Setting} setting */
   #isShown(setting) {
-    const { kind, score, scope, sparsity } = this.panel.setting;
-    return setting.kind === kind && setting.score === score && setting.scope === scope && setting.sparsity === sparsity;
+    return keyOf(setting) === keyOf(this.panel.setting);
   }
 
   /**
@@ -275,10 +302,10 @@ export class Page {
     const { all, left } = this.#weights;
     const [first, second] = state.numbers;
     const tuned = state.tuned ? `, fine-tuned on ${grouped(state.tuned)} pictures` : ", not retrained";
-    at("accuracy").textContent = percent(value);
-    at("margin").textContent = ` ± ${(100 * half).toFixed(1)}`;
+    put("accuracy", percent(value));
+    put("margin", ` ± ${(100 * half).toFixed(1)}`);
     const whole = count === this.labels.length ? "" : "first estimate, ";
-    at("accuracy-words").textContent = `right answers: ${whole}${grouped(count)} validation pictures${tuned}`;
+    put("accuracy-words", `right answers: ${whole}${grouped(count)} validation pictures${tuned}`);
     const rows = [
       ["dense network", percent(accuracy(this.dense, this.labels))],
       ["weights left", `${grouped(left)} of ${grouped(all)}`],
@@ -305,9 +332,10 @@ export class Page {
     const known = { weights: left / all, sizes: sizes?.bytes, dense: sizes?.dense, times: times?.times, said: this.panel.said };
     box.replaceChildren(charts.bars(this.widths.bars, charts.barsOf({ ...known, zeros: this.panel.kind.zeros })));
     const dense = times?.times.dense.time[1];
-    at("bars-note").textContent = dense
+    const found = dense
       ? `Hatched: measured in this browser, one picture, ${times.rounds} rounds in turn, with quartiles; the dense network took ${(1000 * dense).toFixed(0)} µs. Plain: counted.`
       : "Hatched: measured in this browser. Plain: counted.";
+    put("bars-note", found);
   }
 
   #drawAnswers() {
@@ -318,7 +346,7 @@ export class Page {
     /** @param {number[]} list */
     const name = list => this.facts.classes[list.indexOf(Math.max(...list))];
     const is = this.drawn ? "Your picture." : `This is: ${this.facts.classes[this.labels[this.picture]]}.`;
-    at("answer-words").textContent = `${is} The dense network says ${name(chances[0])}, the pruned one ${name(chances[1])}.`;
+    put("answer-words", `${is} The dense network says ${name(chances[0])}, the pruned one ${name(chances[1])}.`);
   }
 
   #drawPictures() {
@@ -331,7 +359,7 @@ export class Page {
       charts.classes(this.widths.classes, classes, byClass(predicted, this.labels, count), byClass(before, this.labels, count)),
     );
     const { places, lost, won } = changes(before, predicted, this.labels);
-    at("changed-words").textContent = `${grouped(places.length)} of ${grouped(before.length)}: ${grouped(lost)} right before, ${grouped(won)} right now.`;
+    put("changed-words", `${grouped(places.length)} of ${grouped(before.length)}: ${grouped(lost)} right before, ${grouped(won)} right now.`);
     at("changed").replaceChildren(...places.slice(0, CHANGED).map(place => this.#changed(place, before, predicted)));
   }
 
@@ -377,16 +405,17 @@ export class Page {
   /** @param {any} message  null where nothing is fine-tuned */
   #showTuning(message) {
     at("tuning").hidden = !message;
-    at("tune").textContent = this.tuning ? "Cancel" : "Fine-tune";
-    at("tune-words").textContent = message
+    put("tune", this.tuning ? "Cancel" : "Fine-tune");
+    const words = message
       ? `Step ${message.step} of ${message.steps}: accuracy ${percent(message.accuracy)}`
       : `${this.facts.tuning.steps} steps of SGD, here, on ${grouped(this.facts.training)} training pictures`;
+    put("tune-words", words);
     if (message) at("tuning").value = message.step / message.steps;
   }
 
   /** @param {string} words */
   #say(words) {
-    if (at("status").textContent !== words) at("status").textContent = words;
+    put("status", words);
   }
 
   /** What is shown, for a screen reader; said once all is known. */

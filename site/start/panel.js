@@ -17,6 +17,16 @@ export function at(id) {
   return document.getElementById(id);
 }
 
+/**
+ * Write a text into an element, if it is another one: else it would be laid out again.
+ * @param {string} id
+ * @param {string} words
+ */
+export function put(id, words) {
+  const element = at(id);
+  if (element.textContent !== words) element.textContent = words;
+}
+
 export class Panel {
   /**
    * @param {any} facts
@@ -57,12 +67,12 @@ export class Panel {
     this.slider.max = kind.stops.length - 1;
     this.slider.value = kind.stops.indexOf(setting.sparsity);
     this.slider.setAttribute("aria-valuetext", this.said);
-    at("sparsity-said").textContent = this.said;
-    at("sparsity-hint").textContent = `how many of the ${kind.zeros ? "weights" : "neurons"} are gone`;
+    put("sparsity-said", this.said);
+    put("sparsity-hint", `how many of the ${kind.zeros ? "weights" : "neurons"} are gone`);
     const kinds = Object.keys(facts.kinds).map(name => [name, facts.kinds[name].label]);
     this.#offer("kind", kinds, name => ofKind(setting, facts.kinds, name));
     const scores = kind.scores.map(name => [name, name]);
-    at("meaning").textContent = `${setting.score}: ${kind.meaning[kind.scores.indexOf(setting.score)]}`;
+    put("meaning", `${setting.score}: ${kind.meaning[kind.scores.indexOf(setting.score)]}`);
     this.#offer("score", scores, score => ({ ...setting, score }));
     const scopes = kind.scopes.map(name => [name, name]);
     this.#offer("scope", scopes, scope => ({ ...setting, scope }));

@@ -20,6 +20,14 @@
  */
 
 /**
+ * A setting as one text, by which what is known of it is kept.
+ * @param {Setting} setting
+ */
+export function keyOf({ kind, score, scope, sparsity }) {
+  return `${kind} ${score} ${scope} ${sparsity}`;
+}
+
+/**
  * The end of the address for a setting, as utils/explorer/links.py writes it.
  * @param {Setting} setting
  * @param {string} network

@@ -24,7 +24,7 @@ import { fetched, fromDifferences, load } from "./load.js";
 import { Network, Pictures, normalised } from "./network.js";
 import { Trained } from "./pruning.js";
 import { saved, savedSparse, zipped } from "./sizes.js";
-import { ofKind } from "./state.js";
+import { keyOf, ofKind } from "./state.js";
 import { ROUNDS, Race } from "./timing.js";
 import { Tuning } from "./tuning.js";
 
@@ -133,9 +133,9 @@ class Work {
    */
   show(setting) {
     const pruned = this.trained.prune(setting);
-    const tuned = this.tuned.get(key(setting));
+    const tuned = this.tuned.get(keyOf(setting));
     this.shown.fill(tuned?.layers ?? pruned.layers);
-    const known = tuned?.predicted ?? this.known.get(key(setting));
+    const known = tuned?.predicted ?? this.known.get(keyOf(setting));
     this.state(setting, pruned, known ?? this.shown.predict(this.pictures, 0, this.facts.first));
     return pruned;
   }
@@ -146,12 +146,24 @@ class Work {
    * @param {Uint8Array} predicted
    */
   state(setting, pruned, predicted) {
-    const kept = this.shown.layers.map(layer => layer.kept);
-    const numbers = this.shown.layers.map(layer => layer.outputs);
-    const tuned = this.tuned.get(key(setting))?.tuned ?? 0;
+    const tuned = this.tuned.get(keyOf(setting))?.tuned ?? 0;
+    this.say(setting, pruned, predicted, this.shown, tuned);
+    this.answer(pruned);
+  }
+
+  /**
+   * What the page draws of a network; it keeps that of each stop.
+   * @param {Setting} setting
+   * @param {Pruned} pruned
+   * @param {Uint8Array} predicted
+   * @param {Network} network
+   * @param {number} tuned  pictures that it was fine-tuned on
+   */
+  say(setting, pruned, predicted, network, tuned = 0) {
+    const kept = network.layers.map(layer => layer.kept);
+    const numbers = network.layers.map(layer => layer.outputs);
     const drawn = this.marks.of(pruned.mask, this.facts.layers);
     post({ type: "state", setting, predicted, kept, numbers, tuned, drawn, units: pruned.units });
-    this.answer(pruned);
   }
 
   /**
@@ -160,7 +172,7 @@ class Work {
    * @param {Pruned} pruned
    */
   *complete(setting, pruned) {
-    if (this.tuned.has(key(setting))) return;
+    if (this.tuned.has(keyOf(setting))) return;
     const found = yield* this.predictions(this.shown, setting);
     if (found) this.state(setting, pruned, found);
   }
@@ -172,14 +184,14 @@ class Work {
    * @param {Setting} setting
    */
   *predictions(network, setting) {
-    if (this.known.get(key(setting))?.length === this.pictures.count) return null;
+    if (this.known.get(keyOf(setting))?.length === this.pictures.count) return null;
     const predicted = new Uint8Array(this.pictures.count);
     for (let from = 0; from < predicted.length; from += SLICE) {
       const to = Math.min(predicted.length, from + SLICE);
       predicted.set(network.predict(this.pictures, from, to), from);
       yield;
     }
-    this.known.set(key(setting), predicted);
+    this.known.set(keyOf(setting), predicted);
     return predicted;
   }
 
@@ -208,10 +220,12 @@ class Work {
   *curve(setting) {
     for (const sparsity of this.facts.kinds[setting.kind].stops) {
       const place = { ...setting, sparsity };
-      if (this.known.get(key(place))?.length !== this.pictures.count) {
-        this.other.fill(this.trained.prune(place).layers);
+      if (this.known.get(keyOf(place))?.length !== this.pictures.count) {
+        const pruned = this.trained.prune(place);
+        this.other.fill(pruned.layers);
         yield;
-        yield* this.predictions(this.other, place);
+        const found = yield* this.predictions(this.other, place);
+        if (found && !this.tuned.has(keyOf(place))) this.say(place, pruned, found, this.other);
         post({ type: "curve", setting, points: this.points(setting) });
       }
     }
@@ -225,7 +239,7 @@ class Work {
   points(setting) {
     const points = [];
     for (const sparsity of this.facts.kinds[setting.kind].stops) {
-      const place = key({ ...setting, sparsity });
+      const place = keyOf({ ...setting, sparsity });
       for (const [predicted, tuned] of [
         [this.known.get(place), false],
         [this.tuned.get(place)?.predicted, true],
@@ -311,7 +325,7 @@ class Work {
     }
     const { images, labels } = this.training;
     const { steps, batch } = this.facts.tuning;
-    const before = this.tuned.get(key(setting));
+    const before = this.tuned.get(keyOf(setting));
     const hold = this.facts.kinds[setting.kind].zeros;
     const pruned = this.trained.prune(setting);
     this.shown.fill(before?.layers ?? pruned.layers);
@@ -327,7 +341,7 @@ class Work {
     const predicted = this.shown.predict(this.pictures, 0, this.pictures.count);
     const seen = (before?.tuned ?? 0) + steps * batch;
     const layers = this.shown.copied();
-    this.tuned.set(key(setting), { layers, predicted, tuned: seen, runs: runs + 1 });
+    this.tuned.set(keyOf(setting), { layers, predicted, tuned: seen, runs: runs + 1 });
     this.state(setting, pruned, predicted);
     post({ type: "tuned", setting, run, accuracy: this.accuracy(predicted) });
     await this.count(setting);
@@ -372,11 +386,6 @@ class Work {
     post({ type: "pictures", pixels });
     if (this.last && !this.tuning) this.want({ type: "set", setting: this.last });
   }
-}
-
-/** @param {Setting} setting */
-function key({ kind, score, scope, sparsity }) {
-  return `${kind} ${score} ${scope} ${sparsity}`;
 }
 
 /**
@@ -442,7 +451,7 @@ function take(message) {
     work.asked = message.picture;
     if (message.type === "picture") work.answer();
   }
-  if (message.type === "forget") work.tuned.delete(key(message.setting));
+  if (message.type === "forget") work.tuned.delete(keyOf(message.setting));
   if (["stop", "forget"].includes(message.type))
     work.want({ type: "set", setting: message.setting });
   else if (message.type !== "picture") work.want(message);

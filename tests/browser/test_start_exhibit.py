@@ -373,6 +373,32 @@ def test_fine_tuning_brings_accuracy_back_and_can_be_cancelled(opened):
     assert _accuracy(page) == before
 
 
+BLOCKED = """() => { Worker.prototype.postMessage = () => {}; }"""
+
+
+def test_a_stop_that_is_known_is_drawn_without_the_worker(opened):
+    """What is kept is what the worker said, of the network as it was pruned."""
+    page = opened("#sparsity=0.95")
+    rests(page)
+    slider, shown = page.get_by_role("slider", name="Sparsity"), {}
+    for key in ("ArrowLeft", "ArrowRight"):
+        slider.press(key)
+        rests(page)
+        shown[key] = page.locator("#facts").text_content()
+    page.get_by_role("button", name="Fine-tune").click()
+    page.locator("#accuracy-words").filter(has_text="fine-tuned on 19,200").wait_for()
+    rests(page)
+    tuned = _accuracy(page)
+    page.evaluate(BLOCKED)
+    slider.press("ArrowLeft")
+    page.wait_for_timeout(300)
+    assert page.locator("#facts").text_content() == shown["ArrowLeft"]
+    slider.press("ArrowRight")  # fine-tuned: what is known without it is not shown
+    page.wait_for_timeout(300)
+    assert page.locator("#facts").text_content() == shown["ArrowLeft"]
+    assert _accuracy(page) != tuned
+
+
 def _accuracy(page):
     return float(page.locator("#accuracy").text_content().rstrip("%"))
 

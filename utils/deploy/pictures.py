@@ -158,10 +158,12 @@ class Session(nn.Module):
         """
         parts = images.detach().contiguous().split(AT_ONCE)
         try:
-            answers = [
-                self.session.run(None, {self.input: part.numpy()})[0] for part in parts
-            ]
-            return torch.from_numpy(np.concatenate(answers))
+            return torch.cat(
+                [
+                    torch.from_numpy(self.session.run(None, {self.input: p.numpy()})[0])
+                    for p in parts
+                ]
+            )
         except Exception as error:  # ONNX Runtime has types of its own
             raise ValueError(
                 f"images {list(images.shape)}, {images.dtype}, are not what the file"
