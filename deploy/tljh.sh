@@ -43,7 +43,7 @@ c.Spawner.environment = {
 }
 CONFIG
 
-memory=3000M # measured: limit_mb
+memory=2000M # measured: limit_mb
 cores=2 # measured: limit_cpu
 tljh-config set limits.memory "$memory"
 tljh-config set limits.cpu "$cores"

@@ -174,8 +174,9 @@ def change_without_each(split):
     for row, column in zip(chosen // 300, chosen % 300):
         without = outputs.clone()
         without[:, row] -= inputs[:, column] * precise.fc2.weight[row, column]
-        losses.append(F.cross_entropy(precise[4:](without), split.labels))
-    return torch.stack(losses) - F.cross_entropy(precise[4:](outputs), split.labels)
+        losses.append(F.cross_entropy(precise[4:](without), split.labels).item())
+    before = F.cross_entropy(precise[4:](outputs), split.labels)
+    return torch.tensor(losses, dtype=torch.double) - before
 
 
 def gradient_on(split):
