@@ -107,6 +107,17 @@ CLIPPED = """() => {
             || box.bottom > picture.bottom + 1;
     }).map(text => text.textContent);
 }"""
+# cards of a panel's picture that one would have to scroll sideways for
+CUT = """() => {
+    const cards = [...document.querySelectorAll(".explorer-card")];
+    return cards.filter(card => {
+        const right = card.getBoundingClientRect().right;
+        for (let box = card.parentElement; box; box = box.parentElement)
+            if (getComputedStyle(box).overflowX !== "visible"
+                && right > box.getBoundingClientRect().right + 1) return true;
+        return false;
+    }).map(card => card.querySelector("svg").getAttribute("aria-label"));
+}"""
 
 
 class Panel:
@@ -201,8 +212,9 @@ class Panel:
         return session.send("Runtime.getHeapUsage")["usedSize"]
 
     def clipped(self) -> list[str]:
-        """Text that runs out of its picture, by what it says."""
-        return self.page.evaluate(CLIPPED)
+        """Text that runs out of its picture, by what it says; and parts of the picture
+        that do not fit beside each other."""
+        return [*self.page.evaluate(CLIPPED), *self.page.evaluate(CUT)]
 
     def screenshot(self, label: str, *, whole: bool = False) -> Path:
         """Save what is on the screen (or the `whole` page) in artefacts/."""

@@ -25,5 +25,6 @@ def test_the_slider_moves_the_figure_and_nothing_fails(open_lab):
     lab.screenshot("after")
     assert figures[-1] != first
     assert len(set(figures)) >= 4, "the figure did not follow the slider"
+    assert lab.clipped() == []
     assert lab.cell_errors() == []
     assert lab.error_badge() == ""

@@ -186,7 +186,9 @@ def html_of(pieces: Sequence[Part]) -> str:
         for i, piece in enumerate(pieces)
     )
     return (
-        f'<div style="display:grid;gap:{GAP}px;max-width:1480px;line-height:normal;'
+        # no width of its own: JupyterLab would make room for the widest there can be
+        f'<div style="display:grid;gap:{GAP}px;width:0;min-width:min(100%,1480px);'
+        "line-height:normal;"
         f'grid-template-columns:repeat(auto-fill,minmax({COLUMN},1fr))">{boxes}</div>'
     )
 
