@@ -254,7 +254,7 @@ def test_the_energy_is_that_of_what_runs():
 
 
 def test_counting_does_not_load_the_compiler():
-    """It would take seconds and 80 MB of each process that counts."""
+    """It would take 0.8 s and 40 MB of each process that counts."""
     code = (
         "import sys, torch; from utils import measure;"
         "print(measure.macs(torch.nn.Linear(3, 2), torch.ones(1, 3)),"

@@ -3,9 +3,12 @@ trial is kept, and what a trial writes is what it says."""
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+import onnx
+import onnxruntime
 import optuna
 import pytest
 import torch
@@ -318,6 +321,24 @@ def test_weights_of_four_bits_are_those_of_the_rounded_network(few, tmp_path):
     found = deploy.parity(rounded, deploy.Session(path), few.validation.images)
     assert found.difference < 1e-4 and found.agreement == 1
     judge.check_graph(path)
+
+
+def test_the_runtime_makes_floats_of_four_bits_when_it_loads_them(few, tmp_path):
+    """What it runs then is what it makes of the file in floats."""
+    floats, path = tmp_path / "floats.onnx", tmp_path / "four.onnx"
+    deploy.to_onnx(baselines.baseline("vgg_thin"), few.train.images[:1], floats)
+    four_bits.to_four_bits(floats, path)
+    runs = []
+    for each in (floats, path):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.optimized_model_filepath = str(each.with_suffix(".loaded"))
+        onnxruntime.InferenceSession(each, options, providers=["CPUExecutionProvider"])
+        graph = onnx.load(options.optimized_model_filepath).graph
+        operators = Counter(node.op_type for node in graph.node)
+        runs.append((operators, Counter(t.data_type for t in graph.initializer)))
+    assert runs[0] == runs[1]
+    assert onnx.TensorProto.INT4 not in runs[1][1] and "Cast" not in runs[1][0]
 
 
 def test_an_odd_number_of_four_bit_weights_is_stored(tmp_path):

@@ -102,10 +102,11 @@ class Kernel:
         await self.send("comm_open", {"comm_id": comm, **target}, version="1.0.0")
         asked = {"comm_id": comm, "data": {"method": "request_states"}}
         await self.send("comm_msg", asked)
-        while True:
-            data = (await self.receive())["content"].get("data", {})
-            if data.get("method") == "update_states":
-                return
+        async with asyncio.timeout(PATIENCE):  # for all: a kernel may have much to say
+            while True:
+                data = (await self.receive())["content"].get("data", {})
+                if data.get("method") == "update_states":
+                    return
 
     async def run(self, code: str, patience: float = PATIENCE) -> "Outcome":
         """Run a cell to its end."""
@@ -188,7 +189,11 @@ class Panel:
     @property
     def slider(self) -> dict[str, Any]:
         """The slider's state: `index`, and the `names` of its stops."""
-        return self.kernel.widgets[self._widget(label="Sparsity")]
+        return self.kernel.widgets[self._slider]
+
+    @property
+    def _slider(self) -> str:
+        return self._widget(label="Sparsity")
 
     def _widget(self, **wanted: str) -> str:
         """The id of the first widget with such a state."""
@@ -203,7 +208,7 @@ class Panel:
         slider = self.slider
         slider["index"] = stop
         shows = f"at {slider['names'][stop]} ("
-        return await self._set(self._widget(label="Sparsity"), {"index": stop}, shows)
+        return await self._set(self._slider, {"index": stop}, shows)
 
     async def choose(self, name: str, option: str) -> float:
         """Choose an option of the selection with that name; the seconds until the

@@ -137,7 +137,6 @@ export class Page {
     this.#endTuning("", false);
     for (const type of ["sizes", "times", "tuning"]) delete this.said[type];
     const { setting } = this.panel;
-    const { kind, score, scope } = setting;
     this.#send({ type: "set", setting });
     this.#keepLink();
     const known = this.known.get(keyOf(setting));
@@ -145,8 +144,9 @@ export class Page {
       this.said.state = known; // drawn before the worker answers
       this.#later("state");
     }
-    if (this.curve === `${kind} ${score} ${scope}`) return; // the same, at another stop
-    this.curve = `${kind} ${score} ${scope}`;
+    const curve = keyOf({ ...setting, sparsity: 0 });
+    if (this.curve === curve) return; // the same, at another stop
+    this.curve = curve;
     delete this.said.curve;
     this.#later("curve");
   }
